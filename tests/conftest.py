@@ -1,0 +1,68 @@
+"""Fixtures that every test folder shares."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from millrace.components import registry
+from millrace.components.contract import Artifact, Inputs, Upstream
+from millrace.pipelines.context import StageContext
+
+RunComponent = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run_component(tmp_path: Path) -> RunComponent:
+    """Runs one component on folders, without a store.
+
+    ``run_component("dedup", {"bands": 14}, {"documents": folder})`` returns a namespace with ``outputs`` (port ->
+    folder), ``metrics`` (results) and ``events`` (everything that the stage reported).
+    """
+    count = 0
+
+    def run(
+        name: str,
+        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Path | Mapping[str, Path]] | None = None,
+        *,
+        seed: int = 0,
+        lineage: tuple[Upstream, ...] = (),
+        work: Path | None = None,
+    ) -> SimpleNamespace:
+        nonlocal count
+        count += 1
+        component = registry.get(name)
+        base = tmp_path / f"run-{count}-{name}"
+        outputs = {port: base / port for port in component.outputs}
+        for folder in outputs.values():
+            folder.mkdir(parents=True)
+        work = work or base / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        events: list[dict[str, Any]] = []
+        context = StageContext(
+            seed=seed,
+            work=work,
+            outputs=outputs,
+            emit=events.append,
+            log=logging.getLogger(name),
+            lineage=lineage,
+        )
+
+        def artifact(port: str, path: Path) -> Artifact:
+            return Artifact(path=path, kind=component.inputs[port].kind, digest="0" * 64, stage=port)
+
+        ports: dict[str, Any] = {}
+        for port, value in (inputs or {}).items():
+            if isinstance(value, Path):
+                ports[port] = artifact(port, value)
+            else:
+                ports[port] = {label: artifact(port, path) for label, path in value.items()}
+        component.run(context, component.config.model_validate(config or {}), Inputs(ports))
+        return SimpleNamespace(outputs=outputs, metrics=context.metrics, events=events)
+
+    return run
