@@ -1,6 +1,6 @@
 """Rules about a generated answer that need no model: they can be checked, so they cannot be talked round.
 
-A reward model can be gamed; these cannot, which is why `rlhf` adds them to the learned heads and reports each one's
+A reward model can be gamed; these cannot, which is why ``rlhf`` adds them to the learned heads and reports each one's
 pass rate. An answer's score is the share of its rules that hold rather than all-or-nothing: early policies fail one
 rule far more often than all, and a leave-one-out advantage is zero for a prompt whose samples all score the same. An
 empty answer scores zero outright, else silence would earn the points for balance and form.
@@ -25,7 +25,7 @@ class AnswerRules:
     """Which rules an answer is held to.
 
     Attributes:
-        form: `docstring` also asks that the answer can stand as the docstring of a function.
+        form: ``docstring`` also asks that the answer can stand as the docstring of a function.
         min_characters: Fewest characters, without surrounding white space.
         max_characters: Most characters.
     """
@@ -49,7 +49,7 @@ class AnswerRules:
             ended: Whether the model closed the answer itself, rather than being cut off.
 
         Returns:
-            Rule -> whether it holds, in the order of `RULES[form]`.
+            Rule -> whether it holds, in the order of ``RULES[form]``.
         """
         size = len(answer.strip())
         verdicts = {
