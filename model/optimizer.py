@@ -1,0 +1,105 @@
+"""AdamW with clipping and a learning-rate schedule of warmup, plateau and decay.
+
+The decay phase of a stable schedule is what a staged mixture needs: the peak may differ per phase, and the last share
+of the steps, where domain data gain weight, anneals to the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def learning_rate_schedule(
+    peaks: Sequence[tuple[int, float]],
+    *,
+    total_steps: int,
+    warmup_steps: int,
+    decay: str = "stable",
+    decay_fraction: float = 0.3,
+    final_fraction: float = 0.1,
+) -> optax.Schedule:
+    """Learning rate of each step.
+
+    Args:
+        peaks: (first step after the phase, its peak learning rate) per phase, in order.
+        total_steps: Number of steps of the training.
+        warmup_steps: Linear rise from zero; step 0 already has 1/warmup_steps of the peak.
+        decay: ``stable`` (plateau, then linear decay over the last ``decay_fraction`` of the steps), ``cosine``
+            (from the end of warmup), or ``constant``.
+        decay_fraction: Share of the steps that decay under ``stable``.
+        final_fraction: Factor on the peak at the last step, except for ``constant``.
+
+    Raises:
+        ValueError: ``decay`` is none of the three.
+
+    References:
+        Hu et al. 2024, MiniCPM, arXiv 2404.06395, section 4 (warmup-stable-decay); Loshchilov & Hutter 2017,
+        SGDR, arXiv 1608.03983 (cosine); Hägele et al. 2024, arXiv 2405.18392 (linear cool-down).
+    """
+    if decay not in ("stable", "cosine", "constant"):
+        raise ValueError(f"decay is {decay!r}, expected stable, cosine or constant")
+    ends = jnp.asarray([end for end, _ in peaks], jnp.int32)
+    rates = jnp.asarray([rate for _, rate in peaks], jnp.float32)
+    decay_start = warmup_steps if decay == "cosine" else round(total_steps * (1 - decay_fraction))
+    decay_steps = max(total_steps - decay_start, 1)
+
+    def schedule(step: jax.Array) -> jax.Array:
+        step = jnp.asarray(step, jnp.int32)
+        phase = jnp.minimum(jnp.searchsorted(ends, step, side="right"), len(peaks) - 1)
+        warmup = jnp.minimum((step + 1).astype(jnp.float32) / max(warmup_steps, 1), 1.0)
+        done = jnp.clip((step + 1 - decay_start).astype(jnp.float32) / decay_steps, 0.0, 1.0)
+        if decay == "cosine":
+            done = (1.0 - jnp.cos(jnp.pi * done)) / 2.0
+        factor = 1.0 if decay == "constant" else 1.0 - (1.0 - final_fraction) * done
+        return rates[phase] * warmup * factor
+
+    return schedule
+
+
+def decay_mask(params: Any) -> Any:
+    """True for the parameters that weight decay shrinks: all but norm scales and biases.
+
+    By name, not by number of axes: the layers' scales are stacked and have two.
+    """
+
+    def decays(path: tuple[Any, ...], _: Any) -> bool:
+        names = [str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path]
+        return not {"scale", "bias"} & set(names)
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def make_optimizer(
+    schedule: optax.Schedule | float,
+    *,
+    weight_decay: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    epsilon: float = 1e-8,
+    clip_norm: float = 1.0,
+) -> optax.GradientTransformation:
+    """AdamW after clipping by the global norm.
+
+    Args:
+        schedule: Learning rate per step, or a constant.
+        weight_decay: Decoupled decay, multiplied by the learning rate.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment; 0.95 reacts faster than Adam's 0.999 on short trainings.
+        epsilon: Added to the root of the second moment.
+        clip_norm: Largest global norm of a gradient.
+
+    References:
+        Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, arXiv 1711.05101;
+        Brown et al. 2020, arXiv 2005.14165, appendix B (beta2 0.95, clip 1.0, decay 0.1).
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(
+            schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask
+        ),
+    )
