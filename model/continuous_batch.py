@@ -1,0 +1,275 @@
+"""Continuous batching: many answers grow at once, one per row of one key-value cache, and rows come and go freely.
+
+A server cannot use ``generate``, which takes a whole batch and returns it whole. Here a request is put into a free row
+when it arrives (``admit``), every ``step`` adds one token to each busy row, and a row is free again as soon as its
+answer ends. All requests that hold a row advance at the same pace, which is as fair as it gets, and eight answers cost
+little more than one, because decoding is bound by reading the weights.
+
+Each row draws its random numbers from its own seed and its own count of tokens, and the shapes never depend on how
+many rows are busy, so a request with a seed gets the same answer on an idle server and on a busy one. Shapes are
+fixed (one step; prompts padded to powers of two), so after ``warm_up`` nothing is compiled while users wait.
+
+References:
+  Yu et al. 2022, Orca, OSDI, section 3.1 (iteration-level scheduling).
+  Holtzman et al. 2020, arXiv 1904.09751, section 3.1 (nucleus sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from .attention import Cache, init_cache
+from .network import Decoder
+
+SMALLEST_PROMPT_BUCKET = 16
+TOP_CANDIDATES = 20  # as many alternatives as OpenAI's API lets a client ask for
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the tokens of one answer are chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest token, 1 samples the model's distribution.
+        top_p: Samples only among the likeliest tokens that hold this share of the probability.
+        seed: Seed of the row's random numbers; only its low 32 bits count.
+        candidates: How many alternatives to report per token, at most ``TOP_CANDIDATES``.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    candidates: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer.
+
+    Attributes:
+        token: Its id.
+        log_prob: Its log probability under the model (at temperature 1, before top_p), in nats.
+        candidates: The likeliest ids with their log probabilities, likeliest first; as many as were asked for.
+    """
+
+    token: int
+    log_prob: float
+    candidates: tuple[tuple[int, float], ...] = ()
+
+
+def _nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
+    """Masks what lies outside the nucleus: [R, V] logits, [R] shares; the likeliest token always stays."""
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    before = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) - jax.nn.softmax(ordered, axis=-1)
+    inside = jnp.where(before < top_p[:, None], ordered, jnp.inf)
+    return jnp.where(logits >= jnp.min(inside, axis=-1, keepdims=True), logits, -jnp.inf)
+
+
+def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The next token of each row.
+
+    Args:
+        logits: [R, V] float32.
+        control: Per row [R]: ``temperature``, ``top_p`` float32, ``seed`` uint32, ``drawn`` int32 (tokens drawn so
+            far), ``candidates`` int32.
+
+    Returns:
+        ``token`` int32 [R], ``log_prob`` float32 [R], ``top_tokens`` int32 and ``top_log_probs`` float32
+        [R, TOP_CANDIDATES] (zeros when no row asks).
+    """
+    temperature, top_p = control["temperature"], control["top_p"]
+    log_probs = jax.nn.log_softmax(logits, axis=-1)
+    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    def sample(_: None) -> jax.Array:
+        scaled = logits / jnp.maximum(temperature, 1e-4)[:, None]
+        scaled = jax.lax.cond(jnp.any(top_p < 1), lambda: _nucleus(scaled, top_p), lambda: scaled)
+        keys = jax.vmap(lambda seed, drawn: jax.random.fold_in(jax.random.key(seed), drawn))(
+            control["seed"], control["drawn"]
+        )
+        drawn = jax.vmap(jax.random.categorical)(keys, scaled).astype(jnp.int32)
+        return jnp.where(temperature > 0, drawn, greedy)
+
+    # Greedy rows must not pay for random numbers over the vocabulary, nor sampled ones for a sort.
+    token = jax.lax.cond(jnp.any(temperature > 0), sample, lambda _: greedy, None)
+    count = min(TOP_CANDIDATES, logits.shape[-1])
+    rows = logits.shape[0]
+
+    def alternatives() -> tuple[jax.Array, jax.Array]:
+        values, indices = jax.lax.top_k(log_probs, count)
+        return indices.astype(jnp.int32), values
+
+    def none() -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count), jnp.float32)
+
+    top_tokens, top_log_probs = jax.lax.cond(jnp.any(control["candidates"] > 0), alternatives, none)
+    return {
+        "token": token,
+        "log_prob": jnp.take_along_axis(log_probs, token[:, None], axis=-1)[:, 0],
+        "top_tokens": top_tokens,
+        "top_log_probs": top_log_probs,
+    }
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _prefill(
+    graph: Any, weights: Any, cache: Cache, tokens: jax.Array, length: jax.Array, row: jax.Array, control: Any
+) -> tuple[Cache, dict[str, jax.Array]]:
+    """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache and chooses the first token."""
+    decoder: Decoder = nnx.merge(graph, weights)
+    fresh = init_cache(decoder.config, 1, cache.keys.shape[2])
+    valid = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :] < length
+    logits, fresh = decoder(tokens, cache=fresh, mask=valid)
+    cache = Cache(
+        keys=cache.keys.at[:, row].set(fresh.keys[:, 0]),
+        values=cache.values.at[:, row].set(fresh.values[:, 0]),
+        lengths=cache.lengths.at[row].set(length),
+    )
+    return cache, _choose(jax.lax.dynamic_index_in_dim(logits[0], length - 1, keepdims=True), control)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _step(
+    graph: Any, weights: Any, cache: Cache, tokens: jax.Array, busy: jax.Array, control: Any
+) -> tuple[Cache, dict[str, jax.Array]]:
+    """Feeds one token [R] to every busy row and chooses the next; idle rows are computed and ignored."""
+    decoder: Decoder = nnx.merge(graph, weights)
+    logits, cache = decoder(tokens[:, None], cache=cache, mask=busy[:, None])
+    return cache, _choose(logits[:, 0], control)
+
+
+class ContinuousBatch:
+    """The rows in which answers grow. Not thread-safe: one thread owns it.
+
+    Args:
+        decoder: The model.
+        rows: How many answers grow at once.
+
+    Attributes:
+        capacity_tokens: Longest prompt and answer together.
+    """
+
+    def __init__(self, decoder: Decoder, rows: int = 8) -> None:
+        if rows < 1:
+            raise ValueError(f"got {rows} rows, expected at least 1")
+        self.capacity_tokens = decoder.config.max_sequence_tokens
+        self._vocab_size = decoder.config.vocab_size
+        self._graph, self._weights = nnx.split(decoder)
+        self._cache = init_cache(decoder.config, rows, self.capacity_tokens)
+        self._busy = np.zeros(rows, bool)
+        self._last = np.zeros(rows, np.int32)
+        self._control = {
+            "temperature": np.zeros(rows, np.float32),
+            "top_p": np.ones(rows, np.float32),
+            "seed": np.zeros(rows, np.uint32),
+            "drawn": np.zeros(rows, np.int32),
+            "candidates": np.zeros(rows, np.int32),
+        }
+
+    @property
+    def free_rows(self) -> int:
+        """How many more requests can be admitted now."""
+        return int((~self._busy).sum())
+
+    @property
+    def busy_rows(self) -> tuple[int, ...]:
+        """The rows in which an answer grows."""
+        return tuple(int(row) for row in np.flatnonzero(self._busy))
+
+    def admit(self, prompt: Sequence[int], sampling: Sampling) -> tuple[int, Token]:
+        """Reads a prompt into a free row.
+
+        Args:
+            prompt: 1 to ``capacity_tokens`` ids of the vocabulary.
+            sampling: How to choose the answer's tokens.
+
+        Returns:
+            The row, and the answer's first token.
+
+        Raises:
+            ValueError: The prompt's length or an id does not fit, or no row is free.
+        """
+        if not 1 <= len(prompt) <= self.capacity_tokens:
+            raise ValueError(f"got a prompt of {len(prompt)} tokens, expected 1 to {self.capacity_tokens}")
+        if not all(0 <= token < self._vocab_size for token in prompt):
+            raise ValueError(f"got a token outside the vocabulary of {self._vocab_size}")
+        if not self.free_rows:
+            raise ValueError("got a prompt while every row is busy, expected a call to release first")
+        row = int(np.flatnonzero(~self._busy)[0])
+        values = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed & 0xFFFFFFFF,
+            "drawn": 0,
+            "candidates": sampling.candidates,
+        }
+        for name, value in values.items():
+            self._control[name][row] = value
+        bucket = min(
+            max(SMALLEST_PROMPT_BUCKET, 1 << (len(prompt) - 1).bit_length()),
+            self.capacity_tokens,
+        )
+        padded = np.zeros((1, bucket), np.int32)
+        padded[0, : len(prompt)] = prompt
+        one = {name: array[row : row + 1].copy() for name, array in self._control.items()}
+        self._cache, chosen = _prefill(
+            self._graph, self._weights, self._cache, padded, np.int32(len(prompt)), np.int32(row), one
+        )
+        self._busy[row] = True
+        return row, self._take(row, jax.device_get(chosen), 0)
+
+    def step(self) -> dict[int, Token]:
+        """Adds one token to every busy row; the caller releases rows that ended or are full.
+
+        Returns:
+            Row -> its new token.
+        """
+        if not self._busy.any():
+            return {}
+        control = {name: array.copy() for name, array in self._control.items()}
+        self._cache, chosen = _step(
+            self._graph, self._weights, self._cache, self._last.copy(), self._busy.copy(), control
+        )
+        on_host = jax.device_get(chosen)
+        return {row: self._take(row, on_host, row) for row in self.busy_rows}
+
+    def release(self, row: int) -> None:
+        """Frees a row: its answer has ended or nobody wants it any more."""
+        self._busy[row] = False
+        for name, idle in (("temperature", 0), ("top_p", 1), ("candidates", 0)):
+            self._control[name][row] = idle
+
+    def warm_up(self) -> None:
+        """Compiles every shape that serving can need, so that no user waits for it."""
+        lengths = {min(SMALLEST_PROMPT_BUCKET << power, self.capacity_tokens) for power in range(32)}
+        for length in sorted(lengths):
+            row, _ = self.admit([0] * length, Sampling())
+            self.release(row)
+        row, _ = self.admit([0], Sampling())
+        self.step()
+        self.release(row)
+
+    def _take(self, row: int, chosen: dict[str, np.ndarray], index: int) -> Token:
+        """Notes a row's new token and hands it over."""
+        token = int(chosen["token"][index])
+        self._last[row] = token
+        self._control["drawn"][row] += 1
+        count = int(self._control["candidates"][row])
+        return Token(
+            token=token,
+            log_prob=float(chosen["log_prob"][index]),
+            candidates=tuple(
+                (int(other), float(log_prob))
+                for other, log_prob in zip(
+                    chosen["top_tokens"][index][:count], chosen["top_log_probs"][index][:count], strict=True
+                )
+            ),
+        )
