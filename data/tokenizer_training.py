@@ -45,7 +45,8 @@ def sentences(texts: Iterable[str], limit_bytes: int = SENTENCE_BYTES) -> Iterat
     """
     for text in texts:
         for part in UNTRAINABLE.split(text):
-            held, held_bytes = [], 0
+            held: list[str] = []
+            held_bytes = 0
             for line in CUT.findall(part):
                 for piece in _cut_characters(line, limit_bytes):
                     size_bytes = len(piece.encode())
