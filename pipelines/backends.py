@@ -1,0 +1,227 @@
+"""Where a store's files are: a local folder, or anything fsspec opens.
+
+Both give the same few operations. A local folder renames whole artifacts into place; an object store has no rename,
+so an artifact's manifest is written last and is the commit mark.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+MANIFEST = "manifest.json"
+
+
+class Backend(Protocol):
+    """Files of one store, by path relative to its root, with ``/`` between parts."""
+
+    uri: str
+
+    def read(self, path: str) -> bytes | None:
+        """A small file's bytes, or None when there is none."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a small file so that a reader sees it whole or not at all."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; empty when there is none."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file or folder with all in it; nothing happens when there is none."""
+
+    def publish(self, folder: Path, path: str) -> None:
+        """Moves a finished local folder with a manifest to its place; keeps what is there already."""
+
+    def local(self, path: str) -> Path:
+        """A local folder with an artifact's files, downloaded if need be."""
+
+    def bytes_of(self, path: str) -> int:
+        """Size of a folder's files."""
+
+
+class LocalBackend:
+    """A folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+
+    def read(self, path: str) -> bytes | None:
+        """A small file's bytes, or None when there is none."""
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes aside, flushes to the disk, renames."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            with aside.open("xb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            aside.replace(target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; files being written are left out."""
+        try:
+            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there."""
+        return (self.root / path).exists()
+
+    def remove(self, path: str) -> None:
+        """Removes a file or folder with all in it, renaming a folder first so that it vanishes at once."""
+        target = self.root / path
+        if target.is_dir():
+            aside = target.with_name(f".removed-{target.name}-{secrets.token_hex(4)}")
+            target.rename(aside)
+            shutil.rmtree(aside)
+        else:
+            target.unlink(missing_ok=True)
+
+    def publish(self, folder: Path, path: str) -> None:
+        """Flushes the folder to the disk and renames it into place."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                file.chmod(0o444)
+            _sync(file)
+        _sync(folder)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not (target / MANIFEST).exists():
+                raise
+            shutil.rmtree(folder)
+        _sync(target.parent)
+
+    def local(self, path: str) -> Path:
+        """The folder itself."""
+        return self.root / path
+
+    def bytes_of(self, path: str) -> int:
+        """Size of a folder's files."""
+        return sum(file.stat().st_size for file in (self.root / path).rglob("*") if file.is_file())
+
+
+class RemoteBackend:
+    """A prefix of an fsspec file system; artifacts are copied to a local cache when a stage reads them."""
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        import fsspec
+
+        self.uri = uri
+        self.cache = cache
+        self.fs: Any
+        self.fs, root = fsspec.core.url_to_fs(uri)
+        self.root = root.rstrip("/")
+
+    def _at(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def read(self, path: str) -> bytes | None:
+        """A small file's bytes, or None when there is none."""
+        try:
+            data: bytes = self.fs.cat_file(self._at(path))
+            return data
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes an object; object stores make whole objects visible at once."""
+        self.fs.makedirs(self._at(path).rpartition("/")[0], exist_ok=True)
+        self.fs.pipe_file(self._at(path), data)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted."""
+        self.fs.invalidate_cache()
+        try:
+            entries = self.fs.ls(self._at(folder), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in (e.rstrip("/").rpartition("/")[2] for e in entries) if not name.startswith("."))
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self.fs.exists(self._at(path)))
+
+    def remove(self, path: str) -> None:
+        """Removes a file or folder; of an artifact the manifest first, which takes back the commit."""
+        for target in (self._at(f"{path}/{MANIFEST}"), self._at(path)):
+            if self.fs.exists(target):
+                self.fs.rm(target, recursive=True)
+
+    def publish(self, folder: Path, path: str) -> None:
+        """Uploads every file, the manifest last."""
+        if self.exists(f"{path}/{MANIFEST}"):
+            shutil.rmtree(folder)
+            return
+        for file in _manifest_last(folder):
+            target = self._at(f"{path}/{file.relative_to(folder).as_posix()}")
+            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self.fs.put_file(str(file), target)
+        local = self.cache / path
+        local.parent.mkdir(parents=True, exist_ok=True)
+        if local.exists():
+            shutil.rmtree(folder)
+        else:
+            folder.rename(local)
+
+    def local(self, path: str) -> Path:
+        """A local copy, whole or absent."""
+        target = self.cache / path
+        if (target / MANIFEST).exists():
+            return target
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        prefix = self._at(path).strip("/")
+        for entry in self.fs.find(self._at(path)):
+            relative = entry.strip("/").removeprefix(prefix).lstrip("/")
+            file = aside / relative
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(entry, str(file))
+        try:
+            aside.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            shutil.rmtree(aside)
+        return target
+
+    def bytes_of(self, path: str) -> int:
+        """Size of a folder's objects."""
+        return int(self.fs.du(self._at(path)))
+
+
+def _manifest_last(folder: Path) -> Iterator[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    yield from (file for file in files if file.name != MANIFEST)
+    yield from (file for file in files if file.name == MANIFEST)
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file, or a folder's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

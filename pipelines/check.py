@@ -1,0 +1,158 @@
+"""Graph checks: what a spec can get wrong beyond its single values, one small function per rule.
+
+Every rule yields all its findings; errors stop a command before anything runs, warnings are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import spec as specs
+from .plan import ancestors
+from .source_map import Mistake, SpecError
+from .spec import Node, Pipeline, closest
+
+Rule = Callable[[Pipeline], Iterator[Mistake]]
+SINKS = ("report", "package", "decisions", "rollouts")
+
+
+def errors(pipeline: Pipeline) -> list[Mistake]:
+    """Every mistake in the graph."""
+    found = [mistake for rule in (ports_exist, inputs_given, references_exist, kinds_fit) for mistake in rule(pipeline)]
+    return found or list(cycles(pipeline))
+
+
+def warnings(pipeline: Pipeline) -> list[Mistake]:
+    """Everything that is allowed but probably not meant; the graph must be free of errors."""
+    return [mistake for rule in (outputs_used, gate_before_package) for mistake in rule(pipeline)]
+
+
+def load(
+    path: Path, *, profile: str | None = None, sets: tuple[str, ...] | list[str] = (), store: str | None = None
+) -> Pipeline:
+    """Reads a spec and checks its graph; see ``spec.load``.
+
+    Raises:
+        SpecError: With every mistake found.
+    """
+    pipeline = specs.load(path, profile=profile, sets=sets, store=store)
+    mistakes = errors(pipeline)
+    if mistakes:
+        raise SpecError(mistakes)
+    return pipeline
+
+
+def ports_exist(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Every input names a port of the component, one or many as the port takes."""
+    for node in pipeline.nodes.values():
+        ports = node.component.inputs
+        for name, value in node.stage.inputs.items():
+            if name not in ports:
+                yield _mistake(pipeline, node, name, f"{node.component.name} has no input {name!r}{closest(name, list(ports))}")
+            elif ports[name].many and isinstance(value, str):
+                yield _mistake(pipeline, node, name, f"got one reference {value!r}, expected a mapping {{label: stage.port}}")
+            elif not ports[name].many and not isinstance(value, str):
+                yield _mistake(pipeline, node, name, "got a mapping, expected one reference stage.port")
+
+
+def inputs_given(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Every required input is there."""
+    for node in pipeline.nodes.values():
+        for name, port in node.component.inputs.items():
+            if not port.optional and not node.stage.inputs.get(name):
+                offers = [
+                    f"{other.name}.{output}"
+                    for other in pipeline.nodes.values()
+                    for output, offered in other.component.outputs.items()
+                    if offered.kind == port.kind and other is not node
+                ]
+                hint = f", for example {offers[-1]}" if offers else ""
+                yield _mistake(pipeline, node, None, f"the input {name!r} is missing, expected a {port.kind} output{hint}")
+
+
+def references_exist(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Every reference names a stage and one of its outputs."""
+    for node in pipeline.nodes.values():
+        for port, label, stage, output in node.references():
+            if stage not in pipeline.nodes:
+                message = f"got {stage!r}, expected a stage of this spec{closest(stage, list(pipeline.nodes))}"
+            elif output not in pipeline.nodes[stage].component.outputs:
+                outputs = list(pipeline.nodes[stage].component.outputs)
+                message = f"{stage} has no output {output!r}{closest(output, outputs)}"
+            else:
+                continue
+            yield _mistake(pipeline, node, port, message, label)
+
+
+def kinds_fit(pipeline: Pipeline) -> Iterator[Mistake]:
+    """What flows into a port is of its kind."""
+    for node in pipeline.nodes.values():
+        for port, label, stage, output in node.references():
+            upstream = pipeline.nodes.get(stage)
+            if upstream is None or output not in upstream.component.outputs or port not in node.component.inputs:
+                continue
+            got, expected = upstream.component.outputs[output].kind, node.component.inputs[port].kind
+            if got != expected:
+                yield _mistake(pipeline, node, port, f"{stage}.{output} is of kind {got}, expected {expected}", label)
+
+
+def cycles(pipeline: Pipeline) -> Iterator[Mistake]:
+    """No stage needs itself; one finding names the whole cycle."""
+    reported: set[str] = set()
+    for node in pipeline.nodes.values():
+        path = _cycle(pipeline, node.name)
+        if path and not reported & set(path):
+            reported |= set(path)
+            yield _mistake(pipeline, node, None, f"stages need each other in a cycle: {' -> '.join(path)}")
+
+
+def outputs_used(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Something uses each stage, or it makes something for people."""
+    used = {(stage, output) for node in pipeline.nodes.values() for _, _, stage, output in node.references()}
+    for node in pipeline.nodes.values():
+        outputs = node.component.outputs
+        if any((node.name, output) in used for output in outputs):
+            continue
+        if not any(port.kind in ("package", "model") for port in outputs.values()) and not all(
+            port.kind in SINKS for port in outputs.values()
+        ):
+            yield _mistake(pipeline, node, None, f"nothing uses its outputs ({', '.join(outputs)})")
+
+
+def gate_before_package(pipeline: Pipeline) -> Iterator[Mistake]:
+    """A package leaves only through a gate."""
+    for node in pipeline.nodes.values():
+        if any(port.kind == "package" for port in node.component.outputs.values()):
+            upstream = ancestors(pipeline.nodes, node.name)
+            if not any(pipeline.nodes[name].component.gate for name in upstream):
+                yield _mistake(pipeline, node, None, "makes a package with no gate upstream; add a stage that uses gate")
+
+
+def profiles(pipeline: Pipeline, path: Path) -> Iterator[Mistake]:
+    """Every profile gives a valid spec."""
+    for name in pipeline.spec.profiles:
+        try:
+            load(path, profile=name)
+        except SpecError as error:
+            for mistake in error.mistakes:
+                yield Mistake(mistake.where, mistake.path, f"with --profile {name}: {mistake.message}")
+
+
+def _cycle(pipeline: Pipeline, start: str) -> list[str]:
+    stack: list[tuple[str, list[str]]] = [(start, [start])]
+    seen: set[str] = set()
+    while stack:
+        name, path = stack.pop()
+        for _, _, stage, _ in pipeline.nodes[name].references():
+            if stage == start:
+                return [*path, start]
+            if stage not in seen:
+                seen.add(stage)
+                stack.append((stage, [*path, stage]))
+    return []
+
+
+def _mistake(pipeline: Pipeline, node: Node, port: str | None, message: str, label: str | None = None) -> Mistake:
+    path = ("stages", node.name, *(("inputs", port) if port else ()), *((label,) if label else ()))
+    return Mistake(pipeline.source.where(path), ".".join(path), message)

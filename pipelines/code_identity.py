@@ -1,0 +1,234 @@
+"""Code identity: which code a stage's bytes come from, as a digest that only meaningful edits change.
+
+The unit is the module: a component's own and every Millrace module that it imports, transitively, also from inside
+functions. Of each module the syntax tree counts, without comments, docstrings, annotations' formatting or positions.
+Digests are kept per top-level definition, so that a plan can name the function that changed.
+
+Parsing a few dozen modules takes most of a second, so results are cached by the digest of the source text in the
+user's cache folder; losing the cache only costs that time.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import canonical
+
+PACKAGE = "millrace"
+FORMAT = 1
+ROOTS = ("components", "data", "model")
+
+
+@dataclass(frozen=True)
+class Module:
+    """What one module contributes.
+
+    Attributes:
+        definitions: Name of a top-level definition (``function f``, ``class C``, ``statements``) -> digest, hex.
+        imports: Candidate names of the Millrace modules that it imports.
+    """
+
+    definitions: Mapping[str, str]
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CodeIdentity:
+    """The code behind one component.
+
+    Attributes:
+        digest: SHA-256 over all modules, hex.
+        modules: Module name without the leading ``millrace.`` -> its definitions' digests.
+    """
+
+    digest: str
+    modules: Mapping[str, Mapping[str, str]]
+
+
+class CodeIndex:
+    """Reads modules once per process and remembers them across processes."""
+
+    def __init__(self, cache_file: Path | None = None) -> None:
+        self._file = cache_file or _default_cache_file()
+        self._known: dict[str, Any] = {}
+        self._used: dict[str, Any] = {}
+        self._modules: dict[str, Module] = {}
+        try:
+            stored = json.loads(self._file.read_bytes())
+            if stored.get("format") == FORMAT:
+                self._known = stored["modules"]
+        except (OSError, ValueError, KeyError, AttributeError):
+            self._known = {}
+
+    def of(self, module: str) -> CodeIdentity:
+        """The identity of a module such as ``components.filter``, with everything it imports."""
+        found: dict[str, Module] = {}
+        stack = [module]
+        while stack:
+            name = stack.pop()
+            if name in found:
+                continue
+            path = module_file(name)
+            if path is None:
+                continue
+            found[name] = self._read(name, path)
+            stack.extend(found[name].imports)
+            if "." in name:
+                stack.append(name.rpartition(".")[0])
+        modules = {name: dict(found[name].definitions) for name in sorted(found)}
+        return CodeIdentity(canonical.digest(modules), modules)
+
+    def save(self) -> None:
+        """Writes the cache, if anything in it is new."""
+        if self._used == self._known or self._used.keys() <= self._known.keys():
+            return
+        merged = {**self._known, **self._used} if len(self._known) < 2000 else self._used
+        text = json.dumps({"format": FORMAT, "modules": merged})
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as handle:
+                handle.write(text)
+            os.replace(handle.name, self._file)
+        except OSError:
+            return  # a cache that cannot be written is only slower
+
+    def _read(self, name: str, path: Path) -> Module:
+        if name not in self._modules:
+            source = path.read_bytes()
+            key = hashlib.blake2b(name.encode() + b"\n" + source, digest_size=16).hexdigest()
+            entry = self._known.get(key)
+            if entry is None:
+                module = analyse(source, name, is_package=path.name == "__init__.py")
+                entry = {"definitions": dict(module.definitions), "imports": list(module.imports)}
+            self._used[key] = entry
+            self._modules[name] = Module(entry["definitions"], tuple(entry["imports"]))
+        return self._modules[name]
+
+
+@cache
+def module_file(name: str) -> Path | None:
+    """The file of a module such as ``data.documents``, or None when there is no such module."""
+    root, _, rest = name.partition(".")
+    if root not in ROOTS:
+        return None
+    base = Path(__file__).parent.parent / root
+    path = base.joinpath(*rest.split(".")) if rest else base
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def analyse(source: bytes, name: str, *, is_package: bool = False) -> Module:
+    """Digests and imports of one module's source text.
+
+    Args:
+        source: The source text as bytes.
+        name: The module's name without ``millrace.``, which relative imports start from.
+        is_package: Whether it is a package's ``__init__``.
+    """
+    tree = ast.parse(source)
+    parts: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            label = f"function {node.name}"
+        elif isinstance(node, ast.ClassDef):
+            label = f"class {node.name}"
+        else:
+            label = _assigned(node) or "statements"
+        parts.setdefault(label, hashlib.sha256()).update(repr(_plain(node)).encode())
+    definitions = {label: part.hexdigest()[:20] for label, part in parts.items()}
+    return Module(definitions, tuple(sorted(set(_imports(tree, name, is_package)))))
+
+
+def changes(old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What differs between the modules of two identities, one line each: ``data/filters.py: function f changed``."""
+    lines = []
+    for module in sorted(old.keys() | new.keys()):
+        path = module.replace(".", "/") + ".py"
+        if module not in new:
+            lines.append(f"{path} is no longer imported")
+        elif module not in old:
+            lines.append(f"{path} is newly imported")
+        else:
+            before, after = old[module], new[module]
+            for label in sorted(before.keys() | after.keys()):
+                if before.get(label) != after.get(label):
+                    how = "added" if label not in before else "removed" if label not in after else "changed"
+                    lines.append(f"{path}: {label} {how}")
+    return lines
+
+
+def _assigned(node: ast.stmt) -> str | None:
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        return f"name {node.targets[0].id}"
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return f"name {node.target.id}"
+    return None
+
+
+def _plain(node: Any) -> Any:
+    """A syntax node as nested tuples that do not depend on Python's version: empty fields are left out."""
+    if isinstance(node, ast.AST):
+        body = _without_docstring(node)
+        fields = []
+        for field, value in ast.iter_fields(node):
+            value = body if field == "body" and body is not None else value
+            if field == "keywords" and _is_field_call(node):
+                value = [keyword for keyword in value if keyword.arg != "description"]
+            if value is None or value == [] or field in ("type_comment", "kind"):
+                continue
+            fields.append((field, _plain(value)))
+        return (type(node).__name__, *fields)
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return node
+
+
+def _is_field_call(node: ast.AST) -> bool:
+    """Whether a call declares a configuration field, whose description is documentation."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Field", "runtime")
+
+
+def _without_docstring(node: ast.AST) -> list[ast.stmt] | None:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    body = node.body
+    first = body[0] if body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return body[1:]
+    return body
+
+
+def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
+    package = name.split(".") if is_package else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            yield from (n.partition(".")[2] for n in names if n.startswith(f"{PACKAGE}."))
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1] if node.level > 1 else package
+                prefix = ".".join([*base, *([node.module] if node.module else [])])
+            elif node.module and (node.module == PACKAGE or node.module.startswith(f"{PACKAGE}.")):
+                prefix = node.module.partition(".")[2]
+            else:
+                continue
+            for target in (prefix, *(f"{prefix}.{alias.name}" if prefix else alias.name for alias in node.names)):
+                if target:
+                    yield target
+
+
+def _default_cache_file() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / PACKAGE / f"code-{sys.version_info.major}.{sys.version_info.minor}.json"

@@ -1,0 +1,184 @@
+"""What a person sees of a run: live bars in a terminal, one line per event in a plain log, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..components import registry
+from .engines.local import Outcome
+
+PLAIN_PROGRESS_SECONDS = 10.0
+MARKS = {"ran": "[green]✓[/]", "reused": "[cyan]=[/]", "failed": "[red]✗[/]", "closed": "[yellow]■[/]", "running": "→"}
+UNITS = (("documents", "docs"), ("examples", "examples"), ("tokens", "tokens"), ("bytes", "bytes"))
+
+
+class PlainDisplay:
+    """Lines that read well in a file: starts, ends, and progress every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last: dict[str, float] = {}
+
+    def _line(self, name: str, text: str) -> None:
+        self.console.print(f"{time.strftime('%H:%M:%S')} {name:<16} {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def stage(self, outcome: Outcome) -> None:
+        """A stage changed its status."""
+        if outcome.status == "running":
+            why = f" ({outcome.reasons[0]})" if outcome.reasons else ""
+            self._line(outcome.name, f"started{why}")
+        elif outcome.status in ("ran", "reused"):
+            self._line(outcome.name, summary(outcome))
+        elif outcome.status in ("failed", "closed"):
+            self._line(outcome.name, "failed" if outcome.status == "failed" else "gate closed")
+
+    def event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
+        """A running stage reported progress."""
+        now = time.monotonic()
+        if event["event"] != "progress" or now - self._last.setdefault(outcome.name, now) < PLAIN_PROGRESS_SECONDS:
+            return
+        self._last[outcome.name] = now
+        share = 100 * event["done"] / max(event["total"], 1e-9)
+        self._line(outcome.name, f"{count(event['done'])} of {count(event['total'])} {event['unit']} ({share:.0f}%)")
+
+
+class LiveDisplay:
+    """A bar for every running stage; finished stages scroll up as lines."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._metric: dict[str, str] = {}
+
+    def stage(self, outcome: Outcome) -> None:
+        """A stage changed its status."""
+        if outcome.status == "running":
+            if outcome.name not in self._tasks:
+                self._tasks[outcome.name] = self.progress.add_task(outcome.name, total=None, text="starting")
+            return
+        if outcome.name in self._tasks:
+            self.progress.remove_task(self._tasks.pop(outcome.name))
+        if outcome.status in MARKS:
+            text = summary(outcome) if outcome.record else outcome.status
+            self.progress.console.print(f"{MARKS[outcome.status]} [bold]{outcome.name:<16}[/] {escape(text)}", highlight=False)
+
+    def event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
+        """A running stage reported progress or a metric."""
+        task = self._tasks.get(outcome.name)
+        if task is None:
+            return
+        if event["event"] == "metric" and event["step"] is not None:
+            self._metric[outcome.name] = f"{event['name']} {number(event['value'])}"
+        elif event["event"] == "progress":
+            text = f"{count(event['done'])}/{count(event['total'])} {event['unit']}"
+            metric = self._metric.get(outcome.name)
+            self.progress.update(task, completed=event["done"], total=event["total"], text=f"{text}  {metric}" if metric else text)
+
+
+@contextmanager
+def display(console: Console) -> Iterator[LiveDisplay | PlainDisplay]:
+    """The display that fits where the output goes."""
+    if console.is_terminal:
+        live = LiveDisplay(console)
+        with live.progress:
+            yield live
+    else:
+        yield PlainDisplay(console)
+
+
+def table(outcomes: Mapping[str, Outcome]) -> Table:
+    """The closing table: stage, ran or reused, seconds, what went in and out, the key metric."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("stage", no_wrap=True)
+    shown.add_column("", no_wrap=True)
+    for title in ("seconds", "memory", "in", "out"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    shown.add_column("key metric")
+    for outcome in outcomes.values():
+        record = outcome.record
+        if record is None:
+            shown.add_row(outcome.name, f"[red]{outcome.status}[/]" if outcome.status != "skipped" else "[dim]skipped[/]", "", "", "", "", "")
+            continue
+        seconds = f"{outcome.seconds:.1f}" if outcome.status == "ran" else f"[dim]({record.seconds:.1f})[/]"
+        colour = "green" if outcome.status == "ran" else "cyan"
+        shown.add_row(
+            outcome.name,
+            f"[{colour}]{outcome.status}[/]",
+            seconds,
+            size(record.peak_bytes),
+            amount(record.metrics, "in"),
+            amount(record.metrics, "out"),
+            key_metric(outcome),
+        )
+    return shown
+
+
+def summary(outcome: Outcome) -> str:
+    """One line about a finished stage."""
+    record = outcome.record
+    if record is None:
+        return outcome.status
+    parts = [f"{outcome.seconds:.1f} s" if outcome.status == "ran" else "reused"]
+    flows = [text for text in (amount(record.metrics, "in"), amount(record.metrics, "out")) if text]
+    if flows:
+        parts.append(" → ".join(flows))
+    metric = key_metric(outcome)
+    return "  ".join([*parts, *([metric] if metric else [])])
+
+
+def amount(metrics: Mapping[str, float], direction: str) -> str:
+    """Documents, examples or tokens that went in or out, whichever the stage counts first."""
+    for unit, word in UNITS:
+        value = metrics.get(f"{unit}_{direction}")
+        if value is not None:
+            return f"{size(value)}" if unit == "bytes" else f"{count(value)} {word}"
+    return ""
+
+
+def key_metric(outcome: Outcome) -> str:
+    """The stage's key metric with its name."""
+    record = outcome.record
+    name = registry.get(record.component).key_metric if record else None
+    value = record.metrics.get(name) if record and name else None
+    return f"{name} {number(value)}" if value is not None else ""
+
+
+def number(value: Any) -> str:
+    """A metric in a few digits."""
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
+
+
+def count(value: float) -> str:
+    """A count: all digits below ten thousand, then thousands and millions."""
+    for limit, divisor, unit in ((1e4, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (float("inf"), 1e9, "G")):
+        if abs(value) < limit:
+            return f"{value / divisor:,.0f}" if divisor == 1 else f"{value / divisor:,.1f}{unit}"
+    return str(value)
+
+
+def size(value: float) -> str:
+    """Bytes with a binary unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit in ("B", "KiB", "MiB") else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

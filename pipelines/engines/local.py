@@ -1,0 +1,395 @@
+"""The local engine: runs ready stages in parallel as child processes, and goes on from whatever the store holds.
+
+One thread watches every child's event pipe. A stage is decided on when its inputs are there (``Planner.step``), so a
+stage whose inputs came out the same as before is reused in the middle of a run. Children die with the engine and the
+engine keeps nothing in memory that the store does not hold, so a run that was killed is simply run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+from ..execute import Request, to_json
+from ..plan import Planner, StagePlan, ancestors, order
+from ..spec import Node
+from ..store import StageRecord
+
+Status = Literal["waiting", "running", "ran", "reused", "failed", "closed", "skipped", "interrupted"]
+POLL_SECONDS = 0.2
+KILL_AFTER_SECONDS = 5.0
+LOG_TAIL_LINES = 8
+
+
+class Display(Protocol):
+    """Shows a run while it happens."""
+
+    def stage(self, outcome: Outcome) -> None:
+        """A stage changed its status."""
+
+    def event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
+        """A running stage reported progress or a metric."""
+
+
+@dataclass
+class Outcome:
+    """What became of one stage in one run.
+
+    Attributes:
+        name: The stage.
+        status: Its state.
+        reasons: Why it ran.
+        record: Its record, once it is done.
+        message: Why it failed.
+        seconds: Wall time in this run.
+        attempts: Child processes started.
+        log: Its log file in this run, or None when it was reused.
+    """
+
+    name: str
+    status: Status = "waiting"
+    reasons: tuple[str, ...] = ()
+    record: StageRecord | None = None
+    message: str | None = None
+    seconds: float = 0.0
+    attempts: int = 0
+    log: Path | None = None
+
+
+@dataclass
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run: The run's id.
+        status: ``done``, ``failed``, ``closed`` or ``interrupted``.
+        outcomes: Stage -> outcome, in running order.
+        seconds: Wall time.
+    """
+
+    run: str
+    status: str
+    outcomes: dict[str, Outcome]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed, 3 gate closed, 130 interrupted."""
+        return {"done": 0, "failed": 1, "closed": 3, "interrupted": 130}[self.status]
+
+
+@dataclass
+class _Child:
+    """A running stage: its process and its event pipe."""
+
+    outcome: Outcome
+    plan: StagePlan
+    process: subprocess.Popen[bytes]
+    events: int
+    started: float
+    buffer: bytes = b""
+    last: dict[str, Any] = field(default_factory=dict)
+    timed_out: bool = False
+
+
+class LocalEngine:
+    """Runs a planned pipeline on this machine.
+
+    Args:
+        planner: The pipeline, its store and the decisions.
+        display: Shows progress.
+        jobs: How many stages run at once.
+        selected: Stages to run; the others must be in the store. All when None.
+    """
+
+    def __init__(self, planner: Planner, display: Display, *, jobs: int, selected: Iterable[str] | None = None) -> None:
+        self.planner = planner
+        self.pipeline = planner.pipeline
+        self.store = planner.store
+        self.display = display
+        self.jobs = jobs
+        names = order(self.pipeline.nodes)
+        self.selected = set(names if selected is None else selected)
+        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.outcomes = {name: Outcome(name) for name in names}
+        self.known: dict[str, StageRecord] = {}
+        self.children: dict[int, _Child] = {}
+        self.selector = selectors.DefaultSelector()
+        self.started = time.time()
+        self._events: IO[str] | None = None
+
+    def run(self) -> RunResult:
+        """Runs until everything is done or nothing more can be.
+
+        Returns:
+            How it ended; failures are in it, not raised.
+        """
+        folder = self.store.run_folder(self.run_id)
+        (folder / "logs").mkdir(parents=True)
+        self.store.write_run(self.run_id, "spec.json", self.pipeline.resolved())
+        with open(folder / "events.jsonl", "a", encoding="utf-8", buffering=1) as self._events, _shared_lock(self.store.scratch):
+            self._save("running")
+            try:
+                self._loop()
+                status = self._verdict()
+            except KeyboardInterrupt:
+                status = "interrupted"
+            finally:
+                self._stop_children()
+            self.planner.code.save()
+            self._save(status)
+        if not self.store.is_local:
+            self._upload(folder)
+        return RunResult(self.run_id, status, self.outcomes, time.time() - self.started)
+
+    def _loop(self) -> None:
+        while True:
+            failed = any(outcome.status in ("failed", "closed") for outcome in self.outcomes.values())
+            progressed = False if failed else self._decide()
+            if not self.children and not progressed:
+                return
+            for key, _ in self.selector.select(timeout=0 if progressed else POLL_SECONDS):
+                self._read(self.children[key.fd])
+            self._check_timeouts()
+
+    def _decide(self) -> bool:
+        """Reuses or starts every stage that can go; returns whether any changed."""
+        changed = False
+        for name, outcome in self.outcomes.items():
+            node = self.pipeline.nodes[name]
+            if outcome.status != "waiting" or not self._ready(node):
+                continue
+            plan = self.planner.step(node, self.known)
+            if plan.record is not None:
+                self._finish(outcome, "reused", plan.record)
+                changed = True
+            elif name not in self.selected:
+                outcome.message = f"not selected, and not in the store ({plan.reasons[0]})"
+                outcome.status = "skipped"
+                changed = True
+            elif len(self.children) < self.jobs:
+                outcome.reasons = plan.reasons
+                self._start(node, plan, outcome)
+                changed = True
+        return changed
+
+    def _ready(self, node: Node) -> bool:
+        needed = {stage for _, _, stage, _ in node.references()}
+        if node.component.reads_lineage:
+            needed = ancestors(self.pipeline.nodes, node.name)
+        return needed <= self.known.keys()
+
+    def _start(self, node: Node, plan: StagePlan, outcome: Outcome) -> None:
+        request = build_request(self.planner, node, plan, self.known, self.run_id)
+        folder = self.store.run_folder(self.run_id)
+        outcome.log = folder / "logs" / f"{node.name}.log"
+        outcome.attempts += 1
+        file = folder / f"{node.name}.request.json"
+        file.write_text(json.dumps(to_json(request)), encoding="utf-8")
+        read_end, write_end = os.pipe()
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+        with open(outcome.log, "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "millrace.pipelines.stage_process", str(file.absolute()), str(write_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(write_end,),
+                env=environment,
+                cwd=self.pipeline.folder,
+                start_new_session=True,
+            )
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        child = _Child(outcome, plan, process, read_end, time.monotonic())
+        self.children[read_end] = child
+        self.selector.register(read_end, selectors.EVENT_READ)
+        outcome.status = "running"
+        self._log_event(outcome, {"event": "started", "reasons": list(plan.reasons), "attempt": outcome.attempts})
+        self.display.stage(outcome)
+
+    def _read(self, child: _Child) -> None:
+        """Takes what a child has reported; at the end of its pipe, its result."""
+        try:
+            data = os.read(child.events, 1 << 16)
+        except BlockingIOError:
+            return
+        if data:
+            *lines, child.buffer = (child.buffer + data).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                if event["event"] in ("done", "reused", "failed"):
+                    child.last = event
+                if event["event"] != "progress":
+                    self._log_event(child.outcome, event)
+                self.display.event(child.outcome, event)
+            return
+        self.selector.unregister(child.events)
+        os.close(child.events)
+        del self.children[child.events]
+        child.process.wait()
+        child.outcome.seconds += time.monotonic() - child.started
+        self._ended(child)
+
+    def _ended(self, child: _Child) -> None:
+        outcome, last = child.outcome, child.last
+        if last.get("event") in ("done", "reused"):
+            record = self.store.record(last["key"])
+            if record is not None:
+                self._finish(outcome, "ran" if last["event"] == "done" else "reused", record)
+                return
+        node = self.pipeline.nodes[outcome.name]
+        ours = last.get("event") == "failed" and not last.get("defect")
+        if not ours and outcome.attempts <= node.stage.resources.retries:
+            self._log_event(outcome, {"event": "retry", "message": self._failure(child)})
+            self._start(node, child.plan, outcome)
+            return
+        outcome.message = self._failure(child)
+        outcome.status = "closed" if last.get("gate") else "failed"
+        self._log_event(outcome, {"event": outcome.status, "message": outcome.message})
+        self._save("running")
+        self.display.stage(outcome)
+
+    def _failure(self, child: _Child) -> str:
+        if child.timed_out:
+            return f"took longer than its timeout of {self.pipeline.nodes[child.outcome.name].stage.resources.timeout}"
+        if child.last.get("event") == "failed" and not child.last.get("defect"):
+            return str(child.last["message"])
+        code = child.process.returncode
+        if code is not None and code < 0:
+            hint = "; the kernel kills a process this way when memory runs out" if -code == signal.SIGKILL else ""
+            what = f"its process was ended by {signal.Signals(-code).name}{hint}"
+        else:
+            what = str(child.last.get("message") or f"its process ended with exit code {code}")
+        return f"{what}\n{_tail(child.outcome.log)}the whole log: {child.outcome.log}"
+
+    def _finish(self, outcome: Outcome, status: Status, record: StageRecord) -> None:
+        outcome.status, outcome.record = status, record
+        self.known[outcome.name] = record
+        self._log_event(outcome, {"event": status, "key": record.key})
+        if status == "ran":
+            self._save("running")
+        self.display.stage(outcome)
+
+    def _check_timeouts(self) -> None:
+        for child in self.children.values():
+            limit = self.pipeline.nodes[child.outcome.name].stage.resources.timeout_seconds
+            if limit and not child.timed_out and time.monotonic() - child.started > limit:
+                child.timed_out = True
+                _signal(child.process, signal.SIGKILL)
+
+    def _stop_children(self) -> None:
+        for child in self.children.values():
+            child.outcome.status = "interrupted"
+            _signal(child.process, signal.SIGTERM)
+        deadline = time.monotonic() + KILL_AFTER_SECONDS
+        for child in self.children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            _signal(child.process, signal.SIGKILL)
+            child.process.wait()
+        self.children.clear()
+
+    def _verdict(self) -> str:
+        statuses = [outcome.status for name, outcome in self.outcomes.items() if name in self.selected]
+        for outcome in self.outcomes.values():
+            if outcome.status == "waiting" and outcome.name in self.selected:
+                outcome.status = "skipped"
+        if "failed" in statuses:
+            return "failed"
+        if "closed" in statuses:
+            return "closed"
+        return "done" if all(status in ("ran", "reused") for status in statuses) else "failed"
+
+    def _save(self, status: str) -> None:
+        stages = {
+            name: {
+                "status": outcome.status,
+                "key": outcome.record.key if outcome.record else None,
+                "seconds": round(outcome.seconds, 3),
+                "reasons": list(outcome.reasons),
+                "message": outcome.message,
+            }
+            for name, outcome in self.outcomes.items()
+        }
+        now = time.time()
+        state = {"id": self.run_id, "pipeline": self.pipeline.spec.name, "status": status, "started": self.started, "updated": now, "stages": stages}
+        self.store.write_run(self.run_id, "run.json", state)
+
+    def _log_event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
+        if self._events is not None:
+            self._events.write(json.dumps({"time": round(time.time(), 3), "stage": outcome.name, **event}) + "\n")
+
+    def _upload(self, folder: Path) -> None:
+        """Copies a run's events and logs to an object store."""
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                self.store.backend.write(f"runs/{self.run_id}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+def build_request(planner: Planner, node: Node, plan: StagePlan, known: Mapping[str, StageRecord], run: str) -> Request:
+    """The request that a child process or container executes for a planned stage."""
+    current = plan.identity
+    if current is None:
+        raise ValueError(f"{node.name} has unknown inputs")
+    inputs: dict[str, Any] = {}
+    for port, label, stage, output in node.references():
+        value = {"stage": stage, "digest": known[stage].outputs[output]["digest"]}
+        if label is None:
+            inputs[port] = value
+        else:
+            inputs.setdefault(port, {})[label] = value
+    beam = node.stage.beam or planner.pipeline.spec.beam
+    return Request(
+        store=planner.store.uri if not planner.store.is_local else str(Path(planner.store.uri).absolute()),
+        run=run,
+        pipeline=planner.pipeline.spec.name,
+        stage=node.name,
+        component=node.component.name,
+        key=current.key,
+        config=node.config.model_dump(mode="json", by_alias=True),
+        semantic=current.config,
+        seed=current.seed,
+        inputs=inputs,
+        code=current.code.digest,
+        modules=current.code.modules,
+        fingerprint=current.fingerprint,
+        lineage=current.lineage,
+        beam_runner=beam.runner,
+        beam_options=beam.options,
+    )
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signals a child's own process group, which holds whatever it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _tail(log: Path | None) -> str:
+    """The last lines of a log, indented, for a failure message."""
+    if log is None or not log.exists():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return "".join(f"  | {line}\n" for line in lines)
+
+
+@contextlib.contextmanager
+def _shared_lock(folder: Path) -> Iterator[None]:
+    """Held by every run, so that `store gc` knows when it may remove what no record names yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield

@@ -1,0 +1,89 @@
+"""Identity: the stage key, which says when a stage's outputs can be reused.
+
+stage key = SHA-256 of canonical JSON {component, code, config, seed, inputs, and, where the component declares them,
+the fingerprint of what it reads outside the store and the lineage that it reads}. Inputs count by content, not by
+who made them, so a rerun upstream that gives the same bytes reruns nothing downstream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..components import registry
+from ..components.contract import Upstream
+from . import canonical
+from .code_identity import CodeIdentity, CodeIndex
+from .spec import Node
+
+InputDigests = Mapping[str, str | Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that a stage's bytes depend on.
+
+    Attributes:
+        component: The component's name.
+        code: Its code.
+        config: The semantic configuration, JSON values.
+        seed: The spec's seed.
+        inputs: Port -> artifact digest, or label -> digest for ports that take many.
+        fingerprint: What the component reads outside the store, or None.
+        lineage: The upstream records that the component reads, or None.
+    """
+
+    component: str
+    code: CodeIdentity
+    config: Mapping[str, Any]
+    seed: int
+    inputs: InputDigests
+    fingerprint: Any = None
+    lineage: Any = None
+
+    @property
+    def key(self) -> str:
+        """The stage key, 64 hex digits."""
+        return canonical.digest(
+            {
+                "component": self.component,
+                "code": self.code.digest,
+                "config": self.config,
+                "seed": self.seed,
+                "inputs": self.inputs,
+                "fingerprint": self.fingerprint,
+                "lineage": self.lineage,
+            }
+        )
+
+
+def identify(
+    node: Node, seed: int, inputs: InputDigests, lineage: tuple[Upstream, ...], code: CodeIndex
+) -> Identity:
+    """The identity of a stage whose inputs are known.
+
+    Args:
+        node: The stage.
+        seed: The spec's seed.
+        inputs: Digests of its input artifacts.
+        lineage: Records of the stages upstream; used only by components that read them.
+        code: Where module digests come from.
+    """
+    component = node.component
+    records = [asdict(record) for record in lineage] if component.reads_lineage else None
+    return Identity(
+        component=component.name,
+        code=code.of(f"components.{registry.COMPONENTS[component.name]}"),
+        config=canonical.semantic(node.config),
+        seed=seed,
+        inputs=inputs,
+        fingerprint=component.fingerprint(node.config) if component.fingerprint else None,
+        lineage=records,
+    )
+
+
+def stage_seed(seed: int, component: str) -> int:
+    """The seed that a component sees: the spec's, mixed with the component's name so that stages differ."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{component}".encode()).digest()[:4], "big") & 0x7FFFFFFF

@@ -1,0 +1,67 @@
+"""The child process of the local engine: runs one stage and reports on a pipe, one JSON event a line.
+
+Usage: ``python -m millrace.pipelines.stage_process REQUEST_FILE EVENT_FD``. Standard output and error are the stage's
+log file. Exit code: 0 done, 1 failed, 3 gate closed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..components.contract import ComponentError, GateClosed
+from .execute import Request, execute
+from .failures import explain
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the request in a file; see the module."""
+    _die_with_parent()
+    request = Request(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+    pipe = os.fdopen(int(arguments[1]), "w", buffering=1, encoding="utf-8")
+    lock = threading.Lock()
+
+    def emit(event: dict[str, Any]) -> None:
+        with lock:
+            pipe.write(json.dumps(event) + "\n")
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax", "apache_beam"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        record, ran = execute(request, emit, logging.getLogger(request.stage))
+    except ComponentError as error:
+        closed = isinstance(error, GateClosed)
+        emit({"event": "failed", "message": str(error), "gate": closed})
+        print(error, file=sys.stderr)
+        return 3 if closed else 1
+    except BaseException as error:
+        traceback.print_exc()
+        message = explain(error)
+        emit({"event": "failed", "message": message or f"{type(error).__name__}: {error}", "gate": False, "defect": message is None})
+        return 1
+    emit({"event": "done" if ran else "reused", "key": record.key})
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Asks the kernel to end this process when its engine dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of jax, Beam and gRPC have nothing left to do, and joining them can take seconds
