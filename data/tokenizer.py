@@ -26,7 +26,6 @@ FACTS_FILE = "tokenizer.json"
 ROLES = ("system", "user", "assistant")
 CHAT_TOKENS = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
 SPACE_MARK = "\u2581"  # SentencePiece's own spelling of a space
-SPACE_MARK_BYTES = ("<0xE2>", "<0x96>", "<0x81>")
 
 
 def reserved_tokens(count: int) -> tuple[str, ...]:
@@ -44,6 +43,7 @@ class Tokenizer:
         pad_id: Fills batches; never inside a document.
         unk_id: Required by SentencePiece; byte fallback means that no text ever encodes to it.
         special: Control token -> id.
+        byte_ids: The id of each single byte, by its value.
         chat_stop_ids: Ids that end an assistant's turn.
     """
 
@@ -67,8 +67,11 @@ class Tokenizer:
                 raise ValueError(f"got a vocabulary without the control token {name}")
             self.special[name] = token_id
         self.chat_stop_ids: tuple[int, ...] = (self.special["<|end|>"], self.eos_id)
-        self._space_mark_ids = [processor.piece_to_id(piece) for piece in SPACE_MARK_BYTES]
-        if self.unk_id in self._space_mark_ids:
+        self.byte_ids: tuple[int, ...] = tuple(
+            processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)
+        )
+        self._space_mark_ids = [self.byte_ids[byte] for byte in SPACE_MARK.encode()]
+        if self.unk_id in self.byte_ids:
             raise ValueError("got a vocabulary without byte tokens, expected one trained with byte fallback")
 
     @classmethod

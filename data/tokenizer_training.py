@@ -25,6 +25,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
+from .tokenizer import Tokenizer
+
 SENTENCE_BYTES = 4_096
 TRAINER_THREADS = 4
 # NUL, SentencePiece's space mark and its mark for unknown characters: it skips or misreads sentences with them.
@@ -121,3 +123,25 @@ def train(
     except RuntimeError as error:
         raise VocabularyError(" ".join(str(error).split())) from error
     return model.getvalue()
+
+
+def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
+    """How finely a vocabulary cuts a kind of text.
+
+    Returns:
+        ``bytes`` and ``tokens`` measured, ``bytes_per_token``, ``tokens_per_word`` (words between whitespace) and
+        ``byte_token_share``, the share of tokens that spell a single byte because no piece holds its character.
+    """
+    size_bytes = sum(len(text.encode()) for text in texts)
+    encoded = tokenizer.encode_batch(texts, threads=TRAINER_THREADS)
+    tokens = sum(map(len, encoded))
+    single_bytes = set(tokenizer.byte_ids)
+    byte_tokens = sum(token_id in single_bytes for ids in encoded for token_id in ids)
+    words = sum(len(text.split()) for text in texts)
+    return {
+        "bytes": size_bytes,
+        "tokens": tokens,
+        "bytes_per_token": size_bytes / max(tokens, 1),
+        "tokens_per_word": tokens / max(words, 1),
+        "byte_token_share": byte_tokens / max(tokens, 1),
+    }
