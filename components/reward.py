@@ -1,0 +1,307 @@
+"""``reward``: a reward model with one head per objective, learnt from preference pairs.
+
+The trunk starts from the model that is going to be trained with it, so that it knows the text it judges. Every head
+named in the pairs is trained on its own pairs, and its accuracy on held-out pairs (how often the preferred answer
+scores higher, 50% by chance) is reported with an interval: a head near 50% teaches the policy noise, and says so here
+before any compute is spent on it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.tokenizer import Tokenizer
+    from ..model.reward import RewardModel
+
+STANDARDISE_PAIRS = 500  # per head; the error of a mean over 1,000 scores is 3% of their deviation
+
+
+class RewardConfig(Config):
+    """Settings of ``reward``."""
+
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="Head -> its say in the reward, in standard deviations; heads left out weigh 1.",
+    )
+    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Pairs in a step.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, reached after the warmup.")
+    warmup_steps: int = Field(10, ge=0, description="Steps in which the learning rate rises to its peak.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
+    max_sequence_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="Longest exchange; longer ones lose their beginning. The model's own by default.",
+    )
+    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    log_every_steps: int = runtime(10, ge=1, description="Steps between points of the reported curve.")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One preference in tokens: both exchanges, and the head that it teaches."""
+
+    chosen: list[int]
+    rejected: list[int]
+    head: str
+
+
+def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
+    """Trains the heads and the trunk, measures them on held-out pairs and writes the reward model."""
+    import jax.numpy as jnp
+
+    from ..data.tokenizer import Tokenizer
+    from ..model import reward, weights
+    from ..model.checkpoint import Checkpoints
+    from ..model.fit import NonFiniteLoss, fit
+    from ..model.optimizer import learning_rate_schedule, make_optimizer
+
+    tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
+    folder = inputs.one("preferences").path
+    train = read_pairs(folder / "train.jsonl", tokenizer)
+    held_out = read_pairs(folder / "held_out.jsonl", tokenizer)
+    heads = head_names(train, held_out, config.weights)
+
+    model_config, decoder = weights.load(inputs.one("model").path)
+    limit_tokens = min(
+        config.max_sequence_tokens or model_config.max_sequence_tokens, model_config.max_sequence_tokens
+    )
+    model = reward.RewardModel(decoder, len(heads))
+    batches = PairBatches(train, heads, config.batch_size, limit_tokens, context.seed)
+    total_steps = max(1, math.ceil(config.epochs * len(train) / config.batch_size))
+    context.log.info(
+        "%d pairs, %d held out, heads %s, %d steps", len(train), len(held_out), heads, total_steps
+    )
+
+    def on_log(step: int, values: Mapping[str, float]) -> None:
+        context.metric("loss", values["loss"], step)
+        context.progress(step, total_steps, "steps")
+
+    optimizer = make_optimizer(
+        learning_rate_schedule(
+            [(total_steps, config.learning_rate)], total_steps=total_steps, warmup_steps=config.warmup_steps
+        ),
+        weight_decay=config.weight_decay,
+    )
+    with Checkpoints(context.work / "checkpoints") as checkpoints:
+        try:
+            history = fit(
+                model,
+                optimizer,
+                lambda module, batch: (reward.pair_loss(module, batch), {}),
+                batches,
+                total_steps,
+                checkpoints=checkpoints,
+                checkpoint_every_steps=config.checkpoint_every_steps,
+                log_every_steps=config.log_every_steps,
+                on_log=on_log,
+            )
+        except NonFiniteLoss as error:
+            raise ComponentError(
+                f"reward: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate"
+            ) from error
+
+    combined = []
+    for index, name in enumerate(heads):
+        own = [pair for pair in train if pair.head == name][:STANDARDISE_PAIRS]
+        scores = _scores(model, own, limit_tokens)[:, :, index]
+        deviation = float(scores.std())
+        if not deviation > 0:
+            raise ComponentError(
+                f"reward: head {name!r} gives every exchange the same score after {total_steps} steps; "
+                "train longer (epochs) or drop its pairs"
+            )
+        combined.append(reward.Head(name, config.weights.get(name, 1.0), float(scores.mean()), deviation))
+    report = measure(model, held_out, combined, limit_tokens)
+    report["training"] = {
+        "pairs": len(train),
+        "steps": total_steps,
+        "loss": [round(float(loss), 6) for loss in history.curves["loss"]],
+    }
+    for name, figures in report["heads"].items():
+        context.metric(f"accuracy_{name}", figures["score"])
+    context.metric("accuracy", report["all"]["score"])
+    context.metric("loss", float(jnp.mean(history.curves["loss"][-20:])))
+    reward.save(context.output("reward"), model_config, model, combined)
+    (context.output("reward") / "training.json").write_text(
+        json.dumps(
+            {"steps": total_steps, "pairs": len(train), "epochs": config.epochs}, indent=1, sort_keys=True
+        )
+        + "\n"
+    )
+    (context.output("report") / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+
+
+def read_pairs(path: Path, tokenizer: Tokenizer) -> list[Pair]:
+    """The pairs of a ``preferences`` file as exchanges in tokens.
+
+    Raises:
+        ComponentError: A line lacks a key, or both its answers are the same.
+    """
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = []
+    for number, row in enumerate(rows, 1):
+        missing = [
+            key for key in ("prompt", "chosen", "rejected", "head") if not isinstance(row.get(key), str)
+        ]
+        if missing:
+            raise ComponentError(
+                f"{path.name}:{number}: got a pair without the text {', '.join(missing)}; add it"
+            )
+        if row["chosen"] == row["rejected"]:
+            raise ComponentError(
+                f"{path.name}:{number}: chosen and rejected are the same, expected two answers"
+            )
+        sides = [
+            exchange(tokenizer, [{"role": "user", "content": row["prompt"]}], row[side])
+            for side in ("chosen", "rejected")
+        ]
+        pairs.append(Pair(sides[0], sides[1], row["head"]))
+    return pairs
+
+
+def exchange(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], answer: str) -> list[int]:
+    """A conversation with its answer as the reward model reads it: always closed by the end token.
+
+    An answer that was cut off is closed too, so that it is judged as the unfinished text it is, on the same kind of
+    token as every other.
+    """
+    return tokenizer.render_chat([*messages, {"role": "assistant", "content": answer}])[0]
+
+
+def head_names(train: Sequence[Pair], held_out: Sequence[Pair], weights: Mapping[str, float]) -> list[str]:
+    """The heads in alphabetical order.
+
+    Raises:
+        ComponentError: No pairs, a head that cannot be measured, or a weight for a head that has no pairs.
+    """
+    if not train:
+        raise ComponentError(
+            "reward: got no training pairs, expected some; look at the stage that makes them"
+        )
+    heads = sorted({pair.head for pair in train})
+    if unknown := sorted(set(weights) - set(heads)):
+        raise ComponentError(
+            f"reward: weights name {', '.join(unknown)}, but the pairs are for {', '.join(heads)}"
+        )
+    measured = {pair.head for pair in held_out}
+    if unmeasured := [name for name in heads if name not in measured]:
+        raise ComponentError(
+            f"reward: got no held-out pairs for {', '.join(unmeasured)}, so the accuracy cannot be known; hold some out"
+        )
+    return heads
+
+
+class PairBatches:
+    """Step -> batch as ``model.reward.pair_scores`` takes it, a function of the seed and the step alone.
+
+    Epochs are permutations of the pairs laid end to end, so every batch is full. All batches have one width, hence
+    one compilation.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], heads: Sequence[str], batch_size: int, limit_tokens: int, seed: int
+    ) -> None:
+        import numpy as np
+
+        from ..model.reward import padded
+
+        tokens, lengths = padded([*(p.chosen for p in pairs), *(p.rejected for p in pairs)], limit_tokens)
+        self._tokens = tokens.reshape(2, len(pairs), -1)
+        self._lengths = lengths.reshape(2, len(pairs))
+        self._head = np.asarray([heads.index(pair.head) for pair in pairs], dtype=np.int32)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def rows(self, step: int) -> np.ndarray:
+        """Indices of the step's pairs, int64 [B]."""
+        import numpy as np
+
+        draws = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        return np.asarray(
+            [self._epoch(int(draw) // self._head.size)[draw % self._head.size] for draw in draws]
+        )
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        import numpy as np
+
+        if epoch not in self._epochs:
+            generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
+            self._epochs[epoch] = generator.permutation(self._head.size)
+        return self._epochs[epoch]
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        """The arrays of one step."""
+        rows = self.rows(step)
+        tokens, lengths = self._tokens[:, rows], self._lengths[:, rows]
+        return {
+            "tokens": tokens.reshape(-1, tokens.shape[-1]),
+            "lengths": lengths.reshape(-1),
+            "head": self._head[rows],
+        }
+
+
+def measure(
+    model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Any], limit_tokens: int
+) -> dict[str, Any]:
+    """Held-out accuracy per head and in all, with 95% Wilson intervals; a tie counts as wrong."""
+    import numpy as np
+
+    from ..model.intervals import wilson
+
+    scores = _scores(model, pairs, limit_tokens)
+    index = {head.name: position for position, head in enumerate(heads)}
+    own = np.asarray([index[pair.head] for pair in pairs])
+    rows = np.arange(len(pairs))
+    margins = scores[0, rows, own] - scores[1, rows, own]
+    figures = {}
+    for name, position in index.items():
+        mine = margins[own == position]
+        interval = wilson(int((mine > 0).sum()), mine.size)
+        figures[name] = {
+            **interval.as_json(),
+            "pairs": int(mine.size),
+            "weight": heads[position].weight,
+            "mean_margin": float(mine.mean() / heads[position].deviation),
+        }
+    everything = wilson(int((margins > 0).sum()), len(pairs))
+    return {"heads": figures, "all": {**everything.as_json(), "pairs": len(pairs)}, "chance": 0.5}
+
+
+def _scores(model: RewardModel, pairs: Sequence[Pair], limit_tokens: int) -> np.ndarray:
+    """Raw scores [2, pairs, heads] of the preferred and the other exchanges."""
+    from ..model.reward import raw_scores
+
+    sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
+    return raw_scores(model, [tokens[-limit_tokens:] for tokens in sides]).reshape(2, len(pairs), -1)
+
+
+COMPONENT = Component(
+    name="reward",
+    summary="Pairwise (Bradley-Terry) reward model with several heads and a weighted sum.",
+    config=RewardConfig,
+    inputs={
+        "model": Port("model", "Where the trunk starts: the model that will be trained with the reward."),
+        "tokenizer": Port("tokenizer", "The model's tokenizer."),
+        "preferences": Port("preferences", "Pairs of answers, each labelled with the head that it teaches."),
+    },
+    outputs={
+        "reward": Port("reward_model", "Trunk, heads and how to combine them."),
+        "report": Port("report", "Held-out accuracy per head with 95% intervals, and the loss curve."),
+    },
+    run=run,
+    key_metric="accuracy",
+)

@@ -1,0 +1,96 @@
+"""The reward stage: what it learns, what it refuses, and that it resumes to the same bytes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from millrace.components import reward
+from millrace.components.contract import ComponentError
+from millrace.model import reward as model_reward
+
+CONFIG = {"epochs": 12, "batch_size": 8, "learning_rate": 3e-3, "weights": {"complete": 2.0}}
+
+
+def inputs_of(tiny: SimpleNamespace, **other: Path) -> dict[str, Path]:
+    """The stage's input folders, some replaced."""
+    return {"model": tiny.model, "tokenizer": tiny.tokenizer, "preferences": tiny.preferences, **other}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_learns_the_easy_head_and_reports_intervals(tiny: SimpleNamespace, run_component) -> None:
+    """Cut-off answers are told from whole ones on held-out pairs; weights and heads are written as configured."""
+    done = run_component("reward", CONFIG, inputs_of(tiny))
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    complete = report["heads"]["complete"]
+    assert complete["low"] <= complete["score"] <= complete["high"]
+    assert done.metrics["accuracy_complete"] == complete["score"] == 1.0
+    _, _, heads = model_reward.load(done.outputs["reward"])
+    assert [(head.name, head.weight) for head in heads] == [("complete", 2.0), ("match", 1.0)]
+
+
+def test_runs_and_resumed_runs_give_the_same_bytes(
+    tiny: SimpleNamespace, run_component, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run, and one interrupted half way and started again, write the files of the first."""
+    config = {**CONFIG, "epochs": 2, "checkpoint_every_steps": 5}
+    first = run_component("reward", config, inputs_of(tiny))
+
+    class Interrupted(Exception):
+        pass
+
+    original = reward.PairBatches.__call__
+
+    def stop_at_step_8(self: reward.PairBatches, step: int) -> dict[str, np.ndarray]:
+        if step == 8:
+            raise Interrupted
+        return original(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reward.PairBatches, "__call__", stop_at_step_8)
+        with pytest.raises(Interrupted):
+            run_component("reward", config, inputs_of(tiny), work=tmp_path / "work")
+    resumed = run_component("reward", config, inputs_of(tiny), work=tmp_path / "work")
+    for port in ("reward", "report"):
+        assert files(resumed.outputs[port]) == files(first.outputs[port])
+
+
+def test_every_epoch_sees_every_pair_once() -> None:
+    """Batches run through permutations laid end to end, also where an epoch ends inside a batch."""
+    pairs = [reward.Pair([1, 2], [1, 3], "a") for _ in range(7)]
+    batches = reward.PairBatches(pairs, ["a"], 3, 32, seed=5)
+    rows = np.concatenate([batches.rows(step) for step in range(7)])
+    for epoch in rows.reshape(3, 7):
+        assert sorted(epoch) == list(range(7))
+    assert list(rows[:7]) != list(rows[7:14])
+
+
+@pytest.mark.parametrize(
+    ("rows", "config", "message"),
+    [
+        ([], {}, "no training pairs"),
+        (
+            [{"prompt": "a", "chosen": "b", "rejected": "c"}],
+            {},
+            "train.jsonl:1: got a pair without the text head",
+        ),
+        ([{"prompt": "a", "chosen": "b", "rejected": "b", "head": "h"}], {}, "are the same"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c", "head": "h"}], {}, "no held-out pairs for h"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c", "head": "match"}], {"weights": {"x": 1}}, "name x"),
+    ],
+)
+def test_bad_pairs_are_named(
+    tiny: SimpleNamespace, run_component, tmp_path: Path, rows: list, config: dict, message: str
+) -> None:
+    """Each mistake in the pairs or the weights ends in a message that says what is wrong."""
+    folder = tmp_path / "preferences"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "held_out.jsonl").write_bytes((tiny.preferences / "held_out.jsonl").read_bytes())
+    with pytest.raises(ComponentError, match=message):
+        run_component("reward", config, inputs_of(tiny, preferences=folder))
