@@ -207,8 +207,7 @@ def head_names(train: Sequence[Pair], held_out: Sequence[Pair], weights: Mapping
 class PairBatches:
     """Step -> batch as ``model.reward.pair_scores`` takes it, a function of the seed and the step alone.
 
-    Epochs are permutations of the pairs laid end to end, so every batch is full. All batches have one width, hence
-    one compilation.
+    All batches have one width, hence one compilation.
     """
 
     def __init__(
@@ -216,36 +215,18 @@ class PairBatches:
     ) -> None:
         import numpy as np
 
+        from ..data.epochs import Epochs
         from ..model.reward import padded
 
         tokens, lengths = padded([*(p.chosen for p in pairs), *(p.rejected for p in pairs)], limit_tokens)
         self._tokens = tokens.reshape(2, len(pairs), -1)
         self._lengths = lengths.reshape(2, len(pairs))
         self._head = np.asarray([heads.index(pair.head) for pair in pairs], dtype=np.int32)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epochs: dict[int, np.ndarray] = {}
-
-    def rows(self, step: int) -> np.ndarray:
-        """Indices of the step's pairs, int64 [B]."""
-        import numpy as np
-
-        draws = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        return np.asarray(
-            [self._epoch(int(draw) // self._head.size)[draw % self._head.size] for draw in draws]
-        )
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        import numpy as np
-
-        if epoch not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
-            self._epochs[epoch] = generator.permutation(self._head.size)
-        return self._epochs[epoch]
+        self._epochs = Epochs(seed, len(pairs), batch_size)
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """The arrays of one step."""
-        rows = self.rows(step)
+        rows = self._epochs.rows(step)
         tokens, lengths = self._tokens[:, rows], self._lengths[:, rows]
         return {
             "tokens": tokens.reshape(-1, tokens.shape[-1]),

@@ -60,16 +60,6 @@ def test_runs_and_resumed_runs_give_the_same_bytes(
         assert files(resumed.outputs[port]) == files(first.outputs[port])
 
 
-def test_every_epoch_sees_every_pair_once() -> None:
-    """Batches run through permutations laid end to end, also where an epoch ends inside a batch."""
-    pairs = [reward.Pair([1, 2], [1, 3], "a") for _ in range(7)]
-    batches = reward.PairBatches(pairs, ["a"], 3, 32, seed=5)
-    rows = np.concatenate([batches.rows(step) for step in range(7)])
-    for epoch in rows.reshape(3, 7):
-        assert sorted(epoch) == list(range(7))
-    assert list(rows[:7]) != list(rows[7:14])
-
-
 @pytest.mark.parametrize(
     ("rows", "config", "message"),
     [
