@@ -1,0 +1,147 @@
+"""Ingesting: shards, ids, held-out documents, counts, and failing loudly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from millrace.components import registry
+from millrace.components.contract import ComponentError
+from millrace.data.documents import document_id, read_shards, shard_paths
+from millrace.data.sources import records
+
+ENVIRONMENT = {"type": "python_environment", "include": ["click", "six"], "held_out": ["packaging"]}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return pa.concat_tables(read_shards(folder)).to_pylist()
+
+
+def write_corpus(folder: Path, count: int = 200) -> None:
+    folder.mkdir()
+    lines = [json.dumps({"text": f"Document {index}.", "license": "CC0-1.0"}) for index in range(count)]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+
+
+def test_the_environment_becomes_documents_with_ids_held_out_ones_and_decisions(run_component: Any) -> None:
+    sources = {name: {**ENVIRONMENT, "content": name} for name in ("code", "docs", "licences")}
+    result = run_component("ingest", {"sources": sources})
+    documents, held_out = rows(result.outputs["documents"]), rows(result.outputs["held_out"])
+    decisions = rows(result.outputs["decisions"])
+    assert all(row["doc_id"] == document_id(row["uri"], row["locator"]) for row in documents + held_out)
+    assert {json.loads(row["metadata"])["distribution"] for row in held_out} == {"packaging"}
+    assert {row["source"] for row in documents} == {"code", "docs", "licences"}
+    kept = {row["doc_id"] for row in decisions if row["action"] == "keep"}
+    assert kept == {row["doc_id"] for row in documents + held_out}
+    assert result.metrics["documents_out"] == len(documents)
+    assert result.metrics["held_out_documents"] == len(held_out)
+
+
+def test_a_second_run_gives_the_same_bytes(run_component: Any, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "my")
+    config = {
+        "sources": {"web": {"type": "files", "paths": str(tmp_path / "my/*.jsonl"), "held_out_fraction": 0.2}}
+    }
+    one, two = (run_component("ingest", config).outputs for _ in range(2))
+    for port, folder in one.items():
+        names = [path.name for path in shard_paths(folder)]
+        assert names == [path.name for path in shard_paths(two[port])]
+        assert all((folder / name).read_bytes() == (two[port] / name).read_bytes() for name in names)
+
+
+def test_a_share_of_a_users_documents_is_held_out_by_the_hash_of_their_ids(
+    run_component: Any, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "my")
+    config = {
+        "sources": {
+            "web": {"type": "files", "paths": [str(tmp_path / "my/*.jsonl")], "held_out_fraction": 0.2}
+        }
+    }
+    result = run_component("ingest", config)
+    held_out = rows(result.outputs["held_out"])
+    assert 20 <= len(held_out) <= 60
+    assert all(int(row["doc_id"][:8], 16) < 0.2 * 2**32 for row in held_out)
+    assert len(held_out) + len(rows(result.outputs["documents"])) == 200
+    assert json.loads(held_out[0]["metadata"]) == {"license": "CC0-1.0"}
+
+
+def test_large_files_become_shards_that_are_bounded_and_numbered(
+    run_component: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "PART_BYTES", 1000)
+    write_corpus(tmp_path / "my")
+    result = run_component(
+        "ingest", {"sources": {"web": {"type": "files", "paths": str(tmp_path / "my/*.jsonl")}}}
+    )
+    names = [path.name for path in shard_paths(result.outputs["documents"])]
+    assert names == [f"part-{index:05d}.parquet" for index in range(len(names))]
+    assert len(names) == 3
+    assert [row["text"] for row in rows(result.outputs["documents"])] == [
+        f"Document {i}." for i in range(200)
+    ]
+
+
+def damage(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "b.jsonl").write_text(text)
+
+
+def test_bad_records_are_counted_decisions_that_name_file_and_offset(
+    run_component: Any, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "my")
+    damage('{"text": "good"}\n[]\n')(tmp_path / "my")
+    source = {"type": "files", "paths": str(tmp_path / "my/*.jsonl")}
+    result = run_component("ingest", {"sources": {"web": source}, "max_bad_fraction": 0.05})
+    (bad,) = [row for row in rows(result.outputs["decisions"]) if row["rule"] == "malformed"]
+    assert json.loads(bad["evidence"])["locator"] == "17"
+    assert json.loads(bad["evidence"])["uri"].endswith("my/b.jsonl")
+    assert result.metrics["dropped.malformed"] == 1
+
+
+def test_too_many_bad_records_fail_with_the_first_of_them(run_component: Any, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "my", 3)
+    damage("[]\n[]\n")(tmp_path / "my")
+    source = {"type": "files", "paths": str(tmp_path / "my/*.jsonl")}
+    with pytest.raises(
+        ComponentError, match=r"source web: got 2 of 5 records malformed.*b\.jsonl at 0: line 1"
+    ):
+        run_component("ingest", {"sources": {"web": source}})
+
+
+def test_a_source_of_empty_files_or_without_files_fails(run_component: Any, tmp_path: Path) -> None:
+    source = {"type": "files", "paths": str(tmp_path / "*.txt")}
+    with pytest.raises(ComponentError, match=r"source web: got pattern .* matches no file"):
+        run_component("ingest", {"sources": {"web": source}})
+    (tmp_path / "a.txt").write_text(" ")
+    with pytest.raises(ComponentError, match="source web: got no documents"):
+        run_component("ingest", {"sources": {"web": source}})
+
+
+def test_a_file_in_two_sources_fails(run_component: Any, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "my")
+    source = {"type": "files", "paths": str(tmp_path / "my/*.jsonl")}
+    with pytest.raises(ComponentError, match="in the sources one and two"):
+        run_component("ingest", {"sources": {"one": source, "two": source}})
+
+
+def test_the_fingerprint_changes_with_a_users_file(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "my")
+    component = registry.get("ingest")
+    config = component.config.model_validate(
+        {
+            "sources": {
+                "web": {"type": "files", "paths": str(tmp_path / "my/*.jsonl")},
+                "code": {"type": "python_environment", "content": "code"},
+            }
+        }
+    )
+    assert component.fingerprint is not None
+    before = component.fingerprint(config)
+    assert before == json.loads(json.dumps(before))
+    damage("x")(tmp_path / "my")
+    assert component.fingerprint(config) != before
