@@ -32,12 +32,18 @@ def adopt_stage(planner: Planner, name: str) -> StageRecord:
     if step.identity is None:
         raise ComponentError(f"{name}: {step.reasons[0]}; adopt or run that one first")
     previous = step.previous
-    if previous is None or not all(planner.store.has(output["digest"]) for output in previous.outputs.values()):
-        raise ComponentError(f"{name} has no earlier outputs in this store, so there is nothing to adopt; run it")
+    if previous is None or not all(
+        planner.store.has(output["digest"]) for output in previous.outputs.values()
+    ):
+        raise ComponentError(
+            f"{name} has no earlier outputs in this store, so there is nothing to adopt; run it"
+        )
     current = step.identity
     differing = [reason for reason in step.reasons if not reason.startswith("code ")]
     if differing:
-        raise ComponentError(f"{name} differs in more than its code ({differing[0]}), so its outputs would be wrong; run it")
+        raise ComponentError(
+            f"{name} differs in more than its code ({differing[0]}), so its outputs would be wrong; run it"
+        )
     record = replace(
         previous,
         key=current.key,

@@ -158,7 +158,9 @@ class RemoteBackend:
             entries = self.fs.ls(self._at(folder), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in (e.rstrip("/").rpartition("/")[2] for e in entries) if not name.startswith("."))
+        return sorted(
+            name for name in (e.rstrip("/").rpartition("/")[2] for e in entries) if not name.startswith(".")
+        )
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""

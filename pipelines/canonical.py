@@ -20,7 +20,9 @@ def canonical_json(value: Any) -> bytes:
         ValueError: The value holds NaN or an infinity.
     """
     _require_plain(value, "value")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def digest(value: Any) -> str:
@@ -47,7 +49,10 @@ def _without_runtime(value: Any, plain: Any) -> Any:
                 kept[key] = _without_runtime(getattr(value, name), plain[key])
         return kept
     if isinstance(value, Mapping):
-        return {key: _without_runtime(item, other) for (_, item), (key, other) in zip(value.items(), plain.items(), strict=True)}
+        return {
+            key: _without_runtime(item, other)
+            for (_, item), (key, other) in zip(value.items(), plain.items(), strict=True)
+        }
     if isinstance(value, list | tuple):
         return [_without_runtime(item, other) for item, other in zip(value, plain, strict=True)]
     return plain

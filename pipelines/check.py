@@ -19,7 +19,11 @@ SINKS = ("report", "package", "decisions", "rollouts")
 
 def errors(pipeline: Pipeline) -> list[Mistake]:
     """Every mistake in the graph."""
-    found = [mistake for rule in (ports_exist, inputs_given, references_exist, kinds_fit) for mistake in rule(pipeline)]
+    found = [
+        mistake
+        for rule in (ports_exist, inputs_given, references_exist, kinds_fit)
+        for mistake in rule(pipeline)
+    ]
     return found or list(cycles(pipeline))
 
 
@@ -29,7 +33,11 @@ def warnings(pipeline: Pipeline) -> list[Mistake]:
 
 
 def load(
-    path: Path, *, profile: str | None = None, sets: tuple[str, ...] | list[str] = (), store: str | None = None
+    path: Path,
+    *,
+    profile: str | None = None,
+    sets: tuple[str, ...] | list[str] = (),
+    store: str | None = None,
 ) -> Pipeline:
     """Reads a spec and checks its graph; see ``spec.load``.
 
@@ -49,9 +57,19 @@ def ports_exist(pipeline: Pipeline) -> Iterator[Mistake]:
         ports = node.component.inputs
         for name, value in node.stage.inputs.items():
             if name not in ports:
-                yield _mistake(pipeline, node, name, f"{node.component.name} has no input {name!r}{closest(name, list(ports))}")
+                yield _mistake(
+                    pipeline,
+                    node,
+                    name,
+                    f"{node.component.name} has no input {name!r}{closest(name, list(ports))}",
+                )
             elif ports[name].many and isinstance(value, str):
-                yield _mistake(pipeline, node, name, f"got one reference {value!r}, expected a mapping {{label: stage.port}}")
+                yield _mistake(
+                    pipeline,
+                    node,
+                    name,
+                    f"got one reference {value!r}, expected a mapping {{label: stage.port}}",
+                )
             elif not ports[name].many and not isinstance(value, str):
                 yield _mistake(pipeline, node, name, "got a mapping, expected one reference stage.port")
 
@@ -68,7 +86,12 @@ def inputs_given(pipeline: Pipeline) -> Iterator[Mistake]:
                     if offered.kind == port.kind and other is not node
                 ]
                 hint = f", for example {offers[-1]}" if offers else ""
-                yield _mistake(pipeline, node, None, f"the input {name!r} is missing, expected a {port.kind} output{hint}")
+                yield _mistake(
+                    pipeline,
+                    node,
+                    None,
+                    f"the input {name!r} is missing, expected a {port.kind} output{hint}",
+                )
 
 
 def references_exist(pipeline: Pipeline) -> Iterator[Mistake]:
@@ -76,7 +99,9 @@ def references_exist(pipeline: Pipeline) -> Iterator[Mistake]:
     for node in pipeline.nodes.values():
         for port, label, stage, output in node.references():
             if stage not in pipeline.nodes:
-                message = f"got {stage!r}, expected a stage of this spec{closest(stage, list(pipeline.nodes))}"
+                message = (
+                    f"got {stage!r}, expected a stage of this spec{closest(stage, list(pipeline.nodes))}"
+                )
             elif output not in pipeline.nodes[stage].component.outputs:
                 outputs = list(pipeline.nodes[stage].component.outputs)
                 message = f"{stage} has no output {output!r}{closest(output, outputs)}"
@@ -90,11 +115,17 @@ def kinds_fit(pipeline: Pipeline) -> Iterator[Mistake]:
     for node in pipeline.nodes.values():
         for port, label, stage, output in node.references():
             upstream = pipeline.nodes.get(stage)
-            if upstream is None or output not in upstream.component.outputs or port not in node.component.inputs:
+            if (
+                upstream is None
+                or output not in upstream.component.outputs
+                or port not in node.component.inputs
+            ):
                 continue
             got, expected = upstream.component.outputs[output].kind, node.component.inputs[port].kind
             if got != expected:
-                yield _mistake(pipeline, node, port, f"{stage}.{output} is of kind {got}, expected {expected}", label)
+                yield _mistake(
+                    pipeline, node, port, f"{stage}.{output} is of kind {got}, expected {expected}", label
+                )
 
 
 def cycles(pipeline: Pipeline) -> Iterator[Mistake]:
@@ -126,7 +157,9 @@ def gate_before_package(pipeline: Pipeline) -> Iterator[Mistake]:
         if any(port.kind == "package" for port in node.component.outputs.values()):
             upstream = ancestors(pipeline.nodes, node.name)
             if not any(pipeline.nodes[name].component.gate for name in upstream):
-                yield _mistake(pipeline, node, None, "makes a package with no gate upstream; add a stage that uses gate")
+                yield _mistake(
+                    pipeline, node, None, "makes a package with no gate upstream; add a stage that uses gate"
+                )
 
 
 def profiles(pipeline: Pipeline, path: Path) -> Iterator[Mistake]:
@@ -153,6 +186,8 @@ def _cycle(pipeline: Pipeline, start: str) -> list[str]:
     return []
 
 
-def _mistake(pipeline: Pipeline, node: Node, port: str | None, message: str, label: str | None = None) -> Mistake:
+def _mistake(
+    pipeline: Pipeline, node: Node, port: str | None, message: str, label: str | None = None
+) -> Mistake:
     path = ("stages", node.name, *(("inputs", port) if port else ()), *((label,) if label else ()))
     return Mistake(pipeline.source.where(path), ".".join(path), message)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from . import canonical
 
@@ -185,7 +185,7 @@ def _plain(node: Any) -> Any:
         for field, value in ast.iter_fields(node):
             value = body if field == "body" and body is not None else value
             if field == "keywords" and _is_field_call(node):
-                value = [keyword for keyword in value if keyword.arg != "description"]
+                value = [keyword for keyword in node.keywords if keyword.arg != "description"]
             if value is None or value == [] or field in ("type_comment", "kind"):
                 continue
             fields.append((field, _plain(value)))
@@ -195,9 +195,13 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _is_field_call(node: ast.AST) -> bool:
+def _is_field_call(node: ast.AST) -> TypeGuard[ast.Call]:
     """Whether a call declares a configuration field, whose description is documentation."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Field", "runtime")
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Field", "runtime")
+    )
 
 
 def _without_docstring(node: ast.AST) -> list[ast.stmt] | None:
@@ -205,7 +209,11 @@ def _without_docstring(node: ast.AST) -> list[ast.stmt] | None:
         return None
     body = node.body
     first = body[0] if body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
         return body[1:]
     return body
 
@@ -224,7 +232,10 @@ def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
                 prefix = node.module.partition(".")[2]
             else:
                 continue
-            for target in (prefix, *(f"{prefix}.{alias.name}" if prefix else alias.name for alias in node.names)):
+            for target in (
+                prefix,
+                *(f"{prefix}.{alias.name}" if prefix else alias.name for alias in node.names),
+            ):
                 if target:
                     yield target
 

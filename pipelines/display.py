@@ -16,7 +16,13 @@ from ..components import registry
 from .engines.local import Outcome
 
 PLAIN_PROGRESS_SECONDS = 10.0
-MARKS = {"ran": "[green]✓[/]", "reused": "[cyan]=[/]", "failed": "[red]✗[/]", "closed": "[yellow]■[/]", "running": "→"}
+MARKS = {
+    "ran": "[green]✓[/]",
+    "reused": "[cyan]=[/]",
+    "failed": "[red]✗[/]",
+    "closed": "[yellow]■[/]",
+    "running": "→",
+}
 UNITS = (("documents", "docs"), ("examples", "examples"), ("tokens", "tokens"), ("bytes", "bytes"))
 
 
@@ -28,7 +34,9 @@ class PlainDisplay:
         self._last: dict[str, float] = {}
 
     def _line(self, name: str, text: str) -> None:
-        self.console.print(f"{time.strftime('%H:%M:%S')} {name:<16} {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            f"{time.strftime('%H:%M:%S')} {name:<16} {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def stage(self, outcome: Outcome) -> None:
         """A stage changed its status."""
@@ -43,11 +51,16 @@ class PlainDisplay:
     def event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
         """A running stage reported progress."""
         now = time.monotonic()
-        if event["event"] != "progress" or now - self._last.setdefault(outcome.name, now) < PLAIN_PROGRESS_SECONDS:
+        if (
+            event["event"] != "progress"
+            or now - self._last.setdefault(outcome.name, now) < PLAIN_PROGRESS_SECONDS
+        ):
             return
         self._last[outcome.name] = now
         share = 100 * event["done"] / max(event["total"], 1e-9)
-        self._line(outcome.name, f"{count(event['done'])} of {count(event['total'])} {event['unit']} ({share:.0f}%)")
+        self._line(
+            outcome.name, f"{count(event['done'])} of {count(event['total'])} {event['unit']} ({share:.0f}%)"
+        )
 
 
 class LiveDisplay:
@@ -77,7 +90,9 @@ class LiveDisplay:
             self.progress.remove_task(self._tasks.pop(outcome.name))
         if outcome.status in MARKS:
             text = summary(outcome) if outcome.record else outcome.status
-            self.progress.console.print(f"{MARKS[outcome.status]} [bold]{outcome.name:<16}[/] {escape(text)}", highlight=False)
+            self.progress.console.print(
+                f"{MARKS[outcome.status]} [bold]{outcome.name:<16}[/] {escape(text)}", highlight=False
+            )
 
     def event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
         """A running stage reported progress or a metric."""
@@ -89,7 +104,12 @@ class LiveDisplay:
         elif event["event"] == "progress":
             text = f"{count(event['done'])}/{count(event['total'])} {event['unit']}"
             metric = self._metric.get(outcome.name)
-            self.progress.update(task, completed=event["done"], total=event["total"], text=f"{text}  {metric}" if metric else text)
+            self.progress.update(
+                task,
+                completed=event["done"],
+                total=event["total"],
+                text=f"{text}  {metric}" if metric else text,
+            )
 
 
 @contextmanager
@@ -114,7 +134,15 @@ def table(outcomes: Mapping[str, Outcome]) -> Table:
     for outcome in outcomes.values():
         record = outcome.record
         if record is None:
-            shown.add_row(outcome.name, f"[red]{outcome.status}[/]" if outcome.status != "skipped" else "[dim]skipped[/]", "", "", "", "", "")
+            shown.add_row(
+                outcome.name,
+                f"[red]{outcome.status}[/]" if outcome.status != "skipped" else "[dim]skipped[/]",
+                "",
+                "",
+                "",
+                "",
+                "",
+            )
             continue
         seconds = f"{outcome.seconds:.1f}" if outcome.status == "ran" else f"[dim]({record.seconds:.1f})[/]"
         colour = "green" if outcome.status == "ran" else "cyan"

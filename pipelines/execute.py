@@ -21,7 +21,19 @@ from . import identity
 from .context import StageContext
 from .store import StageRecord, Store
 
-RECORDED = ("millrace", "apache-beam", "flax", "jax", "jaxlib", "numba", "numpy", "optax", "orbax-checkpoint", "pyarrow", "sentencepiece")
+RECORDED = (
+    "millrace",
+    "apache-beam",
+    "flax",
+    "jax",
+    "jaxlib",
+    "numba",
+    "numpy",
+    "optax",
+    "orbax-checkpoint",
+    "pyarrow",
+    "sentencepiece",
+)
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,16 @@ class Request:
     def input_digests(self) -> dict[str, Any]:
         """Port -> digest, or label -> digest."""
         return {
-            port: value["digest"] if "digest" in value else {label: item["digest"] for label, item in value.items()}
+            port: value["digest"]
+            if "digest" in value
+            else {label: item["digest"] for label, item in value.items()}
             for port, value in self.inputs.items()
         }
 
 
-def execute(request: Request, emit: Callable[[dict[str, Any]], None], log: logging.Logger) -> tuple[StageRecord, bool]:
+def execute(
+    request: Request, emit: Callable[[dict[str, Any]], None], log: logging.Logger
+) -> tuple[StageRecord, bool]:
     """Runs a stage, or finds that somebody else has.
 
     Args:
@@ -113,7 +129,9 @@ def execute(request: Request, emit: Callable[[dict[str, Any]], None], log: loggi
         component.run(context, config, _inputs(request, store))
         for port, path in outputs.items():
             if not any(path.iterdir()):
-                raise ComponentError(f"{component.name} wrote nothing to its output {port!r}; this is a defect of the component")
+                raise ComponentError(
+                    f"{component.name} wrote nothing to its output {port!r}; this is a defect of the component"
+                )
         versions = _versions()
         producer = {
             "pipeline": request.pipeline,
@@ -129,7 +147,10 @@ def execute(request: Request, emit: Callable[[dict[str, Any]], None], log: loggi
             "versions": versions,
         }
         published = {
-            port: {"digest": store.publish(path, component.outputs[port].kind, {**producer, "port": port}), "kind": component.outputs[port].kind}
+            port: {
+                "digest": store.publish(path, component.outputs[port].kind, {**producer, "port": port}),
+                "kind": component.outputs[port].kind,
+            }
             for port, path in outputs.items()
         }
         record = StageRecord(
@@ -161,12 +182,16 @@ def _inputs(request: Request, store: Store) -> Inputs:
         digest = value["digest"]
         manifest = store.manifest(digest)
         if manifest is None:
-            raise ComponentError(f"the store has no artifact {digest[:12]} that {value['stage']} made; run that stage again")
+            raise ComponentError(
+                f"the store has no artifact {digest[:12]} that {value['stage']} made; run that stage again"
+            )
         return Artifact(path=store.folder(digest), kind=manifest["kind"], digest=digest, stage=value["stage"])
 
     ports: dict[str, Artifact | dict[str, Artifact]] = {}
     for port, value in request.inputs.items():
-        ports[port] = artifact(value) if "digest" in value else {label: artifact(item) for label, item in value.items()}
+        ports[port] = (
+            artifact(value) if "digest" in value else {label: artifact(item) for label, item in value.items()}
+        )
     return Inputs(ports)
 
 

@@ -80,13 +80,21 @@ class Planner:
         previous = self.previous().get(node.name)
         waiting = [(port, stage) for port, _, stage, _ in node.references() if stage not in known]
         if node.component.reads_lineage:
-            waiting += [("lineage", stage) for stage in ancestors(self.pipeline.nodes, node.name) if stage not in known]
+            waiting += [
+                ("lineage", stage)
+                for stage in ancestors(self.pipeline.nodes, node.name)
+                if stage not in known
+            ]
         if waiting:
             stages = list(dict.fromkeys(stage for _, stage in waiting))
-            reasons = [f"{port} comes from {stage}, which runs" for port, stage in waiting if port != "lineage"]
+            reasons = [
+                f"{port} comes from {stage}, which runs" for port, stage in waiting if port != "lineage"
+            ]
             if not reasons:
                 reasons = [f"reads the lineage of {', '.join(stages)}, which runs"]
-            return StagePlan(node.name, "run", tuple([*self._own_reasons(node, previous), *reasons]), None, None, previous)
+            return StagePlan(
+                node.name, "run", (*self._own_reasons(node, previous), *reasons), None, None, previous
+            )
         inputs = input_digests(node, known)
         current = identify(node, self.pipeline.spec.seed, inputs, self.lineage(node, known), self.code)
         record = self.store.reusable(current.key)
@@ -118,7 +126,11 @@ class Planner:
                 if state.get("pipeline") != self.pipeline.spec.name:
                     continue
                 for name, stage in state.get("stages", {}).items():
-                    if name not in found and stage.get("key") and stage.get("status") in ("ran", "reused", "adopted"):
+                    if (
+                        name not in found
+                        and stage.get("key")
+                        and stage.get("status") in ("ran", "reused", "adopted")
+                    ):
                         record = self.store.record(stage["key"])
                         if record is not None:
                             found[name] = record
@@ -132,7 +144,11 @@ class Planner:
         if previous is None:
             return []
         expected = identify(node, self.pipeline.spec.seed, previous.inputs, (), self.code)
-        return [reason for reason in self._reasons(expected, previous, lineage=False) if not reason.startswith("its artifacts")]
+        return [
+            reason
+            for reason in self._reasons(expected, previous, lineage=False)
+            if not reason.startswith("its artifacts")
+        ]
 
     def _reasons(self, current: Identity, previous: StageRecord | None, lineage: bool = True) -> list[str]:
         if previous is None:
@@ -144,7 +160,9 @@ class Planner:
         reasons += [f"outside data {line}" for line in differences(previous.fingerprint, current.fingerprint)]
         if previous.seed != current.seed:
             reasons.append(f"seed {previous.seed} -> {current.seed}")
-        reasons += [f"input {line}" for line in differences(_shortened(previous.inputs), _shortened(current.inputs))]
+        reasons += [
+            f"input {line}" for line in differences(_shortened(previous.inputs), _shortened(current.inputs))
+        ]
         if lineage and not reasons and previous.lineage != current.lineage:
             reasons.append("the records of stages upstream changed")
         return reasons or ["its artifacts are no longer in the store"]
@@ -167,7 +185,9 @@ def order(nodes: Mapping[str, Node]) -> list[str]:
     done: dict[str, None] = {}
     pending = list(nodes)
     while pending:
-        ready = [name for name in pending if all(stage in done for _, _, stage, _ in nodes[name].references())]
+        ready = [
+            name for name in pending if all(stage in done for _, _, stage, _ in nodes[name].references())
+        ]
         if not ready:
             raise ValueError(f"stages in a cycle: {', '.join(pending)}")
         done[ready[0]] = None
@@ -177,7 +197,9 @@ def order(nodes: Mapping[str, Node]) -> list[str]:
 
 def ancestors(nodes: Mapping[str, Node], name: str) -> set[str]:
     """Every stage that a stage needs, directly or not."""
-    return reach(name, {node.name: [stage for _, _, stage, _ in node.references()] for node in nodes.values()})
+    return reach(
+        name, {node.name: [stage for _, _, stage, _ in node.references()] for node in nodes.values()}
+    )
 
 
 def descendants(nodes: Mapping[str, Node], name: str) -> set[str]:
@@ -203,6 +225,8 @@ def reach(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
 
 def _shortened(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        port: value[:12] if isinstance(value, str) else {label: digest[:12] for label, digest in value.items()}
+        port: value[:12]
+        if isinstance(value, str)
+        else {label: digest[:12] for label, digest in value.items()}
         for port, value in inputs.items()
     }

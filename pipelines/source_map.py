@@ -123,7 +123,9 @@ def parse(text: str, name: str) -> Source:
     except yaml.YAMLError as error:
         raise SpecError([Mistake(f"{name}:1", "", f"not valid YAML: {error}".splitlines()[0])]) from None
     if node is None:
-        raise SpecError([Mistake(f"{name}:1", "", "the file is empty, expected a mapping with name and stages")])
+        raise SpecError(
+            [Mistake(f"{name}:1", "", "the file is empty, expected a mapping with name and stages")]
+        )
     marks: dict[Path, str] = {}
     mistakes = list(_unsupported(node, name))
     if mistakes:
@@ -143,7 +145,9 @@ def _unsupported(root: Any, name: str) -> Iterator[Mistake]:
         node = stack.pop()
         where = f"{name}:{node.start_mark.line + 1}"
         if id(node) in seen:
-            yield Mistake(where, "", "anchors and aliases are not part of the spec language, write the value out")
+            yield Mistake(
+                where, "", "anchors and aliases are not part of the spec language, write the value out"
+            )
             continue
         seen.add(id(node))
         if not node.tag.startswith("tag:yaml.org,2002:"):
@@ -158,9 +162,15 @@ def _unsupported(root: Any, name: str) -> Iterator[Mistake]:
                     yield Mistake(f"{name}:{line}", "", "a key must be a plain word")
                     continue
                 if key.value == "<<":
-                    yield Mistake(f"{name}:{line}", "", "merge keys (<<) are not part of the spec language, use a profile")
+                    yield Mistake(
+                        f"{name}:{line}",
+                        "",
+                        "merge keys (<<) are not part of the spec language, use a profile",
+                    )
                 if key.value in first:
-                    yield Mistake(f"{name}:{line}", key.value, f"the key stands twice, first in line {first[key.value]}")
+                    yield Mistake(
+                        f"{name}:{line}", key.value, f"the key stands twice, first in line {first[key.value]}"
+                    )
                 first[key.value] = line
                 stack.append(value)
 

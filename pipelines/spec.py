@@ -38,7 +38,10 @@ class Strict(BaseModel):
 class Accelerator(Strict):
     """Accelerators of one stage."""
 
-    type: str = Field("nvidia.com/gpu", description="Kubernetes resource name, for example nvidia.com/gpu or google.com/tpu.")
+    type: str = Field(
+        "nvidia.com/gpu",
+        description="Kubernetes resource name, for example nvidia.com/gpu or google.com/tpu.",
+    )
     count: int = Field(1, ge=1, description="How many, on each host.")
 
 
@@ -49,7 +52,9 @@ class Resources(Strict):
     memory: Memory | None = Field(None, description="Memory, for example 4Gi.")
     accelerator: Accelerator | None = Field(None, description="GPUs or TPUs.")
     hosts: int = Field(1, ge=1, le=1, description="Machines; more than one is not supported yet.")
-    retries: int = Field(0, ge=0, le=20, description="Further attempts after a crash; a stage goes on from its checkpoints.")
+    retries: int = Field(
+        0, ge=0, le=20, description="Further attempts after a crash; a stage goes on from its checkpoints."
+    )
     timeout: Duration | None = Field(None, description="Longest time of one attempt, for example 2h.")
 
     @property
@@ -61,8 +66,12 @@ class Resources(Strict):
 class Beam(Strict):
     """Which Beam runner executes the data stages. Never part of a stage's identity."""
 
-    runner: str | None = Field(None, description="Beam runner, for example FlinkRunner; in-process when left out.")
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Beam pipeline options.")
+    runner: str | None = Field(
+        None, description="Beam runner, for example FlinkRunner; in-process when left out."
+    )
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="Beam pipeline options."
+    )
 
 
 class Stage(Strict):
@@ -70,12 +79,17 @@ class Stage(Strict):
 
     uses: str = Field(description="The component; `millrace components` lists them.")
     inputs: dict[Name, str | dict[Name, str]] = Field(
-        default_factory=dict, description="Port -> STAGE.PORT, or a mapping of labels to STAGE.PORT where a port takes many."
+        default_factory=dict,
+        description="Port -> STAGE.PORT, or a mapping of labels to STAGE.PORT where a port takes many.",
     )
     with_: dict[str, JsonValue] = Field(
-        default_factory=dict, alias="with", description="The component's configuration; `millrace components NAME` explains it."
+        default_factory=dict,
+        alias="with",
+        description="The component's configuration; `millrace components NAME` explains it.",
     )
-    resources: Resources = Field(default_factory=Resources, description="What the stage needs from the machine.")
+    resources: Resources = Field(
+        default_factory=Resources, description="What the stage needs from the machine."
+    )
     beam: Beam | None = Field(None, description="Beam runner of this stage; the spec's when left out.")
 
 
@@ -83,12 +97,16 @@ class Spec(Strict):
     """A pipeline: stages, where their artifacts are kept, and the seed that everything random comes from."""
 
     name: Name = Field(description="The pipeline's name.")
-    store: str = Field(".millrace", description="Where artifacts live: a folder beside the spec, or an fsspec URI (s3://, gs://).")
+    store: str = Field(
+        ".millrace",
+        description="Where artifacts live: a folder beside the spec, or an fsspec URI (s3://, gs://).",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="The source of every random choice.")
     beam: Beam = Field(default_factory=Beam, description="Which Beam runner executes the data stages.")
     stages: dict[Name, Stage] = Field(min_length=1, description="Stage name -> stage.")
     profiles: dict[Name, dict[str, JsonValue]] = Field(
-        default_factory=dict, description="Profile name -> overrides, a partial spec that `--profile` lays over this one."
+        default_factory=dict,
+        description="Profile name -> overrides, a partial spec that `--profile` lays over this one.",
     )
 
 
@@ -218,7 +236,9 @@ def schema() -> dict[str, Any]:
     definitions = root["$defs"]
     branches = []
     for name in registry.names():
-        config = registry.get(name).config.model_json_schema(by_alias=True, ref_template=f"#/$defs/{name}.{{model}}")
+        config = registry.get(name).config.model_json_schema(
+            by_alias=True, ref_template=f"#/$defs/{name}.{{model}}"
+        )
         for inner, value in config.pop("$defs", {}).items():
             definitions[f"{name}.{inner}"] = value
         definitions[f"with.{name}"] = config
@@ -255,7 +275,7 @@ def _with_setting(source: Source, setting: str) -> Source:
             raise SpecError([Mistake(f"--set {setting}", "", message)])
         data = data.get(step, {}) if isinstance(data, dict) else {}
     value = parse_value(text)
-    marks = {steps: f"--set {setting}"}
+    marks: dict[tuple[str | int, ...], str] = {steps: f"--set {setting}"}
     for step in reversed(steps):
         value = {step: value}
     return source.merged(Source(value, marks))
@@ -265,7 +285,9 @@ def _mistakes(
     error: ValidationError, model: type[BaseModel], source: Source, prefix: tuple[str | int, ...]
 ) -> Iterator[Mistake]:
     for item in error.errors():
-        loc = tuple(step for step in item["loc"] if not (isinstance(step, str) and step.startswith("function-")))
+        loc = tuple(
+            step for step in item["loc"] if not (isinstance(step, str) and step.startswith("function-"))
+        )
         path = (*prefix, *_existing(loc, source, prefix, item["type"]))
         if item["type"] == "extra_forbidden":
             fields = _fields(model, loc[:-1])

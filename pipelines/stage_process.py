@@ -35,7 +35,12 @@ def main(arguments: list[str]) -> int:
         with lock:
             pipe.write(json.dumps(event) + "\n")
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
     for noisy in ("absl", "jax", "orbax", "apache_beam"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -48,7 +53,14 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:
         traceback.print_exc()
         message = explain(error)
-        emit({"event": "failed", "message": message or f"{type(error).__name__}: {error}", "gate": False, "defect": message is None})
+        emit(
+            {
+                "event": "failed",
+                "message": message or f"{type(error).__name__}: {error}",
+                "gate": False,
+                "defect": message is None,
+            }
+        )
         return 1
     emit({"event": "done" if ran else "reused", "key": record.key})
     return 0

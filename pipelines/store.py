@@ -149,7 +149,11 @@ class Store:
         """Digests that start with these hex digits."""
         if len(prefix) < 2:
             return [digest for digest in self.artifacts() if digest.startswith(prefix)]
-        return [name for name in self.backend.names(f"artifacts/{prefix[:2]}") if name.startswith(prefix) and self.has(name)]
+        return [
+            name
+            for name in self.backend.names(f"artifacts/{prefix[:2]}")
+            if name.startswith(prefix) and self.has(name)
+        ]
 
     # Stages
 
@@ -166,7 +170,9 @@ class Store:
             return StageRecord.from_json(data)
         except (ValueError, TypeError) as error:
             path = f"{self.uri}/stages/{key}.json"
-            raise StoreError(f"{path} cannot be read ({error}); remove the file and the stage runs again") from error
+            raise StoreError(
+                f"{path} cannot be read ({error}); remove the file and the stage runs again"
+            ) from error
 
     def reusable(self, key: str) -> StageRecord | None:
         """The record of a stage key whose artifacts are all still there, or None."""
@@ -246,7 +252,10 @@ def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / MANIFEST:
-            files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+            files[path.relative_to(folder).as_posix()] = {
+                "sha256": sha256(path),
+                "bytes": path.stat().st_size,
+            }
     return files
 
 

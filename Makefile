@@ -1,0 +1,43 @@
+# Every target makes what it needs: the virtual environment, the packages of the hashed lock, Millrace itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test test-slow lint lock benchmarks clean
+
+run: $(VENV)/runtime
+	$(BIN)/millrace run
+
+test: $(VENV)/development
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/development
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/types/millrace
+	for package in components data model pipelines; do ln -sfn ../../../$$package $(VENV)/types/millrace/$$package; done
+	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml --namespace-packages -p millrace
+
+# After a change of dependencies in pyproject.toml; `pip install uv` first.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+benchmarks: $(VENV)/development
+	$(BIN)/python benchmarks/orchestration.py
+
+$(VENV)/runtime: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/development: requirements-dev.lock $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,256 @@
+"""Commands that look at what happened: runs, show, logs, diff, components."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .stores import open_store
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the application."""
+    for name, command in (
+        ("runs", runs),
+        ("show", show),
+        ("logs", logs),
+        ("diff", diff),
+        ("components", components),
+    ):
+        app.command(name)(command)
+
+
+def runs(
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """List runs, newest last: how each ended, how long it took, what ran."""
+    opened = open_store(spec, store)
+    rows = [state for state in (opened.read_run(run) for run in opened.run_ids()) if state]
+    if as_json:
+        print(json.dumps({"runs": rows}))
+        return
+    for row in rows:
+        statuses = [stage["status"] for stage in row["stages"].values()]
+        what = ", ".join(
+            f"{statuses.count(word)} {word}"
+            for word in ("ran", "reused", "failed", "closed", "interrupted", "skipped")
+            if word in statuses
+        )
+        seconds = row["updated"] - row["started"]
+        status = row["status"] if row["status"] != "running" else "killed or running"
+        typer.echo(f"{row['id']}  {row['pipeline']:<16} {status:<11} {seconds:>8.1f} s  {what}")
+    if not rows:
+        typer.echo("no runs yet")
+
+
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|STAGE|DIGEST",
+            help="A run, a stage of the latest run, or an artifact (first digits do).",
+        ),
+    ],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show one run, stage or artifact: configuration, inputs, outputs, metrics, files."""
+    from ...components.contract import ComponentError
+
+    opened = open_store(spec, store)
+    value = _find(opened, what)
+    if value is None:
+        raise ComponentError(
+            f"got {what!r}, expected a run id, a stage of the latest run, or the first digits of an artifact; see `millrace runs` and `millrace store ls`"
+        )
+    if as_json:
+        print(json.dumps(value))
+        return
+    import yaml
+
+    value = {
+        key: item for key, item in value.items() if key not in ("modules", "lineage", "fingerprint", "format")
+    }
+    typer.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110).rstrip())
+
+
+def logs(
+    stage: Annotated[str, typer.Argument(help="The stage.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="The run; the latest that ran the stage when left out.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing while the stage runs.")
+    ] = False,
+) -> None:
+    """Print a stage's log."""
+    from ...components.contract import ComponentError
+
+    opened = open_store(spec, store)
+    candidates = [run] if run else list(reversed(opened.run_ids()))
+    for name in candidates:
+        data = opened.backend.read(f"runs/{name}/logs/{stage}.log")
+        if data is None:
+            continue
+        typer.echo(f"# run {name}")
+        typer.echo(data.decode("utf-8", "replace").rstrip() or "(empty)")
+        if follow and opened.is_local:
+            _follow(opened, name, stage, len(data))
+        return
+    raise ComponentError(
+        f"no run has a log of {stage!r}; `millrace runs` lists the runs, a reused stage has none"
+    )
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The earlier run.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The later run.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what differs between two runs: configuration, code, inputs, outputs and metrics, stage by stage."""
+    from ...components.contract import ComponentError
+    from ..code_identity import changes
+    from ..differences import differences
+
+    opened = open_store(spec, store)
+    states = []
+    for name in (first, second):
+        matches = [run for run in opened.run_ids() if run.startswith(name)]
+        if len(matches) != 1:
+            raise ComponentError(
+                f"got {name!r}, which matches {len(matches)} runs, expected one; `millrace runs` lists them"
+            )
+        states.append(opened.read_run(matches[0]))
+    report: dict[str, Any] = {}
+    for stage in dict.fromkeys([*states[0]["stages"], *states[1]["stages"]]):
+        old, new = (_record(opened, state, stage) for state in states)
+        if old is None or new is None:
+            report[stage] = [
+                f"{'not in the first' if old is None else 'not in the second'} run, or not finished"
+            ]
+            continue
+        if old["key"] == new["key"]:
+            continue
+        lines = [f"config {line}" for line in differences(old["config"], new["config"])]
+        lines += [f"code {line}" for line in changes(old["modules"], new["modules"])]
+        for part in ("seed", "fingerprint", "inputs", "metrics"):
+            lines += [
+                f"{part} {line}".replace("seed  ", "seed ") for line in differences(old[part], new[part])
+            ]
+        same = [port for port, output in new["outputs"].items() if old["outputs"].get(port) == output]
+        lines += [f"output {port}: the same bytes" for port in same]
+        lines += [f"output {port}: other bytes" for port in new["outputs"] if port not in same]
+        report[stage] = lines
+    if as_json:
+        print(json.dumps({"runs": [state["id"] for state in states], "stages": report}))
+        return
+    for stage, lines in report.items():
+        typer.echo(f"{stage}")
+        for line in lines:
+            typer.echo(f"  {line}")
+    if not report:
+        typer.echo("the same stages with the same keys")
+
+
+def components(
+    name: Annotated[str | None, typer.Argument(help="A component to explain.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the components, or explain one: its ports and every field of its configuration."""
+    from ...components import registry
+    from ...components.contract import ComponentError
+    from ..spec import closest
+
+    if name is None:
+        items = [registry.get(word) for word in registry.names()]
+        if as_json:
+            print(
+                json.dumps({"components": [{"name": item.name, "summary": item.summary} for item in items]})
+            )
+            return
+        for item in items:
+            typer.echo(f"{item.name:<16} {item.summary}")
+        typer.echo("\n`millrace components NAME` explains one.")
+        return
+    if name not in registry.COMPONENTS:
+        raise ComponentError(f"there is no component {name!r}{closest(name, registry.names())}")
+    item = registry.get(name)
+    if as_json:
+        ports = {
+            side: {
+                port: {
+                    "kind": value.kind,
+                    "summary": value.summary,
+                    "optional": value.optional,
+                    "many": value.many,
+                }
+                for port, value in values.items()
+            }
+            for side, values in (("inputs", item.inputs), ("outputs", item.outputs))
+        }
+        print(
+            json.dumps(
+                {
+                    "name": item.name,
+                    "summary": item.summary,
+                    **ports,
+                    "config": item.config.model_json_schema(by_alias=True),
+                }
+            )
+        )
+        return
+    from ..explain import explain_component
+
+    typer.echo(explain_component(item))
+
+
+def _find(store: Store, what: str) -> dict[str, Any] | None:
+    found = [run for run in store.run_ids() if run == what or (len(what) > 8 and run.startswith(what))]
+    if len(found) == 1:
+        state = store.read_run(found[0])
+        return dict(state) if state else None
+    for run in reversed(store.run_ids()):
+        record = _record(store, store.read_run(run), what)
+        if record is not None:
+            return record
+    if len(what) >= 4 and all(character in "0123456789abcdef" for character in what):
+        digests = store.find(what)
+        if len(digests) == 1:
+            return {**(store.manifest(digests[0]) or {}), "folder": str(store.folder(digests[0]))}
+    return None
+
+
+def _record(store: Store, state: Any, stage: str) -> dict[str, Any] | None:
+    key = ((state or {}).get("stages", {}).get(stage) or {}).get("key")
+    record = store.record(key) if key else None
+    return json.loads(record.to_json()) if record else None
+
+
+def _follow(store: Store, run: str, stage: str, offset: int) -> None:
+    path = Path(store.run_folder(run)) / "logs" / f"{stage}.log"
+    while True:
+        with path.open("rb") as handle:
+            handle.seek(offset)
+            data = handle.read()
+        if data:
+            typer.echo(data.decode("utf-8", "replace"), nl=False)
+            offset += len(data)
+        state = store.read_run(run) or {}
+        if state.get("status") != "running":
+            return
+        time.sleep(0.5)

@@ -1,0 +1,144 @@
+"""Commands that look after a store: ls, verify, gc, reindex."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..store import Store
+
+store_app = typer.Typer(help="List, verify, free and index what the store holds.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to the application."""
+    app.add_typer(store_app, name="store")
+
+
+@store_app.command("ls")
+def list_artifacts(
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only artifacts of this kind.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List artifacts: digest, kind, size, and the stage and run that made them."""
+    from ..display import size
+
+    opened = open_store(spec, store)
+    rows = []
+    for digest in opened.artifacts():
+        manifest = opened.manifest(digest)
+        if manifest and (kind is None or manifest["kind"] == kind):
+            total = sum(file["bytes"] for file in manifest["files"].values())
+            producer = manifest["producer"]
+            rows.append(
+                {
+                    "digest": digest,
+                    "kind": manifest["kind"],
+                    "bytes": total,
+                    "stage": producer["stage"],
+                    "port": producer["port"],
+                    "run": producer["run"],
+                }
+            )
+    rows.sort(key=lambda row: (row["run"], row["stage"], row["port"]))
+    if as_json:
+        print(json.dumps({"store": opened.uri, "artifacts": rows}))
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['digest'][:12]}  {row['kind']:<14} {size(row['bytes']):>9}  {row['stage']}.{row['port']:<12}  {row['run']}"
+        )
+    typer.echo(f"{len(rows)} artifacts, {size(sum(row['bytes'] for row in rows))} in {opened.uri}")
+
+
+@store_app.command("verify")
+def verify(
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """Read everything again and compare it with its digest; exit code 1 if anything is damaged."""
+    from .. import maintenance
+
+    opened = open_store(spec, store)
+    damage = maintenance.verify(opened)
+    count = sum(1 for _ in opened.artifacts())
+    if as_json:
+        print(
+            json.dumps({"store": opened.uri, "artifacts": count, "damage": [vars(item) for item in damage]})
+        )
+    else:
+        for item in damage:
+            typer.echo(f"{item.path}: {item.problem}; {item.remedy}")
+        typer.echo(
+            f"{count} artifacts read, {len(damage)} damaged"
+            if damage
+            else f"{count} artifacts read, all sound"
+        )
+    raise typer.Exit(1 if damage else 0)
+
+
+@store_app.command("gc")
+def collect(
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    keep_runs: Annotated[
+        int,
+        typer.Option("--keep-runs", min=0, help="Newest runs of each pipeline to keep, with all they reach."),
+    ] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Free space: remove what the newest runs do not reach."""
+    from .. import maintenance
+    from ..display import size
+
+    opened = open_store(spec, store)
+    freed = maintenance.collect(opened, keep_runs, dry_run=dry_run)
+    if as_json:
+        print(json.dumps({"store": opened.uri, "dry_run": dry_run, **vars(freed)}))
+        return
+    verb = "would remove" if dry_run else "removed"
+    typer.echo(
+        f"{verb} {len(freed.runs)} runs, {len(freed.records)} stage records, {len(freed.artifacts)} artifacts, "
+        f"{len(freed.work)} work folders: {size(freed.bytes)}"
+    )
+
+
+@store_app.command("reindex")
+def reindex(
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """Build the lineage index again from the manifests, which are the truth."""
+    from .. import lineage
+
+    counts = lineage.reindex(open_store(spec, store))
+    print(json.dumps(counts) if as_json else ", ".join(f"{number} {name}" for name, number in counts.items()))
+
+
+def open_store(spec: Path, store: str | None) -> Store:
+    """The store that the options name: --store, or the spec's.
+
+    Raises:
+        StoreError: It is a local folder that does not exist.
+    """
+    from pathlib import Path
+
+    from .. import spec as specs
+    from ..store import Store, StoreError
+
+    uri = store if store is not None else specs.load(spec).store_uri
+    if "://" not in uri and not Path(uri).is_dir():
+        raise StoreError(f"there is no store at {uri}; `millrace run` makes it, --store names another")
+    return Store(uri)

@@ -1,0 +1,187 @@
+"""Looking after a store: finding bit rot, and freeing what no kept run reaches."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .store import Store, StoreError, artifact_digest, artifact_path, file_digests
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing in a store that is not as it was written.
+
+    Attributes:
+        path: Where, relative to the store.
+        problem: What is wrong.
+        remedy: What to do.
+    """
+
+    path: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What a collection removed, or would remove.
+
+    Attributes:
+        runs: Run ids.
+        records: Stage keys.
+        artifacts: Artifact digests.
+        work: Work folders.
+        bytes: Size of all of it.
+    """
+
+    runs: tuple[str, ...]
+    records: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    work: tuple[str, ...]
+    bytes: int
+
+
+def verify(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Damage]:
+    """Reads every artifact and record again and compares with what was written.
+
+    Args:
+        store: The store.
+        progress: Told how many artifacts are done, of how many.
+
+    Returns:
+        Everything that is damaged; empty for a sound store.
+    """
+    damage: list[Damage] = []
+    digests = list(_all_artifacts(store))
+    for index, digest in enumerate(digests):
+        damage.extend(_verify_artifact(store, digest))
+        progress(index + 1, len(digests))
+    sound = set(digests) - {item.path.rpartition("/")[2] for item in damage}
+    for key in store.stage_keys():
+        path = f"stages/{key}.json"
+        try:
+            record = store.record(key)
+        except StoreError as error:
+            damage.append(Damage(path, str(error), "remove the file; the stage runs again"))
+            continue
+        for port, output in record.outputs.items() if record else ():
+            if output["digest"] not in sound and not any(output["digest"] in item.path for item in damage):
+                damage.append(
+                    Damage(
+                        path,
+                        f"its output {port} {output['digest'][:12]} is missing",
+                        "run the pipeline: the stage runs again",
+                    )
+                )
+    return damage
+
+
+def collect(store: Store, keep_runs: int, *, dry_run: bool = False) -> Freed:
+    """Removes runs, records, artifacts and work folders that the newest runs do not reach.
+
+    Args:
+        store: The store.
+        keep_runs: How many of the newest runs of each pipeline to keep.
+        dry_run: Only say what would go.
+
+    Raises:
+        StoreError: A run is in progress.
+    """
+    with _alone(store):
+        kept: dict[str, int] = {}
+        runs: list[str] = []
+        keys: set[str] = set()
+        for run in reversed(store.run_ids()):
+            state = store.read_run(run) or {}
+            pipeline = str(state.get("pipeline"))
+            if kept.get(pipeline, 0) >= keep_runs:
+                runs.append(run)
+                continue
+            kept[pipeline] = kept.get(pipeline, 0) + 1
+            keys.update(stage["key"] for stage in state.get("stages", {}).values() if stage.get("key"))
+        reached: set[str] = set()
+        for key in keys:
+            record = store.record(key)
+            reached.update(output["digest"] for output in record.outputs.values()) if record else None
+        records = [key for key in store.stage_keys() if key not in keys]
+        artifacts = [digest for digest in _all_artifacts(store) if digest not in reached]
+        work = sorted(os.listdir(store.scratch / "work")) if (store.scratch / "work").is_dir() else []
+        size = sum(store.backend.bytes_of(artifact_path(digest)) for digest in artifacts)
+        for name in work:
+            size += sum(
+                file.stat().st_size for file in (store.scratch / "work" / name).rglob("*") if file.is_file()
+            )
+        if not dry_run:
+            for key in records:
+                store.backend.remove(f"stages/{key}.json")
+            for digest in artifacts:
+                store.backend.remove(artifact_path(digest))
+                if not store.is_local:
+                    shutil.rmtree(store.scratch / artifact_path(digest), ignore_errors=True)
+            for name in work:
+                shutil.rmtree(store.scratch / "work" / name, ignore_errors=True)
+            for run in runs:
+                store.backend.remove(f"runs/{run}")
+                shutil.rmtree(store.scratch / "runs" / run, ignore_errors=True)
+            _sweep(store)
+    return Freed(tuple(runs), tuple(records), tuple(artifacts), tuple(work), size)
+
+
+def _verify_artifact(store: Store, digest: str) -> Iterator[Damage]:
+    path = artifact_path(digest)
+    remedy = "remove the folder and run the pipeline: the stage that made it runs again"
+    try:
+        manifest = store.manifest(digest)
+    except ValueError as error:
+        yield Damage(path, f"its manifest cannot be read ({error})", remedy)
+        return
+    if manifest is None:
+        yield Damage(path, "it has no manifest", remedy)
+        return
+    found = file_digests(store.folder(digest))
+    for name in sorted(manifest["files"].keys() | found.keys()):
+        if name not in found:
+            yield Damage(path, f"{name} is missing", remedy)
+        elif name not in manifest["files"]:
+            yield Damage(path, f"{name} was added", remedy)
+        elif manifest["files"][name] != found[name]:
+            yield Damage(
+                path, f"{name} is not what was written (SHA-256 {found[name]['sha256'][:12]})", remedy
+            )
+    if artifact_digest(manifest["kind"], manifest["files"]) != digest:
+        yield Damage(path, "its manifest does not match its digest", remedy)
+
+
+def _all_artifacts(store: Store) -> Iterator[str]:
+    """Digests of every artifact folder, with or without a manifest."""
+    for prefix in store.backend.names("artifacts"):
+        yield from store.backend.names(f"artifacts/{prefix}")
+
+
+def _sweep(store: Store) -> None:
+    """Removes what killed processes left aside; nobody else is writing now."""
+    for base in ("artifacts", "stages"):
+        root = store.scratch / base
+        for path in list(root.rglob(".*")) if root.is_dir() else []:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    store.scratch.mkdir(parents=True, exist_ok=True)
+    with open(store.scratch / "lock", "a", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"a run is using the store {store.uri}; wait for it to end, then collect again"
+            ) from None
+        yield
