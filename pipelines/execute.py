@@ -13,12 +13,15 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..components import registry
 from ..components.contract import Artifact, ComponentError, Inputs, Upstream
 from . import identity
 from .context import StageContext
+from .identity import Identity
+from .spec import Node, Pipeline
 from .store import StageRecord, Store
 
 RECORDED = (
@@ -203,6 +206,44 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def request_for(pipeline: Pipeline, store: Store, node: Node, current: Identity, run: str) -> Request:
+    """The request of a stage whose identity is known: the same for a child process and for a container.
+
+    Args:
+        pipeline: The pipeline.
+        store: Its store.
+        node: The stage.
+        current: What its bytes depend on.
+        run: The run's id.
+    """
+    inputs: dict[str, Any] = {}
+    for port, label, stage, _ in node.references():
+        given = current.inputs[port]
+        if label is None:
+            inputs[port] = {"stage": stage, "digest": given}
+        elif isinstance(given, Mapping):
+            inputs.setdefault(port, {})[label] = {"stage": stage, "digest": given[label]}
+    beam = node.stage.beam or pipeline.spec.beam
+    return Request(
+        store=str(Path(store.uri).absolute()) if store.is_local else store.uri,
+        run=run,
+        pipeline=pipeline.spec.name,
+        stage=node.name,
+        component=node.component.name,
+        key=current.key,
+        config=node.config.model_dump(mode="json", by_alias=True),
+        semantic=current.config,
+        seed=current.seed,
+        inputs=inputs,
+        code=current.code.digest,
+        modules=current.code.modules,
+        fingerprint=current.fingerprint,
+        lineage=current.lineage,
+        beam_runner=beam.runner,
+        beam_options=beam.options,
+    )
 
 
 def to_json(request: Request) -> dict[str, Any]:

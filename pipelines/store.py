@@ -219,6 +219,14 @@ class Store:
         finally:
             os.close(handle)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Held by every run, so that `store gc` knows when it may remove what no record names yet."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        with open(self.scratch / "lock", "a", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+
     # Runs
 
     def run_ids(self) -> list[str]:

@@ -8,7 +8,6 @@ engine keeps nothing in memory that the store does not hold, so a run that was k
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -17,12 +16,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from ..execute import Request, to_json
+from ..execute import request_for, to_json
 from ..plan import Planner, StagePlan, ancestors, order
 from ..spec import Node
 from ..store import StageRecord
@@ -114,7 +113,9 @@ class LocalEngine:
         selected: Stages to run; the others must be in the store. All when None.
     """
 
-    def __init__(self, planner: Planner, display: Display, *, jobs: int, selected: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, planner: Planner, display: Display, *, jobs: int, selected: Iterable[str] | None = None
+    ) -> None:
         self.planner = planner
         self.pipeline = planner.pipeline
         self.store = planner.store
@@ -139,7 +140,10 @@ class LocalEngine:
         folder = self.store.run_folder(self.run_id)
         (folder / "logs").mkdir(parents=True)
         self.store.write_run(self.run_id, "spec.json", self.pipeline.resolved())
-        with open(folder / "events.jsonl", "a", encoding="utf-8", buffering=1) as self._events, _shared_lock(self.store.scratch):
+        with (
+            open(folder / "events.jsonl", "a", encoding="utf-8", buffering=1) as self._events,
+            self.store.in_use(),
+        ):
             self._save("running")
             try:
                 self._loop()
@@ -192,7 +196,9 @@ class LocalEngine:
         return needed <= self.known.keys()
 
     def _start(self, node: Node, plan: StagePlan, outcome: Outcome) -> None:
-        request = build_request(self.planner, node, plan, self.known, self.run_id)
+        if plan.identity is None:
+            raise ValueError(f"{node.name} has unknown inputs")
+        request = request_for(self.pipeline, self.store, node, plan.identity, self.run_id)
         folder = self.store.run_folder(self.run_id)
         outcome.log = folder / "logs" / f"{node.name}.log"
         outcome.attempts += 1
@@ -202,7 +208,13 @@ class LocalEngine:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
         with open(outcome.log, "ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "millrace.pipelines.stage_process", str(file.absolute()), str(write_end)],
+                [
+                    sys.executable,
+                    "-m",
+                    "millrace.pipelines.stage_process",
+                    str(file.absolute()),
+                    str(write_end),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -217,7 +229,9 @@ class LocalEngine:
         self.children[read_end] = child
         self.selector.register(read_end, selectors.EVENT_READ)
         outcome.status = "running"
-        self._log_event(outcome, {"event": "started", "reasons": list(plan.reasons), "attempt": outcome.attempts})
+        self._log_event(
+            outcome, {"event": "started", "reasons": list(plan.reasons), "attempt": outcome.attempts}
+        )
         self.display.stage(outcome)
 
     def _read(self, child: _Child) -> None:
@@ -269,7 +283,11 @@ class LocalEngine:
             return str(child.last["message"])
         code = child.process.returncode
         if code is not None and code < 0:
-            hint = "; the kernel kills a process this way when memory runs out" if -code == signal.SIGKILL else ""
+            hint = (
+                "; the kernel kills a process this way when memory runs out"
+                if -code == signal.SIGKILL
+                else ""
+            )
             what = f"its process was ended by {signal.Signals(-code).name}{hint}"
         else:
             what = str(child.last.get("message") or f"its process ended with exit code {code}")
@@ -325,51 +343,29 @@ class LocalEngine:
             for name, outcome in self.outcomes.items()
         }
         now = time.time()
-        state = {"id": self.run_id, "pipeline": self.pipeline.spec.name, "status": status, "started": self.started, "updated": now, "stages": stages}
+        state = {
+            "id": self.run_id,
+            "pipeline": self.pipeline.spec.name,
+            "status": status,
+            "started": self.started,
+            "updated": now,
+            "stages": stages,
+        }
         self.store.write_run(self.run_id, "run.json", state)
 
     def _log_event(self, outcome: Outcome, event: Mapping[str, Any]) -> None:
         if self._events is not None:
-            self._events.write(json.dumps({"time": round(time.time(), 3), "stage": outcome.name, **event}) + "\n")
+            self._events.write(
+                json.dumps({"time": round(time.time(), 3), "stage": outcome.name, **event}) + "\n"
+            )
 
     def _upload(self, folder: Path) -> None:
         """Copies a run's events and logs to an object store."""
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                self.store.backend.write(f"runs/{self.run_id}/{file.relative_to(folder).as_posix()}", file.read_bytes())
-
-
-def build_request(planner: Planner, node: Node, plan: StagePlan, known: Mapping[str, StageRecord], run: str) -> Request:
-    """The request that a child process or container executes for a planned stage."""
-    current = plan.identity
-    if current is None:
-        raise ValueError(f"{node.name} has unknown inputs")
-    inputs: dict[str, Any] = {}
-    for port, label, stage, output in node.references():
-        value = {"stage": stage, "digest": known[stage].outputs[output]["digest"]}
-        if label is None:
-            inputs[port] = value
-        else:
-            inputs.setdefault(port, {})[label] = value
-    beam = node.stage.beam or planner.pipeline.spec.beam
-    return Request(
-        store=planner.store.uri if not planner.store.is_local else str(Path(planner.store.uri).absolute()),
-        run=run,
-        pipeline=planner.pipeline.spec.name,
-        stage=node.name,
-        component=node.component.name,
-        key=current.key,
-        config=node.config.model_dump(mode="json", by_alias=True),
-        semantic=current.config,
-        seed=current.seed,
-        inputs=inputs,
-        code=current.code.digest,
-        modules=current.code.modules,
-        fingerprint=current.fingerprint,
-        lineage=current.lineage,
-        beam_runner=beam.runner,
-        beam_options=beam.options,
-    )
+                self.store.backend.write(
+                    f"runs/{self.run_id}/{file.relative_to(folder).as_posix()}", file.read_bytes()
+                )
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -384,12 +380,3 @@ def _tail(log: Path | None) -> str:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
     return "".join(f"  | {line}\n" for line in lines)
-
-
-@contextlib.contextmanager
-def _shared_lock(folder: Path) -> Iterator[None]:
-    """Held by every run, so that `store gc` knows when it may remove what no record names yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
