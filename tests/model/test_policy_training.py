@@ -1,0 +1,118 @@
+"""The policy's training loop on a real decoder, small enough that every answer can be enumerated."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from millrace.model import policy_training
+from millrace.model.config import ModelConfig
+from millrace.model.fit import NonFiniteLoss
+from millrace.model.network import Decoder
+from millrace.model.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.policy_training import Rollouts
+
+V, BETA = 6, 0.5
+PROMPT = [1, 2]
+PAIRS = np.asarray(list(itertools.product(range(V), repeat=2)))
+CONFIG = ModelConfig(
+    vocab_size=V,
+    layers=1,
+    model_size=32,
+    heads=2,
+    kv_heads=1,
+    head_size=16,
+    feed_forward_size=64,
+    max_sequence_tokens=8,
+)
+REWARD = np.random.default_rng(0).normal(size=V * V)
+
+
+def new_decoder(seed: int) -> Decoder:
+    """A decoder whose distributions are far from uniform."""
+    decoder = Decoder(CONFIG, rngs=nnx.Rngs(seed))
+    decoder.embedding[...] = decoder.embedding[...] * 2
+    return decoder
+
+
+@nnx.jit
+def log_probs(decoder: Decoder) -> jax.Array:
+    """Log probability [V * V] of every answer of two tokens to the prompt.
+
+    The prompt has two tokens: attention over repetitions of one token is the token itself, so after the prompt [1]
+    the answer's first token and the one after a first 1 could not have different distributions.
+    """
+    prompt = jnp.tile(jnp.asarray(PROMPT, jnp.int32), (V * V, 1))
+    steps = jax.nn.log_softmax(decoder(jnp.concatenate([prompt, jnp.asarray(PAIRS, jnp.int32)], axis=1)))
+    rows = jnp.arange(V * V)
+    return steps[rows, 1, PAIRS[:, 0]] + steps[rows, 2, PAIRS[:, 1]]
+
+
+def sample(policy: Decoder, step: int, rows: int = 128) -> Rollouts:
+    """Answers drawn from the enumerated distribution."""
+    drawn = jax.random.categorical(
+        jax.random.fold_in(jax.random.key(0), step), log_probs(policy), shape=(rows,)
+    )
+    return Rollouts([PROMPT] * rows, PAIRS[np.asarray(drawn)].tolist())
+
+
+def score(rollouts: Rollouts) -> dict[str, np.ndarray]:
+    """The planted reward of each answer."""
+    return {"reward": np.asarray([REWARD[first * V + second] for first, second in rollouts.answers])}
+
+
+def run(policy: Decoder, steps: int, **other) -> dict[str, np.ndarray]:
+    """Trains on the planted reward."""
+    rate = learning_rate_schedule(
+        [(steps, 5e-3)], total_steps=steps, warmup_steps=5, decay="cosine", final_fraction=0.01
+    )
+    functions = {"sample": sample, "score": score, **other}
+    return policy_training.train(
+        policy,
+        new_decoder(1),
+        make_optimizer(rate, weight_decay=0.0),
+        total_steps=steps,
+        score_names=("reward",),
+        samples_per_prompt=8,
+        prompt_tokens=2,
+        answer_tokens=2,
+        beta=BETA,
+        **functions,
+    )
+
+
+def test_a_decoder_reaches_the_known_optimum() -> None:
+    """Started elsewhere than the reference, it ends near pi_ref exp(r / beta) and reports the exact KL."""
+    policy = new_decoder(2)
+    curves = run(policy, 300)
+    reference = log_probs(new_decoder(1))
+    optimum = jax.nn.softmax(reference + REWARD / BETA)
+    reached = log_probs(policy)
+    assert 0.5 * float(jnp.abs(jnp.exp(reference) - optimum).sum()) > 0.3
+    assert 0.5 * float(jnp.abs(jnp.exp(reached) - optimum).sum()) < 0.02
+    exact = float(jnp.sum(jnp.exp(reached) * (reached - reference)))
+    assert curves["kl"][-20:].mean() == pytest.approx(exact, rel=0.1)
+    assert curves["reward"][-20:].mean() == pytest.approx(float(jnp.sum(optimum * REWARD)), abs=0.1)
+
+
+def test_padding_does_not_change_the_figures() -> None:
+    """Answers of several lengths in one padded batch get what each gets alone, tokens after their end ignored."""
+    policy, reference = new_decoder(2), new_decoder(1)
+    rollouts = Rollouts([[1, 2], [3], [1, 4, 5]], [[0, 1, 2], [4], [5, 5]])
+    together = policy_training.figures(policy, reference, rollouts.arrays(4, 4))
+    for row in range(3):
+        alone = Rollouts(rollouts.prompts[row : row + 1], rollouts.answers[row : row + 1])
+        figures = policy_training.figures(policy, reference, alone.arrays(3, 3))
+        for name, values in figures.items():
+            assert values[0] == pytest.approx(together[name][row], rel=1e-4), name
+    assert together["answer_tokens"].tolist() == [3, 1, 2]
+
+
+def test_a_reward_that_is_not_finite_stops_the_training() -> None:
+    """The step is named and the policy is not poisoned."""
+    policy = new_decoder(2)
+    with pytest.raises(NonFiniteLoss, match="step 0"):
+        run(policy, 3, score=lambda rollouts: {"reward": np.full(len(rollouts.answers), np.nan)})
+    assert np.isfinite(np.asarray(log_probs(policy))).all()
