@@ -119,7 +119,7 @@ class Decoder(nnx.Module):
             if mask is not None:
                 visible = visible & (mask if mask.ndim == 3 else mask[:, None, :])
         else:
-            room = jnp.arange(cache.keys.shape[2], dtype=jnp.int32)
+            room = jnp.arange(cache.keys.shape[3], dtype=jnp.int32)
             visible = positions[:, :, None] >= room[None, None, :]
         angles = rotary_angles(positions, config.head_size, config.rope_base)
         x = (self.embedding[...][tokens] * config.model_size).astype(config.compute_dtype)
