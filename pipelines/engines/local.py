@@ -123,7 +123,7 @@ class LocalEngine:
         self.jobs = jobs
         names = order(self.pipeline.nodes)
         self.selected = set(names if selected is None else selected)
-        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
         self.outcomes = {name: Outcome(name) for name in names}
         self.known: dict[str, StageRecord] = {}
         self.children: dict[int, _Child] = {}
