@@ -104,7 +104,9 @@ class Attention(nnx.Module):
         self.key = nnx.Param(jax.random.normal(rngs.params(), (d, k, h)) * d**-0.5)
         self.value = nnx.Param(jax.random.normal(rngs.params(), (d, k, h)) * d**-0.5)
         # 2 * layers branches add up in the residual stream; this keeps its variance near one (GPT-2, section 2.3).
-        self.out = nnx.Param(jax.random.normal(rngs.params(), (n, h, d)) * (n * h * 2 * config.layers) ** -0.5)
+        self.out = nnx.Param(
+            jax.random.normal(rngs.params(), (n, h, d)) * (n * h * 2 * config.layers) ** -0.5
+        )
 
     def __call__(
         self,

@@ -113,8 +113,7 @@ class ModelConfig:
             12 T N H per layer (scores and mixing, not halved for causality, as the code computes the full square).
         """
         length = sequence_length_tokens or self.max_sequence_tokens
-        weights = (
-            self.vocab_size * self.model_size
-            + self.layers * (self.layer_parameter_count() - 2 * self.model_size)
+        weights = self.vocab_size * self.model_size + self.layers * (
+            self.layer_parameter_count() - 2 * self.model_size
         )
         return 6 * weights + 12 * self.layers * length * self.heads * self.head_size

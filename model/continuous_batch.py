@@ -175,9 +175,14 @@ class ContinuousBatch:
         if rows < 1:
             raise ValueError(f"got {rows} rows, expected at least 1")
         self.capacity_tokens = decoder.config.max_sequence_tokens
-        self._vocab_size = decoder.config.vocab_size
         self._graph, self._weights = nnx.split(decoder)
-        self._cache = init_cache(decoder.config, rows, self.capacity_tokens)
+        self._config, self._rows = decoder.config, rows
+        self.reset()
+
+    def reset(self) -> None:
+        """Frees every row and makes a new cache: after a failed step the old one may be lost."""
+        rows = self._rows
+        self._cache = init_cache(self._config, rows, self.capacity_tokens)
         self._busy = np.zeros(rows, bool)
         self._last = np.zeros(rows, np.int32)
         self._control = {
@@ -213,8 +218,8 @@ class ContinuousBatch:
         """
         if not 1 <= len(prompt) <= self.capacity_tokens:
             raise ValueError(f"got a prompt of {len(prompt)} tokens, expected 1 to {self.capacity_tokens}")
-        if not all(0 <= token < self._vocab_size for token in prompt):
-            raise ValueError(f"got a token outside the vocabulary of {self._vocab_size}")
+        if not all(0 <= token < self._config.vocab_size for token in prompt):
+            raise ValueError(f"got a token outside the vocabulary of {self._config.vocab_size}")
         if not self.free_rows:
             raise ValueError("got a prompt while every row is busy, expected a call to release first")
         row = int(np.flatnonzero(~self._busy)[0])

@@ -152,7 +152,9 @@ def fit(
                 on_log(done, {name: float(curve[done - 1]) for name, curve in curves.items()})
         if evaluation and done in points and np.isnan(measured[evaluation.names[0]][points.index(done)]):
             values = dict(
-                zip(evaluation.names, evaluation.measure(nnx.merge(graph, state["params"], rest)), strict=True)
+                zip(
+                    evaluation.names, evaluation.measure(nnx.merge(graph, state["params"], rest)), strict=True
+                )
             )
             for name, value in values.items():
                 measured[name][points.index(done)] = value

@@ -152,6 +152,15 @@ class Decoder(nnx.Module):
         """
         return self._states(tokens, None, positions, mask)[0]
 
+    def extend(
+        self, tokens: jax.Array, cache: Cache, *, mask: jax.Array | None = None
+    ) -> tuple[jax.Array, Cache]:
+        """As a call with a cache, but final normed states [B, T, D] in place of logits: for long prompts, of which
+        only the last position is unembedded."""
+        hidden, after = self._states(tokens, cache, None, mask)
+        assert after is not None
+        return hidden, after
+
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits of normed states: [..., D] to [..., V] float32."""
         embedding = self.embedding[...].astype(hidden.dtype)

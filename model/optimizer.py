@@ -99,7 +99,5 @@ def make_optimizer(
     """
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.adamw(
-            schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask
-        ),
+        optax.adamw(schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask),
     )
