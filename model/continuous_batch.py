@@ -139,15 +139,16 @@ def _prefill(
 ) -> tuple[Cache, dict[str, jax.Array]]:
     """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache and chooses the first token."""
     decoder: Decoder = nnx.merge(graph, weights)
-    fresh = init_cache(decoder.config, 1, cache.keys.shape[2])
+    fresh = init_cache(decoder.config, 1, decoder.config.max_sequence_tokens)
     valid = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :] < length
-    logits, fresh = decoder(tokens, cache=fresh, mask=valid)
+    hidden, fresh = decoder.extend(tokens, fresh, mask=valid)
+    last = jax.lax.dynamic_index_in_dim(hidden[0], length - 1, keepdims=True)
     cache = Cache(
         keys=cache.keys.at[:, row].set(fresh.keys[:, 0]),
         values=cache.values.at[:, row].set(fresh.values[:, 0]),
         lengths=cache.lengths.at[row].set(length),
     )
-    return cache, _choose(jax.lax.dynamic_index_in_dim(logits[0], length - 1, keepdims=True), control)
+    return cache, _choose(decoder.unembed(last), control)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
