@@ -79,7 +79,7 @@ def sequence_log_probs(
     continuations: Sequence[Sequence[int]],
     *,
     batch_tokens: int = BATCH_TOKENS,
-) -> list[tuple[float, int]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Log-probability of each continuation after its prompt.
 
     Prompts that leave too little room are cut at their left end.
@@ -91,7 +91,7 @@ def sequence_log_probs(
         batch_tokens: Most tokens of one batch.
 
     Returns:
-        (sum of log-probabilities in nats, number of tokens) per continuation.
+        Per continuation the sum of its tokens' log-probabilities, float64 nats, and its number of tokens, int64.
 
     Raises:
         ValueError: A prompt is empty, or a continuation alone exceeds ``max_sequence_tokens``.
@@ -104,46 +104,41 @@ def sequence_log_probs(
         if len(continuation) > limit:
             raise ValueError(f"a continuation has {len(continuation)} tokens, expected at most {limit}")
         rows.append([*prompt[-(limit + 1 - len(continuation)) :], *continuation])
+    counts = np.asarray([len(continuation) for continuation in continuations], np.int64)
     scored = row_log_probs(decoder, rows, batch_tokens=batch_tokens)
-    return [
-        (float(np.sum(values[len(values) - len(continuation) :], dtype=np.float64)), len(continuation))
-        for values, continuation in zip(scored, continuations, strict=True)
+    sums = [
+        np.sum(values[len(values) - count :], dtype=np.float64)
+        for values, count in zip(scored, counts, strict=True)
     ]
+    return np.asarray(sums, np.float64), counts
+
+
+def windows(tokens: Sequence[int], window_tokens: int) -> list[Sequence[int]]:
+    """Cuts a document so that every token but the first is predicted exactly once.
+
+    A window's first token is the last of the window before: it is seen there, not predicted, and nothing earlier is.
+
+    Args:
+        tokens: The document's tokens after the one that stands for its beginning (the boundary token).
+        window_tokens: Most tokens that a window predicts.
+    """
+    return [tokens[start : start + window_tokens + 1] for start in range(0, len(tokens) - 1, window_tokens)]
 
 
 def text_nats(
-    decoder: Decoder,
-    documents: Sequence[Sequence[int]],
-    *,
-    start_id: int,
-    window_tokens: int | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-) -> list[float]:
-    """Total negative log-likelihood of each document, every token counted once.
+    decoder: Decoder, rows: Sequence[Sequence[int]], *, batch_tokens: int = BATCH_TOKENS
+) -> np.ndarray:
+    """Negative log-likelihood of each window of text; see ``windows``.
 
-    A document is cut into windows; each sees the last token of the one before and nothing earlier, and the first
-    sees ``start_id``, which in training is the end-of-sequence token between documents. Bits per byte is the result
-    over ln 2 over the number of UTF-8 bytes.
+    Bits per byte are these, summed over a text, over ln 2 and the text's UTF-8 bytes.
 
     Args:
         decoder: The model.
-        documents: Token ids of each document.
-        start_id: Token before the first.
-        window_tokens: Tokens predicted per window; ``max_sequence_tokens`` by default.
+        rows: Token ids; the first of each is only context.
         batch_tokens: Most tokens of one batch.
 
     Returns:
-        Nats per document.
+        float64 [len(rows)], nats.
     """
-    window = window_tokens or decoder.config.max_sequence_tokens
-    rows: list[list[int]] = []
-    owners: list[int] = []
-    for index, document in enumerate(documents):
-        stream = [start_id, *document]
-        for begin in range(0, len(document), window):
-            rows.append(stream[begin : begin + window + 1])
-            owners.append(index)
-    nats = [0.0] * len(documents)
-    for owner, values in zip(owners, row_log_probs(decoder, rows, batch_tokens=batch_tokens), strict=True):
-        nats[owner] -= float(np.sum(values, dtype=np.float64))
-    return nats
+    scored = row_log_probs(decoder, rows, batch_tokens=batch_tokens)
+    return np.asarray([-np.sum(values, dtype=np.float64) for values in scored], np.float64)
