@@ -32,7 +32,7 @@ def pad_rows(rows: Sequence[Sequence[int]], count: int, width: int, fill: int = 
 
 
 def batches_by_length(
-    lengths: Sequence[int], width_limit: int, batch_tokens: int
+    lengths: Sequence[int], width_limit: int, batch_tokens: int, smallest: int = SMALLEST_TOKENS
 ) -> list[tuple[int, int, list[int]]]:
     """Groups rows of like length.
 
@@ -40,6 +40,7 @@ def batches_by_length(
         lengths: Length of each row.
         width_limit: Longest row allowed; no bucket exceeds it.
         batch_tokens: Most tokens (rows times width) of one batch.
+        smallest: The smallest bucket.
 
     Returns:
         (rows of the batch's shape, width, indices of the real rows) per batch. A bucket always has the same shape, so
@@ -47,7 +48,7 @@ def batches_by_length(
     """
     by_width: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
-        by_width.setdefault(min(bucket(length), width_limit), []).append(index)
+        by_width.setdefault(min(bucket(length, smallest), width_limit), []).append(index)
     batches = []
     for width in sorted(by_width):
         members = by_width[width]

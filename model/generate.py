@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from .attention import Cache, init_cache
-from .buckets import batches_by_length, bucket, pad_rows
+from .buckets import SMALLEST_TOKENS, batches_by_length, bucket, pad_rows
 from .loss import token_log_probs
 from .network import Decoder
 
@@ -150,6 +150,7 @@ def generate(
     stop_ids: Sequence[int] = (),
     sample_ids: Sequence[int] | None = None,
     batch_tokens: int = BATCH_TOKENS,
+    width_tokens: int = SMALLEST_TOKENS,
 ) -> Samples:
     """Continues each prompt.
 
@@ -164,6 +165,8 @@ def generate(
         stop_ids: Tokens that end a row.
         sample_ids: Row ids; the prompts' indices by default. Pass them to draw the same sample in another batch.
         batch_tokens: Most tokens (prompt and new, padded) of one batch.
+        width_tokens: Prompts are padded to at least this many tokens. At the longest prompt there is one shape and one
+            compilation, which is what a training that samples in every step wants.
 
     Returns:
         The samples, in the order of the prompts.
@@ -180,7 +183,9 @@ def generate(
     new_room = bucket(max_new_tokens, 16)
     samples = Samples([[]] * len(cut), [[]] * len(cut), [False] * len(cut))
     prompt_share = max(batch_tokens // (limit + new_room), 1) * limit
-    for count, width, members in batches_by_length([len(p) for p in cut], limit, prompt_share):
+    for count, width, members in batches_by_length(
+        [len(p) for p in cut], limit, prompt_share, smallest=width_tokens
+    ):
         # Padding rows repeat the first prompt with no room, so they end at once.
         picked = np.asarray(members + [members[0]] * (count - len(members)))
         out, log_probs, counts, stopped = jax.device_get(
