@@ -114,7 +114,7 @@ def fit(
     def train_step(state: dict[str, Any], batch: Mapping[str, jax.Array]) -> dict[str, Any]:
         (loss, metrics), gradients = jax.value_and_grad(loss_of, has_aux=True)(state["params"], batch)
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
-        values = {"loss": loss, "gradient_norm": optax.global_norm(gradients), **metrics}
+        values = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
         step = state["step"]
         return {
             "params": optax.apply_updates(state["params"], updates),
