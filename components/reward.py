@@ -216,11 +216,13 @@ class PairBatches:
         import numpy as np
 
         from ..data.epochs import Epochs
-        from ..model.reward import padded
+        from ..model.buckets import bucket, pad_rows
 
-        tokens, lengths = padded([*(p.chosen for p in pairs), *(p.rejected for p in pairs)], limit_tokens)
-        self._tokens = tokens.reshape(2, len(pairs), -1)
-        self._lengths = lengths.reshape(2, len(pairs))
+        sides = [*(p.chosen[-limit_tokens:] for p in pairs), *(p.rejected[-limit_tokens:] for p in pairs)]
+        lengths = [len(side) for side in sides]
+        width = min(bucket(max(lengths)), limit_tokens)
+        self._tokens = pad_rows(sides, len(sides), width).reshape(2, len(pairs), -1)
+        self._lengths = np.asarray(lengths, dtype=np.int32).reshape(2, len(pairs))
         self._head = np.asarray([heads.index(pair.head) for pair in pairs], dtype=np.int32)
         self._epochs = Epochs(seed, len(pairs), batch_size)
 

@@ -29,12 +29,13 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from . import weights
+from .buckets import SMALLEST_TOKENS, batches_by_length, pad_rows
 from .config import ModelConfig
 from .network import Decoder
 
 HEADS_FILE = "heads.safetensors"
 FACTS_FILE = "reward.json"
-LENGTH_STEP_TOKENS = 32
+BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -121,52 +122,39 @@ def pair_loss(model: RewardModel, batch: Mapping[str, jax.Array]) -> jax.Array:
     return bradley_terry_loss(*pair_scores(model, batch))
 
 
-def padded(sequences: Sequence[Sequence[int]], limit_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token sequences as one rectangle, so that shapes, and with them compilations, are few.
-
-    Args:
-        sequences: B sequences of at least one token; of longer ones than the limit the last tokens stay, because the
-            answer stands at the end.
-        limit_tokens: Longest sequence.
-
-    Returns:
-        int32 [B, T] with T a multiple of 32 (or the limit), padded with 0, and int32 [B] lengths.
-    """
-    kept = [sequence[-limit_tokens:] for sequence in sequences]
-    lengths = np.asarray([len(sequence) for sequence in kept], dtype=np.int32)
-    width = min(limit_tokens, -(-int(lengths.max()) // LENGTH_STEP_TOKENS) * LENGTH_STEP_TOKENS)
-    tokens = np.zeros((len(kept), width), dtype=np.int32)
-    for row, sequence in enumerate(kept):
-        tokens[row, : len(sequence)] = sequence
-    return tokens, lengths
-
-
 @nnx.jit
 def _scores(model: RewardModel, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
     return model(tokens, lengths)
 
 
-def raw_scores(model: RewardModel, sequences: Sequence[Sequence[int]], batch_size: int = 32) -> np.ndarray:
+def raw_scores(
+    model: RewardModel,
+    sequences: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    width_tokens: int = SMALLEST_TOKENS,
+) -> np.ndarray:
     """Every head's raw score of every exchange.
-
-    Exchanges are scored in batches of equal size sorted by length; the result is in the order given.
 
     Args:
         model: The reward model.
-        sequences: N exchanges as token ids, the answer's last token last.
-        batch_size: B of each forward pass.
+        sequences: N exchanges as token ids, at least one each, the answer's last token last. Longer ones than
+            ``max_sequence_tokens`` lose their beginning.
+        batch_tokens: Most tokens (rows times width) of one batch.
+        width_tokens: Exchanges are padded to at least this many tokens, see ``generate``.
 
     Returns:
         float32 [N, R].
     """
-    limit_tokens = model.decoder.config.max_sequence_tokens
-    order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), index))
-    result = np.empty((len(sequences), model.kernel.shape[1]), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        filled = rows + rows[-1:] * (batch_size - len(rows))
-        tokens, lengths = padded([sequences[row] for row in filled], limit_tokens)
-        result[rows] = np.asarray(_scores(model, jnp.asarray(tokens), jnp.asarray(lengths)))[: len(rows)]
+    limit = model.decoder.config.max_sequence_tokens
+    cut = [sequence[-limit:] for sequence in sequences]
+    lengths = [len(sequence) for sequence in cut]
+    result = np.empty((len(cut), model.kernel.shape[1]), dtype=np.float32)
+    for count, width, members in batches_by_length(lengths, limit, batch_tokens, smallest=width_tokens):
+        tokens = pad_rows([cut[row] for row in members], count, width)
+        sizes = np.ones(count, dtype=np.int32)
+        sizes[: len(members)] = [lengths[row] for row in members]
+        result[members] = np.asarray(_scores(model, jnp.asarray(tokens), jnp.asarray(sizes)))[: len(members)]
     return result
 
 

@@ -61,10 +61,10 @@ def test_scores_do_not_depend_on_company_or_padding() -> None:
     rng = np.random.default_rng(2)
     sequences = [rng.integers(0, 24, size).tolist() for size in (3, 31, 12, 40, 7)]
     model = new_model()
-    together = reward.raw_scores(model, sequences, batch_size=4)
-    alone = np.concatenate([reward.raw_scores(model, [s], batch_size=1) for s in sequences])
+    together = reward.raw_scores(model, sequences)
+    alone = np.concatenate([reward.raw_scores(model, [s]) for s in sequences])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_array_equal(reward.raw_scores(model, [sequences[3][-32:]], batch_size=1), alone[3:4])
+    np.testing.assert_array_equal(reward.raw_scores(model, [sequences[3][-32:]]), alone[3:4])
 
 
 def test_recovers_a_planted_linear_reward() -> None:
