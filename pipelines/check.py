@@ -11,23 +11,19 @@ from pathlib import Path
 from . import spec as specs
 from .plan import ancestors
 from .source_map import Mistake, SpecError
-from .spec import Node, Pipeline, closest
+from .spec import Graph, Node, Pipeline, closest
 
-Rule = Callable[[Pipeline], Iterator[Mistake]]
+Rule = Callable[[Graph], Iterator[Mistake]]
 SINKS = ("report", "package", "decisions", "rollouts")
 
 
-def errors(pipeline: Pipeline) -> list[Mistake]:
+def errors(pipeline: Graph) -> list[Mistake]:
     """Every mistake in the graph."""
-    found = [
-        mistake
-        for rule in (ports_exist, inputs_given, references_exist, kinds_fit)
-        for mistake in rule(pipeline)
-    ]
-    return found or list(cycles(pipeline))
+    rules: tuple[Rule, ...] = (ports_exist, inputs_given, references_exist, kinds_fit, cycles)
+    return [mistake for rule in rules for mistake in rule(pipeline)]
 
 
-def warnings(pipeline: Pipeline) -> list[Mistake]:
+def warnings(pipeline: Graph) -> list[Mistake]:
     """Everything that is allowed but probably not meant; the graph must be free of errors."""
     return [mistake for rule in (outputs_used, gate_before_package) for mistake in rule(pipeline)]
 
@@ -44,14 +40,15 @@ def load(
     Raises:
         SpecError: With every mistake found.
     """
-    pipeline = specs.load(path, profile=profile, sets=sets, store=store)
-    mistakes = errors(pipeline)
-    if mistakes:
-        raise SpecError(mistakes)
-    return pipeline
+    source = specs.read(path, profile=profile, sets=sets, store=store)
+    spec, graph, mistakes = specs.understand(source)
+    mistakes = [*mistakes, *errors(graph)]
+    if spec is None or mistakes:
+        raise SpecError(sorted(mistakes, key=lambda mistake: _line(mistake.where)))
+    return Pipeline(graph.nodes, source, spec, path.absolute().parent)
 
 
-def ports_exist(pipeline: Pipeline) -> Iterator[Mistake]:
+def ports_exist(pipeline: Graph) -> Iterator[Mistake]:
     """Every input names a port of the component, one or many as the port takes."""
     for node in pipeline.nodes.values():
         ports = node.component.inputs
@@ -74,7 +71,7 @@ def ports_exist(pipeline: Pipeline) -> Iterator[Mistake]:
                 yield _mistake(pipeline, node, name, "got a mapping, expected one reference stage.port")
 
 
-def inputs_given(pipeline: Pipeline) -> Iterator[Mistake]:
+def inputs_given(pipeline: Graph) -> Iterator[Mistake]:
     """Every required input is there."""
     for node in pipeline.nodes.values():
         for name, port in node.component.inputs.items():
@@ -94,10 +91,12 @@ def inputs_given(pipeline: Pipeline) -> Iterator[Mistake]:
                 )
 
 
-def references_exist(pipeline: Pipeline) -> Iterator[Mistake]:
+def references_exist(pipeline: Graph) -> Iterator[Mistake]:
     """Every reference names a stage and one of its outputs."""
     for node in pipeline.nodes.values():
         for port, label, stage, output in node.references():
+            if stage in pipeline.unreadable:
+                continue
             if stage not in pipeline.nodes:
                 message = (
                     f"got {stage!r}, expected a stage of this spec{closest(stage, list(pipeline.nodes))}"
@@ -110,7 +109,7 @@ def references_exist(pipeline: Pipeline) -> Iterator[Mistake]:
             yield _mistake(pipeline, node, port, message, label)
 
 
-def kinds_fit(pipeline: Pipeline) -> Iterator[Mistake]:
+def kinds_fit(pipeline: Graph) -> Iterator[Mistake]:
     """What flows into a port is of its kind."""
     for node in pipeline.nodes.values():
         for port, label, stage, output in node.references():
@@ -128,7 +127,7 @@ def kinds_fit(pipeline: Pipeline) -> Iterator[Mistake]:
                 )
 
 
-def cycles(pipeline: Pipeline) -> Iterator[Mistake]:
+def cycles(pipeline: Graph) -> Iterator[Mistake]:
     """No stage needs itself; one finding names the whole cycle."""
     reported: set[str] = set()
     for node in pipeline.nodes.values():
@@ -138,7 +137,7 @@ def cycles(pipeline: Pipeline) -> Iterator[Mistake]:
             yield _mistake(pipeline, node, None, f"stages need each other in a cycle: {' -> '.join(path)}")
 
 
-def outputs_used(pipeline: Pipeline) -> Iterator[Mistake]:
+def outputs_used(pipeline: Graph) -> Iterator[Mistake]:
     """Something uses each stage, or it makes something for people."""
     used = {(stage, output) for node in pipeline.nodes.values() for _, _, stage, output in node.references()}
     for node in pipeline.nodes.values():
@@ -151,7 +150,7 @@ def outputs_used(pipeline: Pipeline) -> Iterator[Mistake]:
             yield _mistake(pipeline, node, None, f"nothing uses its outputs ({', '.join(outputs)})")
 
 
-def gate_before_package(pipeline: Pipeline) -> Iterator[Mistake]:
+def gate_before_package(pipeline: Graph) -> Iterator[Mistake]:
     """A package leaves only through a gate."""
     for node in pipeline.nodes.values():
         if any(port.kind == "package" for port in node.component.outputs.values()):
@@ -172,7 +171,7 @@ def profiles(pipeline: Pipeline, path: Path) -> Iterator[Mistake]:
                 yield Mistake(mistake.where, mistake.path, f"with --profile {name}: {mistake.message}")
 
 
-def _cycle(pipeline: Pipeline, start: str) -> list[str]:
+def _cycle(pipeline: Graph, start: str) -> list[str]:
     stack: list[tuple[str, list[str]]] = [(start, [start])]
     seen: set[str] = set()
     while stack:
@@ -180,14 +179,20 @@ def _cycle(pipeline: Pipeline, start: str) -> list[str]:
         for _, _, stage, _ in pipeline.nodes[name].references():
             if stage == start:
                 return [*path, start]
-            if stage not in seen:
+            if stage in pipeline.nodes and stage not in seen:
                 seen.add(stage)
                 stack.append((stage, [*path, stage]))
     return []
 
 
+def _line(where: str) -> int:
+    """The line of a place in the file; what the command line says comes first."""
+    line = where.rpartition(":")[2]
+    return int(line) if line.isdigit() else 0
+
+
 def _mistake(
-    pipeline: Pipeline, node: Node, port: str | None, message: str, label: str | None = None
+    pipeline: Graph, node: Node, port: str | None, message: str, label: str | None = None
 ) -> Mistake:
     path = ("stages", node.name, *(("inputs", port) if port else ()), *((label,) if label else ()))
     return Mistake(pipeline.source.where(path), ".".join(path), message)

@@ -1,8 +1,8 @@
 """YAML with positions: every value of a spec knows the file and line that it came from.
 
 Specs are data only, so this loader reads a smaller language than YAML 1.1: no anchors, no merge keys, no tags, no
-duplicate keys; ``yes``, ``on`` and ``12:30`` are strings, and ``1e-3`` is a number (PyYAML's own loader reads it as
-a string).
+duplicate keys; ``yes``, ``on``, ``12:30`` and ``.inf`` are strings, and ``1e-3`` is a number (PyYAML's own loader reads
+it as a string).
 """
 
 from __future__ import annotations
@@ -16,21 +16,12 @@ import yaml
 
 Path = tuple[str | int, ...]
 
-BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class SpecLoader(BaseLoader):
-    """The loader of the smaller language."""
-
-
-SpecLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"^(?:~|null|)$", ["~", "n", ""]),
-    ("bool", r"^(?:true|false)$", list("tf")),
-    ("int", r"^[-+]?[0-9]+(?:_[0-9]+)*$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$", list("-+0123456789.")),
-):
-    SpecLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_DEPTH = 100
+MAX_DIGITS = 400
+INTEGER = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
+NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -115,83 +106,139 @@ def parse(text: str, name: str) -> Source:
     Raises:
         SpecError: The text is not YAML, or uses what specs leave out.
     """
+    reader = _Reader(text, name)
+    data = reader.document()
+    if reader.mistakes:
+        raise SpecError(reader.mistakes)
+    return Source(data, reader.marks)
+
+
+def parse_value(text: str, name: str) -> Any:
+    """Reads one YAML value, as ``--set`` takes it; nothing at all is the empty string.
+
+    Args:
+        text: The value.
+        name: The option that it came with, for messages.
+    """
+    if not text.strip():
+        return ""
     try:
-        node = yaml.compose(text, Loader=SpecLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError([Mistake(f"{name}:{line}", "", f"not valid YAML: {error.problem}")]) from None
-    except yaml.YAMLError as error:
-        raise SpecError([Mistake(f"{name}:1", "", f"not valid YAML: {error}".splitlines()[0])]) from None
-    if node is None:
-        raise SpecError(
-            [Mistake(f"{name}:1", "", "the file is empty, expected a mapping with name and stages")]
-        )
-    marks: dict[Path, str] = {}
-    mistakes = list(_unsupported(node, name))
-    if mistakes:
-        raise SpecError(mistakes)
-    return Source(_plain(node, (), marks, name), marks)
+        return parse(text, name).data
+    except SpecError as error:
+        raise SpecError([Mistake(name, "", mistake.message) for mistake in error.mistakes]) from None
 
 
-def parse_value(text: str) -> Any:
-    """Reads one YAML value, as ``--set`` takes it."""
-    return parse(text, "value").data if text.strip() else ""
+class _Reader:
+    """Turns YAML's parse events into plain data, noting places and whatever specs leave out.
 
+    Events are read rather than composed nodes because only they tell an explicit tag from an implied one and show
+    an anchor that nothing refers to, and because the depth can be bounded.
+    """
 
-def _unsupported(root: Any, name: str) -> Iterator[Mistake]:
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        where = f"{name}:{node.start_mark.line + 1}"
-        if id(node) in seen:
-            yield Mistake(
-                where, "", "anchors and aliases are not part of the spec language, write the value out"
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self.marks: dict[Path, str] = {}
+        self.mistakes: list[Mistake] = []
+        self._text = text
+
+    def document(self) -> Any:
+        """The only document of the text; what is wrong with it is in ``mistakes``."""
+        try:
+            events = (
+                event
+                for event in yaml.parse(self._text, Loader=Loader)
+                if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent)
             )
-            continue
-        seen.add(id(node))
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            yield Mistake(where, "", f"the tag {node.tag} is not part of the spec language, write plain data")
-        if isinstance(node, yaml.SequenceNode):
-            stack.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            first: dict[str, int] = {}
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if not isinstance(key, yaml.ScalarNode):
-                    yield Mistake(f"{name}:{line}", "", "a key must be a plain word")
-                    continue
-                if key.value == "<<":
-                    yield Mistake(
-                        f"{name}:{line}",
-                        "",
-                        "merge keys (<<) are not part of the spec language, use a profile",
-                    )
-                if key.value in first:
-                    yield Mistake(
-                        f"{name}:{line}", key.value, f"the key stands twice, first in line {first[key.value]}"
-                    )
-                first[key.value] = line
-                stack.append(value)
-
-
-def _plain(node: Any, path: Path, marks: dict[Path, str], name: str) -> Any:
-    marks[path] = f"{name}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*path, index), marks, name) for index, item in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        plain = {}
-        for key, value in node.value:
-            plain[key.value] = _plain(value, (*path, key.value), marks, name)
-            marks[(*path, key.value)] = f"{name}:{key.start_mark.line + 1}"
-        return plain
-    kind = node.tag.rsplit(":", 1)[1]
-    if kind == "null":
+            if next(events, None) is None:
+                self._mistake(0, (), "the file is empty, expected a mapping with name and stages")
+                return None
+            data = self._value(events, next(events), ())
+            if (second := next(events, None)) is not None:
+                self._mistake(second.start_mark.line, (), "a second document begins here, expected one")
+            return data
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line if error.problem_mark else 0
+            hint = "; indent with blanks, not with a tab" if self._has_tab(line) else ""
+            self._mistake(line, (), f"not valid YAML: {error.problem or error.context}{hint}")
+        except yaml.reader.ReaderError as error:
+            line = self._text.count("\n", 0, error.position)
+            code = error.character if isinstance(error.character, int) else ord(error.character)
+            self._mistake(line, (), f"not valid YAML: the character U+{code:04X} is not allowed")
+        except _TooDeepError as error:
+            self._mistake(
+                error.line, (), f"got more than {MAX_DEPTH} levels of nesting, expected at most that"
+            )
         return None
-    if kind == "bool":
-        return node.value == "true"
-    if kind == "int":
-        return int(node.value)
-    if kind == "float":
-        return float(node.value)
-    return node.value
+
+    def _value(self, events: Iterator[Any], event: Any, path: Path) -> Any:
+        line = event.start_mark.line
+        self.marks.setdefault(path, f"{self.name}:{line + 1}")
+        if len(path) > MAX_DEPTH:
+            raise _TooDeepError(line)
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            self._mistake(
+                line, path, "anchors and aliases are not part of the spec language, write the value out"
+            )
+        if getattr(event, "tag", None) is not None:
+            self._mistake(
+                line, path, f"the tag {event.tag} is not part of the spec language, write plain data"
+            )
+            event.tag = None
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(event := next(events), yaml.SequenceEndEvent):
+                items.append(self._value(events, event, (*path, len(items))))
+            return items
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(events, path)
+        return self._scalar(event, path) if isinstance(event, yaml.ScalarEvent) else None
+
+    def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            line = event.start_mark.line
+            if not isinstance(event, yaml.ScalarEvent):
+                self._mistake(line, path, "a key must be a plain word")
+                self._value(events, event, (*path, ""))
+                self._value(events, next(events), (*path, ""))
+                continue
+            key = event.value
+            if key == "<<":
+                self._mistake(line, path, "merge keys (<<) are not part of the spec language, use a profile")
+            elif key in first:
+                self._mistake(line, (*path, key), f"the key stands twice, first in line {first[key] + 1}")
+            elif event.anchor is not None or event.tag is not None:
+                self._mistake(line, (*path, key), "a key must be a plain word, without anchor or tag")
+            first.setdefault(key, line)
+            self.marks.setdefault((*path, key), f"{self.name}:{line + 1}")
+            plain[key] = self._value(events, next(events), (*path, key))
+        return plain
+
+    def _scalar(self, event: Any, path: Path) -> Any:
+        text: str = event.value
+        if not event.implicit[0]:
+            return text
+        if text in WORDS:
+            return WORDS[text]
+        if not NUMBER.fullmatch(text) and not INTEGER.fullmatch(text):
+            return text
+        number = (
+            float("inf") if len(text) > MAX_DIGITS else int(text) if INTEGER.fullmatch(text) else float(text)
+        )
+        if number in (float("inf"), float("-inf")):
+            self._mistake(event.start_mark.line, path, f"the number {text[:40]} is too large")
+        return number
+
+    def _has_tab(self, line: int) -> bool:
+        lines = self._text.splitlines()
+        return line < len(lines) and "\t" in lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+
+    def _mistake(self, line: int, path: Path, message: str) -> None:
+        self.mistakes.append(Mistake(f"{self.name}:{line + 1}", ".".join(map(str, path)), message))
+
+
+class _TooDeepError(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line

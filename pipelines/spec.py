@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class Strict(BaseModel):
     """Base of the spec's models: immutable, unknown keys forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Accelerator(Strict):
@@ -99,6 +99,7 @@ class Spec(Strict):
     name: Name = Field(description="The pipeline's name.")
     store: str = Field(
         ".millrace",
+        min_length=1,
         description="Where artifacts live: a folder beside the spec, or an fsspec URI (s3://, gs://).",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="The source of every random choice.")
@@ -136,19 +137,30 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Pipeline:
-    """A resolved spec.
+class Graph:
+    """The stages of a spec, as far as they can be understood.
+
+    Attributes:
+        nodes: Stage name -> node, in the file's order.
+        source: The plain data that it came from, with places for messages.
+        unreadable: Names of stages that have mistakes of their own and are not among the nodes.
+    """
+
+    nodes: Mapping[str, Node]
+    source: Source
+    unreadable: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+
+@dataclass(frozen=True)
+class Pipeline(Graph):
+    """A resolved spec, every stage of it valid.
 
     Attributes:
         spec: The validated models.
-        nodes: Stage name -> node, in the file's order.
-        source: The plain data that it came from, with places for messages.
         folder: The folder that relative paths are relative to.
     """
 
     spec: Spec
-    nodes: Mapping[str, Node]
-    source: Source
     folder: Path
 
     @property
@@ -178,13 +190,34 @@ def load(
     Raises:
         SpecError: With every mistake that was found.
     """
+    return resolve(read(path, profile=profile, sets=sets, store=store), path.absolute().parent)
+
+
+def resolve(source: Source, folder: Path) -> Pipeline:
+    """Validates plain data into a pipeline; see ``load``."""
+    spec, graph, mistakes = understand(source)
+    if spec is None or mistakes:
+        raise SpecError(mistakes)
+    return Pipeline(graph.nodes, source, spec, folder)
+
+
+def read(
+    path: Path, *, profile: str | None = None, sets: Sequence[str] = (), store: str | None = None
+) -> Source:
+    """A spec file's plain data with profile and settings laid over it, not yet validated; see ``load``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         hint = "`millrace init` writes one" if path.name == DEFAULT_SPEC else "check the path"
         raise SpecError([Mistake(str(path), "", f"no such file; {hint}")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([Mistake(str(path), "", f"cannot be read: {error}")]) from None
+    except OSError as error:
+        raise SpecError([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"got the byte 0x{data[error.start]:02x}, expected UTF-8: save the file as UTF-8"
+        raise SpecError([Mistake(f"{path}:{line}", "", message)]) from None
     source = parse(text, str(path))
     if profile is not None:
         source = _with_profile(source, profile, path)
@@ -193,33 +226,60 @@ def load(
     if store is not None:
         relative = store if "://" in store else str(Path(store).absolute())
         source = source.merged(Source({"store": relative}, {("store",): "--store"}))
-    return resolve(source, path.absolute().parent)
+    return source
 
 
-def resolve(source: Source, folder: Path) -> Pipeline:
-    """Validates plain data into a pipeline; see ``load``."""
+def understand(source: Source) -> tuple[Spec | None, Graph, list[Mistake]]:
+    """Validates plain data, stage by stage, so that one mistake does not hide another.
+
+    Returns:
+        The spec or None when its own models do not fit, the stages that are right in themselves, and all mistakes.
+    """
+    spec: Spec | None = None
+    mistakes: list[Mistake] = []
+    stages: dict[str, Stage] = {}
+    named: list[str] = []
     try:
         spec = Spec.model_validate(source.data)
+        stages = dict(spec.stages)
     except ValidationError as error:
-        raise SpecError(list(_mistakes(error, Spec, source, ()))) from None
-    mistakes: list[Mistake] = []
+        mistakes.extend(_mistakes(error, Spec, source, ()))
+        written = source.data.get("stages") if isinstance(source.data, dict) else None
+        for name, value in written.items() if isinstance(written, dict) else ():
+            named.append(name)
+            try:
+                stages[name] = Stage.model_validate(value)
+            except ValidationError:
+                if (salvaged := _configured(value)) is not None:
+                    mistakes.extend(_config_mistakes(salvaged, source, name)[1])
     nodes: dict[str, Node] = {}
-    for name, stage in spec.stages.items():
-        if stage.uses not in registry.COMPONENTS:
-            path = ("stages", name, "uses")
-            message = f"got {stage.uses!r}, expected a component{closest(stage.uses, registry.names())}"
-            mistakes.append(Mistake(source.where(path), ".".join(path), message))
-            continue
-        component = registry.get(stage.uses)
-        try:
-            config = component.config.model_validate(stage.with_)
-        except ValidationError as error:
-            mistakes.extend(_mistakes(error, component.config, source, ("stages", name, "with")))
-            continue
-        nodes[name] = Node(name, stage, component, config)
-    if mistakes:
-        raise SpecError(mistakes)
-    return Pipeline(spec, nodes, source, folder)
+    for name, stage in stages.items():
+        config, found = _config_mistakes(stage, source, name)
+        mistakes.extend(found)
+        if config is not None:
+            nodes[name] = Node(name, stage, registry.get(stage.uses), config)
+    unreadable = frozenset([*named, *stages]) - nodes.keys()
+    return spec, Graph(nodes, source, unreadable=unreadable), mistakes
+
+
+def _configured(value: Any) -> Stage | None:
+    """The component and configuration of a stage that is wrong elsewhere."""
+    if not isinstance(value, dict) or not isinstance(value.get("uses"), str):
+        return None
+    given = value.get("with", {})
+    return Stage(uses=value["uses"], with_=given) if isinstance(given, dict) else None
+
+
+def _config_mistakes(stage: Stage, source: Source, name: str) -> tuple[Config | None, list[Mistake]]:
+    if stage.uses not in registry.COMPONENTS:
+        path = ("stages", name, "uses")
+        message = f"got {stage.uses!r}, expected a component{closest(stage.uses, registry.names())}"
+        return None, [Mistake(source.where(path), ".".join(path), message)]
+    model = registry.get(stage.uses).config
+    try:
+        return model.model_validate(stage.with_), []
+    except ValidationError as error:
+        return None, list(_mistakes(error, model, source, ("stages", name, "with")))
 
 
 def closest(word: str, names: Sequence[str]) -> str:
@@ -274,7 +334,7 @@ def _with_setting(source: Source, setting: str) -> Source:
             message = f"the spec has no {'.'.join(steps[: depth + 1])}{closest(step, list(data))}"
             raise SpecError([Mistake(f"--set {setting}", "", message)])
         data = data.get(step, {}) if isinstance(data, dict) else {}
-    value = parse_value(text)
+    value: Any = parse_value(text, f"--set {setting}")
     marks: dict[tuple[str | int, ...], str] = {steps: f"--set {setting}"}
     for step in reversed(steps):
         value = {step: value}
@@ -284,20 +344,35 @@ def _with_setting(source: Source, setting: str) -> Source:
 def _mistakes(
     error: ValidationError, model: type[BaseModel], source: Source, prefix: tuple[str | int, ...]
 ) -> Iterator[Mistake]:
+    wanted: dict[tuple[str | int, ...], list[str]] = {}
+    given: dict[tuple[str | int, ...], str] = {}
     for item in error.errors():
         loc = tuple(
             step for step in item["loc"] if not (isinstance(step, str) and step.startswith("function-"))
         )
         path = (*prefix, *_existing(loc, source, prefix, item["type"]))
+        message = None
         if item["type"] == "extra_forbidden":
-            fields = _fields(model, loc[:-1])
-            message = f"unknown key {loc[-1]!r}{closest(str(loc[-1]), fields)}"
+            message = f"unknown key {loc[-1]!r}{closest(str(loc[-1]), _fields(model, loc[:-1]))}"
         elif item["type"] == "missing":
             message = "is missing, and has no default"
-        else:
-            got = repr(item["input"])
-            expected = re.sub(r"^(Input|Value error,) (should be )?", "", item["msg"])
-            message = f"got {got if len(got) <= 60 else got[:57] + '...'}, expected {expected}"
+        elif item["type"] == "union_tag_invalid":
+            context = item["ctx"]
+            path = (*path, context["discriminator"].strip("'"))
+            near = closest(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+            message = f"got {context['tag']!r}, expected one of {context['expected_tags']}{near}"
+        if message is not None:
+            yield Mistake(source.where(path), ".".join(map(str, path)), message)
+            continue
+        got = repr(item["input"])
+        given[path] = got if len(got) <= 60 else got[:57] + "..."
+        wanted.setdefault(path, []).append(
+            re.sub(r"^(?:Value error, |[A-Z]\w* should (?:be |have )?)", "", item["msg"]).replace(
+                "match pattern", "text that matches"
+            )
+        )
+    for path, expected in wanted.items():
+        message = f"got {given[path]}, expected {' or '.join(dict.fromkeys(expected))}"
         yield Mistake(source.where(path), ".".join(map(str, path)), message)
 
 
