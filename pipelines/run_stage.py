@@ -101,7 +101,6 @@ def run_stage(pipeline: Pipeline, call: StageCall) -> tuple[StageRecord, bool]:
     job = call.job or os.urandom(4).hex()
     run = shared_run.run_id(store, job)
     text = io.StringIO()
-    log = _logger(call.stage, text)
     clock = time.monotonic()
 
     def tell(status: str, key: str | None = None, message: str | None = None) -> None:
@@ -118,7 +117,7 @@ def run_stage(pipeline: Pipeline, call: StageCall) -> tuple[StageRecord, bool]:
             log=text.getvalue(),
         )
 
-    with store.in_use(), _time_limit(node, tell):
+    with store.in_use(), _time_limit(node, tell), _logger(call.stage, text) as log:
         tell("running")
         try:
             lineage = planner.lineage(node, _upstream(planner, node, call.upstream))
@@ -227,18 +226,25 @@ def _time_limit(node: Node, tell: Callable[..., None]) -> Iterator[None]:
         timer.cancel()
 
 
-def _logger(name: str, text: io.StringIO) -> logging.Logger:
+@contextmanager
+def _logger(name: str, text: io.StringIO) -> Iterator[logging.Logger]:
     """A logger that writes to standard error, which the cluster keeps, and into a text for the store."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     root = logging.getLogger()
+    before = root.level
     root.setLevel(logging.INFO)
-    for stream in (sys.stderr, text):
-        handler = logging.StreamHandler(stream)
+    handlers = [logging.StreamHandler(sys.stderr), logging.StreamHandler(text)]
+    for handler in handlers:
         handler.setFormatter(form)
         root.addHandler(handler)
     for noisy in ("absl", "jax", "orbax", "apache_beam", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return logging.getLogger(name)
+    try:
+        yield logging.getLogger(name)
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
 
 
 def _progress(log: logging.Logger) -> Callable[[dict[str, Any]], None]:
