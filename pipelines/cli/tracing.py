@@ -1,0 +1,170 @@
+"""Commands that trace: from a document, a text, an example, a step or an artifact to where it came from and went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ..store import Store
+
+trace_app = typer.Typer(
+    help="Where a document, text, example, training step or artifact came from, and what became of it.",
+    no_args_is_help=True,
+)
+
+RunId = Annotated[
+    str | None,
+    typer.Option("--run", help="A run's id or its beginning; the pipeline's latest when left out."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to the application."""
+    app.add_typer(trace_app, name="trace")
+
+
+@trace_app.command("doc")
+def doc(
+    document: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|URI", help="A document's id, its first 6 digits, its uri or the end of it."
+        ),
+    ],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    run: RunId = None,
+    as_json: options.Json = False,
+) -> None:
+    """Trace a document: its source, every stage's decision and evidence, its tokens, the steps that read them."""
+    from .. import trace
+    from . import tracing_view
+
+    _answer(spec, store, run, as_json, lambda opened: trace.document(opened, document), tracing_view.document)
+
+
+@trace_app.command("text")
+def text(
+    words: Annotated[str, typer.Argument(metavar="TEXT", help="What the documents say.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    run: RunId = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="Documents to show; all are counted.")
+    ] = 10,
+    as_json: options.Json = False,
+) -> None:
+    """Find the documents that contain a text, and what became of each."""
+    from .. import trace_text
+    from . import tracing_view
+
+    _answer(
+        spec, store, run, as_json, lambda opened: trace_text.search(opened, words, limit), tracing_view.search
+    )
+
+
+@trace_app.command("example")
+def example(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK/ID", help="The benchmark and the example's id.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    run: RunId = None,
+    as_json: options.Json = False,
+) -> None:
+    """Trace a benchmark example: what it says, what it was made from, which documents overlap it."""
+    from .. import trace
+    from . import tracing_view
+
+    _answer(spec, store, run, as_json, lambda opened: trace.example(opened, name), tracing_view.example)
+
+
+@trace_app.command("step")
+def step(
+    number: Annotated[int, typer.Argument(metavar="N", min=0, help="A training step, from 0.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    run: RunId = None,
+    as_json: options.Json = False,
+) -> None:
+    """Trace a training step: which documents stood in each row of its batch."""
+    from .. import trace_training
+    from . import tracing_view
+
+    _answer(spec, store, run, as_json, lambda opened: trace_training.step(opened, number), tracing_view.step)
+
+
+@trace_app.command("artifact")
+def artifact(
+    digest: Annotated[str, typer.Argument(help="An artifact's digest, or its first 4 digits or more.")],
+    spec: options.SpecPath = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    as_json: options.Json = False,
+) -> None:
+    """Trace an artifact: who made it, from what up to the sources, and what was made from it."""
+    import contextlib
+
+    from .. import lineage
+    from ..trace_artifact import artifact as trace_artifact
+    from . import tracing_view
+
+    opened, _ = _open(spec, store)
+    with contextlib.closing(lineage.open_index(opened)) as index:
+        _show(trace_artifact(opened, index, digest), as_json, tracing_view.artifact)
+
+
+def _answer(
+    spec: Path,
+    store: str | None,
+    run: str | None,
+    as_json: bool,
+    ask: Callable[[Any], Any],
+    view: Callable[[Console, Any], None],
+) -> None:
+    from ..trace_run import open_run
+
+    opened, pipeline = _open(spec, store)
+    with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:
+        answer = ask(found)
+    _show(answer, as_json, view)
+
+
+def _show(answer: Any, as_json: bool, view: Callable[[Console, Any], None]) -> None:
+    if as_json:
+        print(json.dumps(asdict(answer)))
+        return
+    from rich.console import Console
+
+    view(Console(highlight=False), answer)
+
+
+def _open(spec: Path, store: str | None) -> tuple[Store, str | None]:
+    """The store that the options name, and the spec's pipeline when the store is the spec's.
+
+    Only the spec's name and store are read: a question about the past must not fail because the spec was broken
+    since, nor wait for every component to be imported.
+    """
+    from ..source_map import SpecError, parse
+    from .stores import open_store
+
+    if store is not None:
+        return open_store(spec, store), None
+    try:
+        data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
+    except (OSError, UnicodeDecodeError, SpecError):
+        data = None
+    uri = data.get("store", ".millrace") if isinstance(data, dict) else None
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(uri, str) or not isinstance(name, str):
+        return open_store(spec, None), None
+    return open_store(spec, uri if "://" in uri else str(spec.absolute().parent / uri)), name

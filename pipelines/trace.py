@@ -1,0 +1,228 @@
+"""Tracing: from a document to everything that happened to it, and back.
+
+The answers are plain frozen values that print as JSON; the command line and the browser only lay them out. Facts
+about single documents come from the lineage index; texts are read from the shards when a question needs them, and
+training steps are computed by the sampler's inverse, never looked up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..components.contract import ComponentError
+from . import trace_evidence, trace_training
+from .trace_evidence import Match
+from .trace_find import find_document, source_of
+from .trace_run import Run, Source
+from .trace_training import Reading, Span
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one data stage did to a document, its evidence resolved.
+
+    Attributes:
+        stage: The stage.
+        component: What it uses.
+        action: ``keep``, ``drop`` or ``edit``.
+        rule: Why.
+        score: The rule's measured value, or None.
+        evidence: As the stage wrote it.
+        bytes_before: Size of the text before.
+        bytes_after: Size after; 0 when dropped.
+        survivor: The document that was kept in this one's place, or None.
+        matches: Benchmark examples that it contains.
+    """
+
+    stage: str
+    component: str
+    action: str
+    rule: str
+    score: float | None
+    evidence: Mapping[str, Any]
+    bytes_before: int
+    bytes_after: int
+    survivor: Source | None = None
+    matches: tuple[Match, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A benchmark example, chat or preference pair that was made from a document."""
+
+    stage: str
+    kind: str
+    file: str
+    id: str
+
+
+@dataclass(frozen=True)
+class DocumentTrace:
+    """Everything about one document in one run.
+
+    Attributes:
+        run: The run's id.
+        pipeline: Its pipeline.
+        status: How the run ended.
+        document: Where it came from.
+        fate: What became of it, in a few words.
+        decisions: What every data stage did to it, in running order.
+        spans: Where it lies in token streams.
+        readings: When training read it.
+        examples: What else was made from it.
+    """
+
+    run: str
+    pipeline: str
+    status: str
+    document: Source
+    fate: str
+    decisions: tuple[Decision, ...]
+    spans: tuple[Span, ...]
+    readings: tuple[Reading, ...]
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class ExampleTrace:
+    """Everything about one benchmark example in one run.
+
+    Attributes:
+        run: The run's id.
+        benchmark: The benchmark.
+        example: The example's id.
+        record: The example as its file has it.
+        document: The document that it was made from, or None.
+        hits: Documents that overlap it, with the span and what became of them.
+    """
+
+    run: str
+    benchmark: str
+    example: str
+    record: Mapping[str, Any]
+    document: Source | None
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that overlaps an example."""
+
+    document: Source
+    span: str
+    fate: str
+
+
+def document(run: Run, what: str) -> DocumentTrace:
+    """Traces the document that a person means; see ``find_document``.
+
+    Raises:
+        ComponentError: No document or several fit.
+    """
+    doc_id = find_document(run, what)
+    source = source_of(run, doc_id)
+    assert source is not None
+    spans = trace_training.spans_of(run, doc_id)
+    return DocumentTrace(
+        run=run.run,
+        pipeline=run.pipeline,
+        status=run.status,
+        document=source,
+        fate=fates(run, [doc_id])[doc_id],
+        decisions=decisions_of(run, doc_id),
+        spans=spans,
+        readings=trace_training.readings(run, spans) if spans else (),
+        examples=examples_of(run, doc_id),
+    )
+
+
+def example(run: Run, name: str) -> ExampleTrace:
+    """Traces a benchmark's example: its text, its origin, and the documents that overlap it.
+
+    Args:
+        run: The run.
+        name: ``BENCHMARK/ID``.
+
+    Raises:
+        ComponentError: The run has no such example; the message names the closest.
+    """
+    benchmark, _, number = name.partition("/")
+    record = trace_evidence.example_record(run, benchmark, number)
+    if record is None:
+        raise ComponentError(trace_evidence.unknown_example(run, benchmark, number))
+    origin = record.get("doc_id")
+    rows = run.rows(
+        """
+        SELECT doc_id, evidence FROM decisions JOIN scope USING (artifact)
+        WHERE action != 'keep' AND json_extract(evidence, '$.benchmark') = ?
+        AND json_extract(evidence, '$.example') = ? ORDER BY position, number
+        """,
+        benchmark,
+        number,
+    )
+    fate = fates(run, [row["doc_id"] for row in rows])
+    hits = []
+    for row in rows:
+        source = source_of(run, row["doc_id"])
+        if source is not None:
+            hits.append(Hit(source, str(json.loads(row["evidence"]).get("span", "")), fate[row["doc_id"]]))
+    document = source_of(run, origin) if isinstance(origin, str) else None
+    return ExampleTrace(run.run, benchmark, number, record, document, tuple(hits))
+
+
+def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
+    """What every data stage did to a document, in running order, evidence resolved."""
+    components = {stage.stage: stage.component for stage in run.stages}
+    decisions = []
+    rows = run.rows(
+        "SELECT scope.stage, decisions.* FROM decisions JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, number",
+        doc_id,
+    )
+    for row in rows:
+        evidence = json.loads(row["evidence"] or "{}")
+        decisions.append(
+            Decision(
+                stage=row["stage"],
+                component=components[row["stage"]],
+                action=row["action"],
+                rule=row["rule"],
+                score=row["score"],
+                evidence=evidence,
+                bytes_before=row["bytes_before"],
+                bytes_after=row["bytes_after"],
+                survivor=trace_evidence.survivor(run, evidence),
+                matches=trace_evidence.matches(run, evidence),
+            )
+        )
+    return tuple(decisions)
+
+
+def examples_of(run: Run, doc_id: str) -> tuple[Example, ...]:
+    """What was made from a document besides tokens: benchmark examples, chats, preference pairs."""
+    rows = run.rows(
+        "SELECT stage, kind, file, id FROM examples JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, file, id",
+        doc_id,
+    )
+    return tuple(Example(**row) for row in map(dict, rows))
+
+
+def fates(run: Run, doc_ids: Sequence[str]) -> dict[str, str]:
+    """What became of documents in the end, in a few words each: ``dropped by dedup: near_duplicate``."""
+    words = {}
+    for doc_id in doc_ids:
+        rows = run.rows(
+            "SELECT scope.stage, action, rule FROM decisions JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, number",
+            doc_id,
+        )
+        drop = next((row for row in rows if row["action"] == "drop"), None)
+        if drop is not None:
+            words[doc_id] = f"dropped by {drop['stage']}: {drop['rule']}"
+        elif any(row["rule"] == "held_out" for row in rows):
+            words[doc_id] = "held out for evaluation"
+        else:
+            tokens = sum(span.length for span in trace_training.spans_of(run, doc_id))
+            words[doc_id] = f"kept, {tokens:,} tokens" if tokens else "kept"
+    return words

@@ -1,0 +1,98 @@
+"""What a decision's evidence points at: the document that was kept instead, the benchmark example that was matched.
+
+Stages write ids and spans; people want addresses and words. Evidence keys are those of the components: ``survivor``
+(a document's id) of deduplication, ``benchmark``, ``example`` and ``span`` of decontamination.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import lineage
+from .spec import closest
+from .trace_find import source_of
+from .trace_run import Run, Source
+
+
+@dataclass(frozen=True)
+class Match:
+    """A benchmark example that a document overlaps.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        example: The example's id.
+        text: What the example says.
+        span: The matching text, as the stage that found it wrote it.
+    """
+
+    benchmark: str
+    example: str
+    text: str
+    span: str
+
+
+def survivor(run: Run, evidence: Mapping[str, Any]) -> Source | None:
+    """The document that was kept in the place of a duplicate, or None."""
+    doc_id = evidence.get("survivor")
+    return source_of(run, doc_id) if isinstance(doc_id, str) else None
+
+
+def matches(run: Run, evidence: Mapping[str, Any]) -> tuple[Match, ...]:
+    """The benchmark examples that the evidence names, with what they say."""
+    benchmark, example = evidence.get("benchmark"), evidence.get("example")
+    if not isinstance(benchmark, str) or example is None:
+        return ()
+    record = example_record(run, benchmark, str(example))
+    text = example_text(record) if record else ""
+    return (Match(benchmark, str(example), text, str(evidence.get("span", ""))),)
+
+
+def example_record(run: Run, benchmark: str, example: str) -> dict[str, Any] | None:
+    """A benchmark's example as it stands in its file, or None when the run has no such example."""
+    rows = run.rows(
+        """
+        SELECT digest, file, offset FROM examples JOIN scope USING (artifact)
+        JOIN artifacts ON artifacts.id = examples.artifact
+        WHERE scope.kind = 'benchmarks' AND file = ? AND examples.id = ? ORDER BY position LIMIT 1
+        """,
+        benchmark,
+        example,
+    )
+    for row in rows:
+        with lineage.open_file(run.store, row["digest"], f"{row['file']}.jsonl") as handle:
+            handle.seek(row["offset"])
+            return dict(json.loads(handle.readline()))
+    return None
+
+
+def example_text(record: Mapping[str, Any]) -> str:
+    """What an example says: its prompt and choices or answer, or its text."""
+    parts = [record.get("prompt"), record.get("text")]
+    choices, answer = record.get("choices"), record.get("answer")
+    if isinstance(choices, list):
+        parts += [f"{'*' if number == answer else '-'} {choice}" for number, choice in enumerate(choices)]
+    elif answer is not None:
+        parts.append(str(answer))
+    return "\n".join(part for part in parts if part)
+
+
+def unknown_example(run: Run, benchmark: str, example: str) -> str:
+    """What to say of an example that the run does not have."""
+    rows = run.rows(
+        "SELECT DISTINCT file FROM examples JOIN scope USING (artifact) WHERE kind = 'benchmarks' ORDER BY file"
+    )
+    names = [row["file"] for row in rows]
+    if benchmark not in names:
+        return (
+            f"the run {run.run} has no benchmark {benchmark!r}{closest(benchmark, names) or ', and no other'}"
+        )
+    rows = run.rows(
+        "SELECT id FROM examples JOIN scope USING (artifact) WHERE kind = 'benchmarks' AND file = ? ORDER BY id",
+        benchmark,
+    )
+    near = difflib.get_close_matches(example, [row["id"] for row in rows], n=3, cutoff=0.3) or [rows[0]["id"]]
+    return f"{benchmark} has no example {example!r}; closest: {', '.join(f'{benchmark}/{name}' for name in near)}"

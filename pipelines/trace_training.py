@@ -1,0 +1,197 @@
+"""Which training steps read a document, and which documents a step read: computed from the sampler, never logged.
+
+The sampler (``data.mixture``) is a pure function of the configuration, the seed and the sizes of the token streams,
+all of which the stage's record and its input name, so its inverse answers for any past run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..components.contract import ComponentError
+from . import identity, lineage
+from .trace_find import source_of
+from .trace_run import Run, RunStage, Source
+
+if TYPE_CHECKING:
+    from ..data.mixture import Mixture
+
+TRAINS_ON_TOKENS = "pretrain"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A document's place in a token stream.
+
+    Attributes:
+        stage: The stage that made the tokens.
+        tokens: Digest of its artifact.
+        source: The stream.
+        start: The document's first token in it.
+        length: Tokens, the boundary token counted.
+    """
+
+    stage: str
+    tokens: str
+    source: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a training stage read one document.
+
+    Attributes:
+        stage: The stage.
+        total_steps: Steps of the whole training.
+        steps: Every (step, row of the batch) that read any of the document's tokens, in order.
+        phases: Phase -> rows that read it in that phase, from 0.
+    """
+
+    stage: str
+    total_steps: int
+    steps: tuple[tuple[int, int], ...]
+    phases: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a batch row holds of one document: tokens ``[start, start + length)`` of the document."""
+
+    document: Source
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a step's batch: tokens ``[start, start + length)`` of a source and the documents in them."""
+
+    row: int
+    source: str
+    start: int
+    length: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class StepTrace:
+    """What a training step read.
+
+    Attributes:
+        run: The run's id.
+        stage: The training stage.
+        step: The step, from 0.
+        total_steps: Steps of the whole training.
+        phase: The step's phase, from 0.
+        rows: Its batch.
+    """
+
+    run: str
+    stage: str
+    step: int
+    total_steps: int
+    phase: int
+    rows: tuple[Row, ...]
+
+
+def spans_of(run: Run, doc_id: str) -> tuple[Span, ...]:
+    """Where a document lies in the run's token streams."""
+    rows = run.rows(
+        """
+        SELECT stage, digest AS tokens, source, start, length FROM spans JOIN scope USING (artifact)
+        JOIN artifacts ON artifacts.id = spans.artifact WHERE doc_id = ? ORDER BY position
+        """,
+        doc_id,
+    )
+    return tuple(Span(**row) for row in map(dict, rows))
+
+
+def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
+    """When every training stage of the run read a document."""
+    found = []
+    for stage, tokens in _training_stages(run):
+        mixture = _mixture(run, stage, tokens)
+        steps = [
+            place
+            for span in spans
+            if span.tokens == tokens
+            for place in mixture.steps_of(span.source, span.start, span.length)
+        ]
+        phases = Counter(mixture.phase_of(step) for step, _ in steps)
+        found.append(
+            Reading(stage.stage, mixture.total_steps, tuple(sorted(steps)), dict(sorted(phases.items())))
+        )
+    return tuple(found)
+
+
+def step(run: Run, number: int) -> StepTrace:
+    """What a step of the run's (first) training stage read.
+
+    Raises:
+        ComponentError: The run has no training stage, or it has no such step.
+    """
+    stages = _training_stages(run)
+    if not stages:
+        raise ComponentError(
+            f"the run {run.run} has no finished {TRAINS_ON_TOKENS} stage, so no training step to trace"
+        )
+    stage, tokens = stages[0]
+    mixture = _mixture(run, stage, tokens)
+    if not 0 <= number < mixture.total_steps:
+        raise ComponentError(
+            f"got step {number}, expected one from 0 to {mixture.total_steps - 1} of {stage.stage}"
+        )
+    rows = tuple(
+        Row(row, source, start, length, _parts(run, tokens, source, start, length))
+        for row, (source, start, length) in enumerate(mixture.locate(number))
+    )
+    return StepTrace(run.run, stage.stage, number, mixture.total_steps, mixture.phase_of(number), rows)
+
+
+def _parts(run: Run, tokens: str, source: str, start: int, length: int) -> tuple[Part, ...]:
+    rows = run.rows(
+        """
+        SELECT doc_id, start, length FROM spans JOIN artifacts ON artifacts.id = spans.artifact
+        WHERE digest = :tokens AND source = :source AND start < :end AND start + length > :start AND start >= coalesce((
+            SELECT max(start) FROM spans JOIN artifacts ON artifacts.id = spans.artifact
+            WHERE digest = :tokens AND source = :source AND start <= :start), 0)
+        ORDER BY start
+        """,
+        tokens=tokens,
+        source=source,
+        start=start,
+        end=start + length,
+    )
+    parts = []
+    for row in rows:
+        document = source_of(run, row["doc_id"])
+        if document is not None:
+            first, end = max(row["start"], start), min(row["start"] + row["length"], start + length)
+            parts.append(Part(document, first - row["start"], end - first))
+    return tuple(parts)
+
+
+def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
+    """Stages that train on token streams, each with the digest of its tokens."""
+    found = []
+    for stage in run.stages:
+        if stage.component == TRAINS_ON_TOKENS:
+            found += [(stage, digest) for digest, kind in run.inputs(stage).values() if kind == "tokens"]
+    return found
+
+
+def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
+    """The sampler that a training stage read its batches with."""
+    from ..components import pretrain
+
+    with lineage.open_file(run.store, tokens, "index.json") as handle:
+        sources = json.loads(handle.read())["sources"]
+    config = pretrain.PretrainConfig.model_validate(stage.config)
+    source_tokens = {name: entry["tokens"] for name, entry in sources.items()}
+    return pretrain.mixture(config, identity.stage_seed(stage.seed, stage.component), source_tokens)

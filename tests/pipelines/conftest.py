@@ -1,0 +1,228 @@
+"""A small store made by hand: six records through ingest, filter, dedup, decontaminate and tokenize, in one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from millrace.data import documents
+from millrace.pipelines.store import StageRecord, Store
+
+Fill = Callable[[Path], None]
+TEXTS = {
+    "lib/api.py": "def get(url):\n    return request('get', url)\n",
+    "vendored/api.py": "def get(url):\n    return request('get',  url)\n",
+    "docs/leak.md": "The quick brown fox jumps over the lazy dog and then it sleeps for a while.\n",
+    "docs/table.md": "a a a a a a\n",
+    "held/exam.py": "def answer():\n    return 42\n",
+}
+
+
+class StoreBuilder:
+    """Publishes artifacts and writes the records and runs that an engine would."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(str(root))
+        self.keys: dict[str, str] = {}
+
+    def stage(
+        self,
+        name: str,
+        component: str,
+        outputs: Mapping[str, tuple[str, Fill]],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run: str = "20250101-000000-aaaa",
+        config: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> StageRecord:
+        """One finished stage; ``outputs`` is port -> (kind, what fills the folder)."""
+        key = key or f"{len(self.store.stage_keys()):02d}{name}".encode().hex().ljust(64, "0")[:64]
+        common = {
+            "stage": name,
+            "component": component,
+            "key": key,
+            "run": run,
+            "config": config or {},
+            "seed": 0,
+        }
+        common |= {
+            "inputs": inputs or {},
+            "code": "c" * 64,
+            "metrics": {"documents_out": 1.0},
+            "versions": {},
+        }
+        made = {}
+        for port, (kind, fill) in outputs.items():
+            folder = self.store.work(key) / port
+            folder.mkdir(parents=True)
+            fill(folder)
+            made[port] = {
+                "digest": self.store.publish(folder, kind, {**common, "pipeline": "small", "port": port}),
+                "kind": kind,
+            }
+        times = {"started": 1000.0 + len(self.keys), "seconds": 1.0, "peak_bytes": 1}
+        record = StageRecord(**common, **times, outputs=made, fingerprint=None, modules={})
+        self.store.write_record(record)
+        self.keys[name] = key
+        return record
+
+    def run(
+        self, run: str = "20250101-000000-aaaa", *, status: str = "done", pipeline: str = "small"
+    ) -> None:
+        """A run of every stage made so far."""
+        stages = {name: {"status": "ran", "key": key} for name, key in self.keys.items()}
+        started = float(run[:8] + run[9:15])
+        state = {
+            "id": run,
+            "pipeline": pipeline,
+            "status": status,
+            "started": started,
+            "updated": started,
+            "stages": stages,
+        }
+        self.store.write_run(run, "run.json", state)
+
+
+def doc_id(uri: str) -> str:
+    """The id of a whole file."""
+    return documents.document_id(uri, "")
+
+
+def write_documents(uris: list[str]) -> Fill:
+    """Fills a documents artifact with some of ``TEXTS``."""
+    rows = [
+        {"doc_id": doc_id(uri), "text": TEXTS[uri], "source": "code", "lang": "python", "uri": uri, "locator": "",
+         "metadata": json.dumps({"license": "MIT"})}
+        for uri in uris
+    ]  # fmt: skip
+    return lambda folder: documents.write_shard(
+        folder / documents.shard_name(0), documents.documents_table(rows)
+    )
+
+
+def write_decisions(rules: Mapping[str, tuple[str, str, dict[str, Any]]]) -> Fill:
+    """Fills a decisions artifact: uri -> (action, rule, evidence)."""
+    rows = [
+        {"doc_id": doc_id(uri), "source": "code", "action": action, "rule": rule, "score": None,
+         "evidence": json.dumps(evidence), "bytes_before": 50, "bytes_after": 50 if action == "keep" else 0}
+        for uri, (action, rule, evidence) in rules.items()
+    ]  # fmt: skip
+    return lambda folder: documents.write_shard(
+        folder / documents.shard_name(0), documents.decisions_table(rows)
+    )
+
+
+def write_tokens(spans: list[tuple[str, int, int]]) -> Fill:
+    """Fills what lineage reads of a tokens artifact."""
+
+    def fill(folder: Path) -> None:
+        (folder / "code").mkdir()
+        columns = {
+            "doc_id": [doc_id(uri) for uri, _, _ in spans],
+            "start": [s for _, s, _ in spans],
+            "length": [n for *_, n in spans],
+        }
+        pq.write_table(pa.table(columns), folder / "code" / "documents.parquet")
+        total = sum(length for *_, length in spans)
+        (folder / "index.json").write_text(json.dumps({"sources": {"code": {"tokens": total}}}))
+
+    return fill
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> StoreBuilder:
+    """An empty store to build in."""
+    return StoreBuilder(tmp_path / "store")
+
+
+@pytest.fixture
+def small_store(builder: StoreBuilder) -> SimpleNamespace:
+    """The store of this module: ``store``, ``builder``, and ``digests`` by ``stage.port``, ``id(uri)``."""
+    every = list(TEXTS)
+    trained = every[:4]
+    broken = {"uri": "docs/bad.md", "locator": "7", "problem": "got the byte 0xff, expected UTF-8"}
+    read = {uri: ("keep", "read", {}) for uri in trained}
+    ingest = builder.stage(
+        "ingest",
+        "ingest",
+        {
+            "documents": ("documents", write_documents(trained)),
+            "held_out": ("documents", write_documents(every[4:])),
+            "decisions": (
+                "decisions",
+                write_decisions(
+                    {**read, every[4]: ("keep", "held_out", {}), "docs/bad.md": ("drop", "malformed", broken)}
+                ),
+            ),
+        },
+    )
+    example = {
+        "id": "q1",
+        "prompt": "What does the fox do?",
+        "choices": ["sleeps for a while", "runs"],
+        "answer": 0,
+    }
+    exam = {"id": "answer", "prompt": "def answer():", "answer": "return 42", "doc_id": doc_id(every[4])}
+
+    def write_benchmarks(folder: Path) -> None:
+        (folder / "foxes.jsonl").write_text(f"{json.dumps(exam)}\n{json.dumps(example)}\n")
+        (folder / "index.json").write_text(
+            json.dumps(
+                {
+                    "benchmarks": [
+                        {"name": "foxes", "type": "multiple_choice", "examples": 2, "file": "foxes.jsonl"}
+                    ]
+                }
+            )
+        )
+
+    benchmarks = builder.stage(
+        "benchmarks",
+        "benchmarks",
+        {"benchmarks": ("benchmarks", write_benchmarks)},
+        {"held_out": ingest.outputs["held_out"]["digest"]},
+    )
+    passed = ("keep", "passed", {})
+    drops = {
+        "filter": ("docs/table.md", ("drop", "gopher_quality.min_words", {"value": 6.0, "threshold": 50.0})),
+        "dedup": ("vendored/api.py", ("drop", "near_duplicate", {"survivor": doc_id("lib/api.py"), "similarity": 0.91, "threshold": 0.8})),
+        "decontaminate": (
+            "docs/leak.md",
+            ("drop", "benchmark_overlap", {"benchmark": "foxes", "example": "q1", "span": "it sleeps for a while"}),
+        ),
+    }  # fmt: skip
+    digests = {
+        f"{r.stage}.{port}": output["digest"]
+        for r in (ingest, benchmarks)
+        for port, output in r.outputs.items()
+    }
+    before, left = "ingest", trained
+    for name, (dropped, decision) in drops.items():
+        inputs = {"documents": digests[f"{before}.documents"]}
+        if name == "decontaminate":
+            inputs["benchmarks"] = digests["benchmarks.benchmarks"]
+        decisions = {uri: decision if uri == dropped else passed for uri in left}
+        left = [uri for uri in left if uri != dropped]
+        outputs = {
+            "documents": ("documents", write_documents(left)),
+            "decisions": ("decisions", write_decisions(decisions)),
+        }
+        record = builder.stage(name, name, outputs, inputs, config={"max_drop_fraction": 0.5})
+        digests |= {f"{name}.{port}": output["digest"] for port, output in record.outputs.items()}
+        before = name
+    tokens = builder.stage(
+        "tokenize",
+        "tokenize",
+        {"tokens": ("tokens", write_tokens([("lib/api.py", 0, 500)]))},
+        {"documents": digests["decontaminate.documents"]},
+    )
+    digests["tokenize.tokens"] = tokens.outputs["tokens"]["digest"]
+    builder.run()
+    return SimpleNamespace(store=builder.store, builder=builder, digests=digests, id=doc_id)
