@@ -168,7 +168,7 @@ def read(part: Part) -> Iterator[Record | Malformed]:
             yield Malformed(file.uri, "0", "got an empty file, expected at least one record")
             continue
         try:
-            opened = _open(file.uri)
+            opened = open_file(file.uri)
         except OSError as error:
             yield Malformed(
                 file.uri, "0", f"got {error.strerror or error}, expected a readable file", file.size_bytes
@@ -178,12 +178,17 @@ def read(part: Part) -> Iterator[Record | Malformed]:
             if kind == "parquet":
                 yield from _read_parquet(part, file, opened)
             elif kind == "jsonl":
-                yield from _read_jsonl(part, file, _stream(opened, compression), compression)
+                yield from _read_jsonl(part, file, decompressed(opened, compression), compression)
             else:
-                yield from _read_text(part, file, _stream(opened, compression), compression)
+                yield from _read_text(part, file, decompressed(opened, compression), compression)
 
 
-def _open(uri: str) -> Any:
+def open_file(uri: str) -> Any:
+    """Opens a local or remote file for reading bytes.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     if "://" in uri:
         import fsspec
 
@@ -191,7 +196,7 @@ def _open(uri: str) -> Any:
     return open(uri, "rb")
 
 
-def _stream(opened: BinaryIO, compression: str | None) -> Any:
+def decompressed(opened: BinaryIO, compression: str | None) -> Any:
     """A readable stream of the decompressed bytes."""
     if compression is None:
         return opened
@@ -200,7 +205,7 @@ def _stream(opened: BinaryIO, compression: str | None) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), compression)
 
 
-def _lines(stream: Any, max_bytes: int) -> Iterator[tuple[int, int, bytes | None]]:
+def lines_of(stream: Any, max_bytes: int) -> Iterator[tuple[int, int, bytes | None]]:
     """Lines of a stream as (byte offset, size in bytes, line), the line None when it is longer than ``max_bytes``.
 
     A stream that breaks (truncated, corrupt) raises its OSError after the last whole line; the torn line is lost.
@@ -232,7 +237,7 @@ def _lines(stream: Any, max_bytes: int) -> Iterator[tuple[int, int, bytes | None
 def _read_jsonl(part: Part, file: File, stream: Any, compression: str | None) -> Iterator[Record | Malformed]:
     seen: set[bytes] = set()
     number, end = 0, 0
-    lines = _lines(stream, part.max_document_bytes)
+    lines = lines_of(stream, part.max_document_bytes)
     while True:
         try:
             start, size, line = next(lines)

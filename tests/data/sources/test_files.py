@@ -235,6 +235,6 @@ def test_lines_are_those_of_split_whatever_the_block_size(pieces: list[bytes], b
 
     expected = content.split(b"\n")
     expected = expected[:-1] if not expected[-1] else expected
-    found = list(files._lines(Trickle(), 5))
+    found = list(files.lines_of(Trickle(), 5))
     assert [line for _, _, line in found] == [line if len(line) <= 5 else None for line in expected]
     assert [content[start : start + size] for start, size, _ in found] == expected
