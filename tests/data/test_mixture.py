@@ -14,6 +14,7 @@ from millrace.data.mixture import Mixture, Phase, Split
 WEIGHTS = st.dictionaries(st.sampled_from("abcdefg"), st.floats(1e-3, 1.0), min_size=1)
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_split_gives_exact_shares(weights: dict[str, float]) -> None:
     """After any number of sequences each source has its share within two, and the counts are those of the draws."""

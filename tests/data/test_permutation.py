@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.data import permutation
 
 KEYS = st.integers(0, 2**64 - 1)
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 3_000), key=KEYS)
 def test_every_size_is_permuted_and_inverted(size: int, key: int) -> None:
     """All of [0, size) is hit once, and the inverse goes back."""
@@ -21,6 +22,7 @@ def test_every_size_is_permuted_and_inverted(size: int, key: int) -> None:
     assert np.array_equal(permutation.invert(image, size, key), index)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**52), KEYS, st.integers(0, 2**52))
 def test_large_domains_need_no_table(size: int, key: int, index: int) -> None:
     """A domain of any size is permuted position by position."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.data import text_sample
 
 
+@settings(deadline=None)
 @given(
     available=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1_000), min_size=1),
     weights=st.dictionaries(st.sampled_from("abcd"), st.floats(0, 5), max_size=4),
@@ -30,6 +31,7 @@ def test_a_short_source_leaves_its_share_to_the_others() -> None:
     assert alloted == {"a": 10, "b": 200, "c": 200}
 
 
+@settings(deadline=None)
 @given(st.permutations([f"{i:032x}" for i in range(12)]), st.integers(0, 3))
 def test_ranks_depend_on_ids_only(doc_ids: list[str], seed: int) -> None:
     """Reordering the documents reorders nothing in the chosen ids."""
@@ -38,6 +40,7 @@ def test_ranks_depend_on_ids_only(doc_ids: list[str], seed: int) -> None:
     assert chosen == [reference[index] for index in text_sample.ranks(reference, seed)]
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("aé日😀\n"), max_size=60), st.integers(1, 50), st.integers(0, 10**9))
 def test_windows_are_whole_characters_of_the_text(text: str, limit: int, position: int) -> None:
     """A window is a substring within its limit."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.data import token_stream
 
@@ -29,6 +29,7 @@ def streams(
     return token_stream.TokenStreams.load(folder)
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 103), length=st.integers(0, 103))
 def test_every_span_reads_as_written(streams: token_stream.TokenStreams, start: int, length: int) -> None:
     """A span is the same tokens whether or not it crosses shards; one outside raises."""
@@ -39,6 +40,7 @@ def test_every_span_reads_as_written(streams: token_stream.TokenStreams, start: 
         assert np.array_equal(streams.read("code", start, length), TOKENS[start : start + length])
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 102), length=st.integers(0, 103))
 def test_documents_of_a_span_are_those_that_touch_it(
     streams: token_stream.TokenStreams, start: int, length: int

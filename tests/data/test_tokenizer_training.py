@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.data import tokenizer_training as training
 
 
+@settings(deadline=None)
 @given(
     text=st.text(st.sampled_from("ab\n é日😀\r"), max_size=300),
     limit=st.integers(4, 40),

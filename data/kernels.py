@@ -1,0 +1,25 @@
+"""How compiled kernels are made: Numba, without the GIL, cached on disk where there is a folder to cache in.
+
+Threads of one process then share the cores, and a kernel that took a second to compile takes milliseconds in the next
+process. An installation that is read-only, with no home folder either (a locked-down container), has nowhere to put
+the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
+
+Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
+file: a change there would leave the old machine code in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Compiles a function over NumPy arrays when it is first called."""
+    try:
+        compiled: Callable[..., Any] = njit(cache=True, nogil=True, **options)(function)
+    except RuntimeError:  # raised only when no cache folder can be written
+        compiled = njit(nogil=True, **options)(function)
+    return compiled
