@@ -24,7 +24,7 @@ from typing import Any
 
 from kfp import compiler, components, dsl
 
-from ..plan import ancestors, descendants, order
+from ..plan import ancestors, order
 from ..run_stage import KEY, METRICS, SUMMARY
 from ..source_map import Mistake, SpecError
 from ..spec import Node, Pipeline, Resources
@@ -37,7 +37,7 @@ MAX_ARGUMENT_BYTES = 131_072 - 16_384
 SECRET_KEY = re.compile(
     r"(^|_)(password|passwd|secret|secret_key|access_key|api_key|access_token|credentials)$"
 )
-SECRET_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]+@")
+SECRET_URI = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^/\s@]{0,100}:[^/\s@]{1,400}@")
 
 
 def compile_pipeline(pipeline: Pipeline, output: Path, *, image: str) -> None:
@@ -84,7 +84,6 @@ def spec_json(pipeline: Pipeline) -> str:
 def _pipeline_component(pipeline: Pipeline, text: str, image: str) -> Any:
     """The dsl pipeline: a task for each stage, wired by digests."""
     nodes = pipeline.nodes
-    gates = [name for name, node in nodes.items() if node.component.gate]
 
     def stages(spec: Any, store: Any) -> None:
         tasks: dict[str, Any] = {}
@@ -101,9 +100,9 @@ def _pipeline_component(pipeline: Pipeline, text: str, image: str) -> Any:
             for variable, value in ENVIRONMENT.items():
                 task.set_env_variable(variable, value)
             _set_resources(task, node.stage.resources, deterministic=node.component.gate)
-            if any(port.kind == "package" for port in node.component.outputs.values()):
-                task.after(*(tasks[gate] for gate in _gates_before(pipeline, name, gates)))
             tasks[name] = task
+        for name, gates in _gates_to_wait_for(pipeline).items():
+            tasks[name].after(*(tasks[gate] for gate in gates))
 
     parameters = [_parameter("spec", str, text), _parameter("store", str, pipeline.spec.store)]
     stages.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -171,10 +170,18 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
     )
 
 
-def _gates_before(pipeline: Pipeline, name: str, gates: list[str]) -> list[str]:
-    """Gates that a stage must wait for: all but those that need the stage itself, and those it needs anyway."""
-    later, needed = descendants(pipeline.nodes, name), ancestors(pipeline.nodes, name)
-    return [gate for gate in gates if gate not in later and gate not in needed]
+def _gates_to_wait_for(pipeline: Pipeline) -> dict[str, list[str]]:
+    """For every stage that makes a package, the gates before packages that it does not need anyway."""
+    nodes = pipeline.nodes
+    makers = {
+        name
+        for name, node in nodes.items()
+        if any(port.kind == "package" for port in node.component.outputs.values())
+    }
+    gates = [
+        name for name, node in nodes.items() if node.component.gate and not makers & ancestors(nodes, name)
+    ]
+    return {name: [gate for gate in gates if gate not in ancestors(nodes, name)] for name in sorted(makers)}
 
 
 def _set_resources(task: Any, resources: Resources, *, deterministic: bool) -> None:

@@ -1,0 +1,252 @@
+"""The compiled Kubeflow pipeline: its wiring, what it refuses, and that Kubeflow's own orchestrator can run it.
+
+``kfp.local`` runs container components with Docker only, so the last test hands it a Docker whose containers are
+child processes: Kubeflow's code reads the representation, orders the tasks, replaces the placeholders and passes the
+parameters, and only the container is ours.
+
+Goldens are written anew with ``MILLRACE_UPDATE_GOLDENS=1``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from kfp import components, local
+from kfp.local import task_dispatcher
+from millrace.components import registry
+from millrace.components.contract import Component, Config, Port
+from millrace.pipelines import check, run_stage
+from millrace.pipelines.engines import kfp
+from millrace.pipelines.source_map import Source, SpecError
+from millrace.pipelines.spec import Pipeline, resolve
+from millrace.pipelines.store import Store
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+IMAGE = "registry.example/millrace@sha256:" + "0" * 64
+
+
+class _Nothing(Config):
+    note: str = ""
+
+
+def _component(name: str, inputs: dict[str, Port], outputs: dict[str, Port], **flags: bool) -> Component:
+    return Component(name, f"Toy {name}.", _Nothing, outputs, lambda *given: None, inputs, **flags)  # type: ignore[arg-type]
+
+
+TOYS = {
+    "make": _component("make", {}, {"documents": Port("documents", ""), "held_out": Port("documents", "")}),
+    "judge": _component(
+        "judge", {"reports": Port("documents", "", many=True)}, {"report": Port("report", "")}, gate=True
+    ),
+    "card": _component(
+        "card", {"documents": Port("documents", "")}, {"package": Port("package", "")}, reads_lineage=True
+    ),
+}
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Pipeline]:
+    """Makes pipelines of toys: a source, a gate, and a package that does not take the gate's report."""
+    monkeypatch.setattr(registry, "COMPONENTS", {name: name for name in TOYS})
+    monkeypatch.setattr(registry, "get", TOYS.__getitem__)
+
+    def make(store: str = "s3://bucket/store", **note: Any) -> Pipeline:
+        resources = {"cpu": 1.5, "memory": "4Gi", "retries": 2, "timeout": "2h"}
+        resources["accelerator"] = {"type": "nvidia.com/gpu", "count": 2}
+        stages = {
+            "source_1": {"uses": "make", "resources": resources, "with": note},
+            "card": {"uses": "card", "inputs": {"documents": "source_1.documents"}},
+            "gate": {
+                "uses": "judge",
+                "resources": {"retries": 3},
+                "inputs": {"reports": {"a-b": "source_1.documents", "a_b": "source_1.held_out"}},
+            },
+        }
+        return resolve(Source({"name": "toys", "store": store, "stages": stages}), tmp_path)
+
+    return make
+
+
+def compiled(pipeline: Pipeline, tmp_path: Path) -> dict[str, Any]:
+    output = tmp_path / "pipeline.kfp.yaml"
+    kfp.compile_pipeline(pipeline, output, image=IMAGE)
+    ir: dict[str, Any] = yaml.safe_load(output.read_text())
+    return ir
+
+
+def scrubbed(text: str) -> str:
+    """The representation without what changes with every default of a component and every release of kfp."""
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+    ir = yaml.safe_load(text)
+    ir["sdkVersion"] = "kfp"
+    ir["root"]["inputDefinitions"]["parameters"]["spec"]["defaultValue"] = "the resolved spec"
+    return yaml.safe_dump(ir)
+
+
+def check_golden(pipeline: Pipeline, name: str, tmp_path: Path) -> None:
+    output = tmp_path / "pipeline.kfp.yaml"
+    kfp.compile_pipeline(pipeline, output, image=IMAGE)
+    golden, text = GOLDEN / name, scrubbed(output.read_text())
+    if os.environ.get("MILLRACE_UPDATE_GOLDENS"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_a_small_pipeline_compiles_to_its_golden(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
+    check_golden(toys(), "toys.kfp.yaml", tmp_path)
+
+
+def test_the_same_spec_gives_the_same_bytes(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.yaml", "two.yaml")]
+    for file in files:
+        kfp.compile_pipeline(toys(), file, image=IMAGE)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_the_containers_get_the_spec_that_was_compiled(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipeline = toys(note="läuft")
+    parameters = compiled(pipeline, tmp_path)["root"]["inputDefinitions"]["parameters"]
+    again = run_stage.from_json(parameters["spec"]["defaultValue"], parameters["store"]["defaultValue"])
+    assert again.resolved() == pipeline.resolved()
+
+
+def test_every_task_has_its_resources_and_none_uses_kubeflows_cache(
+    toys: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    ir = compiled(toys(), tmp_path)
+    tasks, executors = ir["root"]["dag"]["tasks"], ir["deploymentSpec"]["executors"]
+    assert not any(task["cachingOptions"].get("enableCache") for task in tasks.values())
+    resources = executors["exec-source-1"]["container"]["resources"]
+    assert resources["accelerator"] == {
+        "count": "2", "resourceCount": "2", "resourceType": "nvidia.com/gpu", "type": "nvidia.com/gpu",
+    }  # fmt: skip
+    assert (resources["cpuLimit"], resources["resourceMemoryLimit"]) == (1.5, "4Gi")
+    assert tasks["source-1"]["retryPolicy"]["maxRetryCount"] == 2
+
+
+def test_a_package_waits_for_the_gate_although_it_does_not_take_its_report(
+    toys: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    tasks = compiled(toys(), tmp_path)["root"]["dag"]["tasks"]
+    assert "gate" in tasks["card"]["dependentTasks"]
+    assert "retryPolicy" not in tasks["gate"]
+
+
+@pytest.mark.parametrize("store", [".millrace", "/srv/store", "memory://store"])
+def test_a_store_that_containers_cannot_reach_is_refused(
+    toys: Callable[..., Pipeline], tmp_path: Path, store: str
+) -> None:
+    with pytest.raises(SpecError, match=r"--store s3://my-bucket/millrace"):
+        kfp.compile_pipeline(toys(store), tmp_path / "out.yaml", image=IMAGE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_secrets_in_a_spec_are_refused_where_they_stand(
+    toys: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        kfp.compile_pipeline(
+            toys("s3://key:secret@bucket", note="redis://:pw@host"), tmp_path / "o.yaml", image=IMAGE
+        )
+    assert [mistake.path for mistake in caught.value.mistakes] == ["store", "stages.source_1.with.note"]
+
+
+def test_a_spec_that_no_argument_can_hold_is_refused(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="expected at most 114688"):
+        kfp.compile_pipeline(toys(note="x" * 120_000), tmp_path / "out.yaml", image=IMAGE)
+
+
+@pytest.fixture
+def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[list[str]]]:
+    """A Docker whose containers are child processes; yields the commands that were run."""
+    commands: list[list[str]] = []
+
+    def run(image: str, command: list[str], **settings: Any) -> Any:
+        assert (image, command[:2]) == (IMAGE, ["millrace", "run-stage"])
+        commands.append(command)
+        program = [sys.executable, "-c", "from millrace.pipelines.cli import main; main()", *command[1:]]
+        done = subprocess.run(
+            program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        return SimpleNamespace(
+            logs=lambda stream: [done.stdout], wait=lambda: {"StatusCode": done.returncode}
+        )
+
+    module: Any = ModuleType("docker")
+    module.errors = SimpleNamespace(NotFound=FileNotFoundError)
+    module.DockerClient = object
+    module.from_env = lambda: SimpleNamespace(
+        info=dict,
+        close=lambda: None,
+        images=SimpleNamespace(list=list, pull=lambda image: None),
+        containers=SimpleNamespace(run=run),
+    )
+    monkeypatch.setitem(sys.modules, "docker", module)
+    monkeypatch.setattr(
+        task_dispatcher, "docker_task_handler", importlib.import_module("kfp.local.docker_task_handler")
+    )
+    monkeypatch.setattr(task_dispatcher, "_DOCKER_AVAILABLE", True)
+    local.init(local.DockerRunner(), pipeline_root=str(tmp_path / "root"), raise_on_error=True)
+    yield commands
+    sys.modules.pop("kfp.local.docker_task_handler", None)
+
+
+SPEC = """
+name: small
+stages:
+  ingest:
+    uses: ingest
+    with: {sources: {notes: {type: files, paths: notes.jsonl}}}
+  train_tokenizer:
+    uses: train_tokenizer
+    inputs: {documents: ingest.documents}
+    with: {vocab_size: 400}
+  tokenize:
+    uses: tokenize
+    inputs: {documents: ingest.documents, tokenizer: train_tokenizer.tokenizer}
+"""
+
+
+def test_kubeflows_orchestrator_runs_the_compiled_pipeline_and_the_local_engine_reuses_it(
+    docker: list[list[str]], tmp_path: Path
+) -> None:
+    lines = [
+        json.dumps({"text": f"Note {n}: the wheel turns {n * n} times, says miller {n % 7}."})
+        for n in range(300)
+    ]
+    (tmp_path / "notes.jsonl").write_text("\n".join(lines))
+    (tmp_path / "pipeline.yaml").write_text(SPEC)
+    store = f"file://{tmp_path}/objects"
+    output = tmp_path / "pipeline.kfp.yaml"
+    kfp.compile_pipeline(check.load(tmp_path / "pipeline.yaml", store=store), output, image=IMAGE)
+    components.load_component_from_file(str(output))()
+    assert [command[command.index("--stage") + 1] for command in docker] == [
+        "ingest",
+        "train_tokenizer",
+        "tokenize",
+    ]
+    [run] = Store(store).run_ids()
+    assert Store(store).read_run(run)["status"] == "done"
+    program = [
+        sys.executable,
+        "-c",
+        "from millrace.pipelines.cli import main; main()",
+        "run",
+        "--json",
+        "--store",
+        store,
+    ]
+    again = json.loads(subprocess.run(program, cwd=tmp_path, stdout=subprocess.PIPE, check=True).stdout)
+    assert {stage["status"] for stage in again["stages"].values()} == {"reused"}
