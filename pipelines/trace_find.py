@@ -108,8 +108,8 @@ def _unknown(run: Run, word: str) -> str:
         )
         if others:
             return f"{head}; the run {others[0]['run']} has: add --run {others[0]['run']}"
-        near = _nearest_ids(run, word.lower())
-        return f"{head}, expected an id, its first digits, or a uri; closest: {', '.join(near) or 'none, it has no documents'}"
+        ids = ", ".join(_nearest_ids(run, word.lower()))
+        return f"{head}, expected an id, its first digits, or a uri; closest: {ids or 'none, it has no documents'}"
     if _is_hex(word):
         return f"got {word!r}, expected at least {SHORTEST_PREFIX} digits of an id, or a uri"
     near = _nearest_addresses(run, word)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from ..components.contract import ComponentError
 from . import identity, lineage
 from .trace_find import source_of
@@ -192,6 +194,12 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
 
     with lineage.open_file(run.store, tokens, "index.json") as handle:
         sources = json.loads(handle.read())["sources"]
-    config = pretrain.PretrainConfig.model_validate(stage.config)
     source_tokens = {name: entry["tokens"] for name, entry in sources.items()}
-    return pretrain.mixture(config, identity.stage_seed(stage.seed, stage.component), source_tokens)
+    try:
+        config = pretrain.PretrainConfig.model_validate(stage.config)
+    except ValidationError as error:
+        raise ComponentError(
+            f"the run {run.run} trained {stage.stage} with a configuration that this version does not read "
+            f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
+        ) from None
+    return pretrain.plan(config, identity.stage_seed(stage.seed, stage.component), source_tokens)

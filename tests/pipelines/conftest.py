@@ -1,4 +1,4 @@
-"""A small store made by hand: six records through ingest, filter, dedup, decontaminate and tokenize, in one run."""
+"""A small store made by hand: eight records through ingest, filter, dedup, decontaminate and tokenize, in one run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from millrace.pipelines.store import StageRecord, Store
 Fill = Callable[[Path], None]
 TEXTS = {
     "lib/api.py": "def get(url):\n    return request('get', url)\n",
+    "lib/setup.py": "import setuptools\n",
+    "lib/end.py": "raise SystemExit\n",
     "vendored/api.py": "def get(url):\n    return request('get',  url)\n",
     "docs/leak.md": "The quick brown fox jumps over the lazy dog and then it sleeps for a while.\n",
     "docs/table.md": "a a a a a a\n",
@@ -146,7 +148,7 @@ def builder(tmp_path: Path) -> StoreBuilder:
 def small_store(builder: StoreBuilder) -> SimpleNamespace:
     """The store of this module: ``store``, ``builder``, and ``digests`` by ``stage.port``, ``id(uri)``."""
     every = list(TEXTS)
-    trained = every[:4]
+    trained = every[:6]
     broken = {"uri": "docs/bad.md", "locator": "7", "problem": "got the byte 0xff, expected UTF-8"}
     read = {uri: ("keep", "read", {}) for uri in trained}
     ingest = builder.stage(
@@ -154,11 +156,11 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
         "ingest",
         {
             "documents": ("documents", write_documents(trained)),
-            "held_out": ("documents", write_documents(every[4:])),
+            "held_out": ("documents", write_documents(every[6:])),
             "decisions": (
                 "decisions",
                 write_decisions(
-                    {**read, every[4]: ("keep", "held_out", {}), "docs/bad.md": ("drop", "malformed", broken)}
+                    {**read, every[6]: ("keep", "held_out", {}), "docs/bad.md": ("drop", "malformed", broken)}
                 ),
             ),
         },
@@ -169,7 +171,7 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
         "choices": ["sleeps for a while", "runs"],
         "answer": 0,
     }
-    exam = {"id": "answer", "prompt": "def answer():", "answer": "return 42", "doc_id": doc_id(every[4])}
+    exam = {"id": "answer", "prompt": "def answer():", "answer": "return 42", "doc_id": doc_id(every[6])}
 
     def write_benchmarks(folder: Path) -> None:
         (folder / "foxes.jsonl").write_text(f"{json.dumps(exam)}\n{json.dumps(example)}\n")
@@ -220,9 +222,30 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
     tokens = builder.stage(
         "tokenize",
         "tokenize",
-        {"tokens": ("tokens", write_tokens([("lib/api.py", 0, 500)]))},
+        {
+            "tokens": (
+                "tokens",
+                write_tokens([("lib/setup.py", 0, 100), ("lib/api.py", 100, 300), ("lib/end.py", 400, 112)]),
+            )
+        },
         {"documents": digests["decontaminate.documents"]},
     )
     digests["tokenize.tokens"] = tokens.outputs["tokens"]["digest"]
+    phases = [
+        {"until_tokens": 512, "sequence_length_tokens": 16, "weights": {"code": 1.0}},
+        {"until_tokens": 1024, "sequence_length_tokens": 32, "weights": {"code": 1.0}},
+    ]
+    model = builder.stage(
+        "pretrain",
+        "pretrain",
+        {"model": ("model", lambda folder: _write(folder / "weights.safetensors"))},
+        {"tokens": digests["tokenize.tokens"]},
+        config={"phases": phases, "batch_size": 4},
+    )
+    digests["pretrain.model"] = model.outputs["model"]["digest"]
     builder.run()
     return SimpleNamespace(store=builder.store, builder=builder, digests=digests, id=doc_id)
+
+
+def _write(path: Path) -> None:
+    path.write_bytes(b"weights")

@@ -1,0 +1,136 @@
+"""The index says what the records say, whatever happens to its file."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from millrace.data import documents
+from millrace.pipelines import lineage
+from millrace.pipelines.store import Store, StoreError, artifact_path
+
+
+def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, the index's own numbers replaced by digests."""
+    with contextlib.closing(lineage.open_index(store)) as index:
+        names = dict(index.execute("SELECT id, digest FROM artifacts").fetchall())
+        tables = [row[0] for row in index.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {}
+        for table in tables:
+            rows = map(dict, index.execute(f"SELECT * FROM {table}").fetchall())
+            found[table] = sorted(
+                (
+                    tuple(
+                        names[row[key]]
+                        if (key in ("artifact", "id") and table != "examples") or key == "artifact"
+                        else row[key]
+                        for key in row
+                    )
+                    for row in rows
+                ),
+                key=repr,
+            )
+        return found
+
+
+def test_reindexing_counts_what_the_records_hold(small_store: SimpleNamespace) -> None:
+    counts = lineage.reindex(small_store.store)
+    assert counts["documents"] == 7
+    assert counts["decisions"] == 8 + 6 + 5 + 4
+    assert counts["spans"] == 3
+    assert counts["examples"] == 2
+    assert counts["stages"] == 7
+    assert counts["runs"] == 1
+
+
+def test_bringing_up_to_date_stage_by_stage_equals_building_at_once(
+    small_store: SimpleNamespace, tmp_path: Path
+) -> None:
+    complete = contents(small_store.store)
+    aside = tmp_path / "aside"
+    (small_store.store.scratch / "stages").rename(aside)
+    (small_store.store.scratch / "stages").mkdir()
+    for record in sorted(aside.iterdir(), reverse=True):
+        record.rename(small_store.store.scratch / "stages" / record.name)
+        step_by_step = contents(small_store.store)
+    assert step_by_step == complete
+
+
+@pytest.mark.parametrize("damage", ["absent", "garbage", "empty", "other version", "torn"])
+def test_a_damaged_index_is_built_again(small_store: SimpleNamespace, damage: str) -> None:
+    expected = contents(small_store.store)
+    path = small_store.store.scratch / lineage.FILE
+    if damage == "absent":
+        path.unlink()
+    elif damage == "other version":
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("DROP TABLE decisions")
+            other.execute("PRAGMA user_version = 99")
+    else:
+        data = path.read_bytes()
+        torn = data[:4096] + bytes(len(data) - 4096)
+        path.write_bytes({"garbage": b"not a database" * 500, "empty": b"", "torn": torn}[damage])
+    assert contents(small_store.store) == expected
+
+
+def test_what_gc_removed_is_forgotten(small_store: SimpleNamespace) -> None:
+    contents(small_store.store)
+    (small_store.store.scratch / "stages" / f"{small_store.builder.keys['tokenize']}.json").unlink()
+    (small_store.store.scratch / "stages" / f"{small_store.builder.keys['pretrain']}.json").unlink()
+    assert contents(small_store.store)["spans"] == []
+
+
+def test_an_unfinished_run_is_read_again(small_store: SimpleNamespace) -> None:
+    run = "20250102-000000-bbbb"
+    small_store.builder.run(run, status="running")
+    assert [row[2] for row in contents(small_store.store)["runs"]] == ["done", "running"]
+    small_store.builder.run(run, status="done")
+    assert [row[2] for row in contents(small_store.store)["runs"]] == ["done", "done"]
+
+
+def test_a_store_that_cannot_be_written_is_indexed_in_memory(small_store: SimpleNamespace) -> None:
+    (small_store.store.scratch / lineage.FILE).mkdir()
+    with contextlib.closing(lineage.open_index(small_store.store)) as index:
+        assert index.execute("SELECT count(*) FROM decisions").fetchone()[0] == 23
+
+
+def test_a_damaged_artifact_is_named(small_store: SimpleNamespace) -> None:
+    shard = (
+        small_store.store.scratch
+        / artifact_path(small_store.digests["dedup.decisions"])
+        / "part-00000.parquet"
+    )
+    shard.chmod(0o644)
+    shard.write_bytes(b"rot")
+    with pytest.raises(StoreError, match=f"{small_store.digests['dedup.decisions']}.*store verify"):
+        lineage.reindex(small_store.store)
+
+
+def test_equal_bytes_of_two_stages_are_one_artifact_with_two_producers(small_store: SimpleNamespace) -> None:
+    fill: Callable[[Path], None] = lambda folder: (folder / "weights.safetensors").write_bytes(b"weights")  # noqa: E731
+    small_store.builder.stage("again", "pretrain", {"model": ("model", fill)})
+    with contextlib.closing(lineage.open_index(small_store.store)) as index:
+        producers = index.execute(
+            "SELECT count(*) FROM producers JOIN artifacts ON id = artifact WHERE digest = ?",
+            (small_store.digests["pretrain.model"],),
+        )
+        assert producers.fetchone()[0] == 2
+
+
+def test_sixty_thousand_decisions_are_indexed_in_about_a_second(builder: SimpleNamespace) -> None:
+    ids = [documents.document_id(str(number), "") for number in range(15_000)]
+    common = {"source": "code", "action": "keep", "rule": "passed", "score": None, "evidence": "{}"}
+    table = documents.decisions_table(
+        [{"doc_id": one, "bytes_before": 9, "bytes_after": 9, **common} for one in ids]
+    )
+    for number in range(4):
+        renamed = table.set_column(3, "rule", [[f"rule {number}"] * len(ids)])
+        builder.stage(f"stage{number}", "filter", {"decisions": ("decisions", lambda folder, t=renamed: documents.write_shard(folder / "part-00000.parquet", t))})  # fmt: skip
+    started = time.monotonic()
+    assert lineage.reindex(builder.store)["decisions"] == 60_000
+    assert time.monotonic() - started < 5
