@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 MANIFEST = "manifest.json"
 
@@ -41,6 +41,9 @@ class Backend(Protocol):
 
     def local(self, path: str) -> Path:
         """A local folder with an artifact's files, downloaded if need be."""
+
+    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
+        """Every file of a folder, open for reading, by its path inside; what the store has, not a local copy."""
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
@@ -106,6 +109,8 @@ class LocalBackend:
                 file.chmod(0o444)
             _sync(file)
         _sync(folder)
+        if target.exists() and not (target / MANIFEST).exists():
+            self.remove(path)  # what a person left of an artifact by removing its manifest
         try:
             folder.rename(target)
         except OSError:
@@ -117,6 +122,14 @@ class LocalBackend:
     def local(self, path: str) -> Path:
         """The folder itself."""
         return self.root / path
+
+    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
+        """Every file of a folder, open for reading, by its path inside."""
+        folder = self.root / path
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    yield file.relative_to(folder).as_posix(), handle
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
@@ -208,6 +221,13 @@ class RemoteBackend:
                 raise
             shutil.rmtree(aside)
         return target
+
+    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
+        """Every object below a prefix, open for reading, by its name inside."""
+        prefix = self._at(path).strip("/")
+        for entry in sorted(self.fs.find(self._at(path))):
+            with self.fs.open(entry, "rb") as handle:
+                yield entry.strip("/").removeprefix(prefix).lstrip("/"), handle
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's objects."""

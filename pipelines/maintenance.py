@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .store import Store, StoreError, artifact_digest, artifact_path, file_digests
+from .store import Store, StoreError, artifact_digest, artifact_path, digests_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def verify(store: Store, progress: Callable[[int, int], None] = lambda done, tot
     for index, digest in enumerate(digests):
         damage.extend(_verify_artifact(store, digest))
         progress(index + 1, len(digests))
-    sound = set(digests) - {item.path.rpartition("/")[2] for item in damage}
+    there = set(store.artifacts()) | {item.path.rpartition("/")[2] for item in damage}
     for key in store.stage_keys():
         path = f"stages/{key}.json"
         try:
@@ -70,7 +70,7 @@ def verify(store: Store, progress: Callable[[int, int], None] = lambda done, tot
             damage.append(Damage(path, str(error), "remove the file; the stage runs again"))
             continue
         for port, output in record.outputs.items() if record else ():
-            if output["digest"] not in sound and not any(output["digest"] in item.path for item in damage):
+            if output["digest"] not in there:
                 damage.append(
                     Damage(
                         path,
@@ -141,9 +141,13 @@ def _verify_artifact(store: Store, digest: str) -> Iterator[Damage]:
         yield Damage(path, f"its manifest cannot be read ({error})", remedy)
         return
     if manifest is None:
-        yield Damage(path, "it has no manifest", remedy)
+        if store.is_local:  # on an object store this is an upload that was cut off, and not an artifact yet
+            yield Damage(path, "it has no manifest", remedy)
         return
-    found = file_digests(store.folder(digest))
+    if not isinstance(manifest, dict) or not {"kind", "files"} <= manifest.keys():
+        yield Damage(path, "its manifest is not one", remedy)
+        return
+    found = digests_of(store.backend.files(path))
     for name in sorted(manifest["files"].keys() | found.keys()):
         if name not in found:
             yield Damage(path, f"{name} is missing", remedy)
@@ -165,9 +169,8 @@ def _all_artifacts(store: Store) -> Iterator[str]:
 
 def _sweep(store: Store) -> None:
     """Removes what killed processes left aside; nobody else is writing now."""
-    for base in ("artifacts", "stages"):
-        root = store.scratch / base
-        for path in list(root.rglob(".*")) if root.is_dir() else []:
+    for pattern in ("artifacts/*/.*", "stages/.*"):  # no deeper: an artifact may have hidden files of its own
+        for path in list(store.scratch.glob(pattern)):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -17,14 +17,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import canonical
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+from .code_identity import cache_folder
 
 FORMAT = 1
 READ_BYTES = 1 << 20
@@ -93,6 +94,8 @@ class Store:
     """A store at a local folder or an fsspec URI."""
 
     def __init__(self, uri: str) -> None:
+        for local in ("file://", "local://"):
+            uri = uri.removeprefix(local)  # a folder gives renames, which fsspec's file system does not
         self.uri = uri
         self.is_local = "://" not in uri
         if self.is_local:
@@ -100,9 +103,14 @@ class Store:
             self.scratch = Path(uri)
         else:
             name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-            base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-            self.scratch = Path(base) / "millrace" / "stores" / name
-            self.backend = RemoteBackend(uri, self.scratch)
+            self.scratch = cache_folder() / "stores" / name
+            try:
+                self.backend = RemoteBackend(uri, self.scratch)
+            except (ImportError, ValueError) as error:
+                raise StoreError(
+                    f"the store {uri} cannot be opened: {error}; expected a folder or an fsspec URI "
+                    "(s3:// and gs:// need `pip install millrace[s3]` or `millrace[gcs]`)"
+                ) from None
 
     # Artifacts
 
@@ -116,7 +124,16 @@ class Store:
 
         Returns:
             The artifact's digest.
+
+        Raises:
+            StoreError: The folder holds something that an artifact cannot.
         """
+        for path in folder.rglob("*"):
+            if path.is_symlink() or path == folder / MANIFEST:
+                raise StoreError(
+                    f"got {path.name} in an output, expected files of its own and no {MANIFEST} or symbolic link; "
+                    "this is a defect of the component"
+                )
         files = file_digests(folder)
         digest = artifact_digest(kind, files)
         if self.backend.exists(f"{artifact_path(digest)}/{MANIFEST}"):
@@ -204,7 +221,10 @@ class Store:
         folder = self.work(key)
         while True:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue  # the holder finished and removed the folder just now
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 current = os.stat(folder / "lock")
@@ -257,25 +277,22 @@ def artifact_path(digest: str) -> str:
 
 def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     """Relative path -> {"sha256", "bytes"} of every file but the manifest."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            files[path.relative_to(folder).as_posix()] = {
-                "sha256": sha256(path),
-                "bytes": path.stat().st_size,
-            }
-    return files
+    return digests_of(LocalBackend(folder).files("."))
+
+
+def digests_of(files: Iterable[tuple[str, BinaryIO]]) -> dict[str, dict[str, Any]]:
+    """Relative path -> {"sha256", "bytes"} of open files, all but the manifest."""
+    found = {}
+    for name, handle in files:
+        if name != MANIFEST:
+            state, size = hashlib.sha256(), 0
+            while block := handle.read(READ_BYTES):
+                state.update(block)
+                size += len(block)
+            found[name] = {"sha256": state.hexdigest(), "bytes": size}
+    return found
 
 
 def artifact_digest(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:
     """The digest of an artifact with these files."""
     return canonical.digest({"kind": kind, "files": files})
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    state = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(READ_BYTES):
-            state.update(block)
-    return state.hexdigest()
