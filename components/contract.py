@@ -128,7 +128,7 @@ class Context(Protocol):
     """What a running stage may use besides its config and inputs.
 
     Attributes:
-        seed: The spec's seed mixed with the stage name: an int in [0, 2**31).
+        seed: The spec's seed mixed with the component's name: an int in [0, 2**31).
         work: Private folder that survives retries and kills; checkpoints go there.
         log: Logger whose lines end in the stage's log file.
         lineage: Records of every stage upstream of this one (see ``Upstream``), in topological order; filled only for

@@ -53,6 +53,8 @@ def _without_runtime(value: Any, plain: Any) -> Any:
             key: _without_runtime(item, other)
             for (_, item), (key, other) in zip(value.items(), plain.items(), strict=True)
         }
+    if isinstance(value, set | frozenset):
+        raise TypeError("a configuration holds a set, which has no stable order; make it a tuple")
     if isinstance(value, list | tuple):
         return [_without_runtime(item, other) for item, other in zip(value, plain, strict=True)]
     return plain

@@ -5,12 +5,13 @@ functions. Of each module the syntax tree counts, without comments, docstrings, 
 Digests are kept per top-level definition, so that a plan can name the function that changed.
 
 Parsing a few dozen modules takes most of a second, so results are cached by the digest of the source text in the
-user's cache folder; losing the cache only costs that time.
+user's cache folder. The cache begins with its own checksum: losing or damaging it only costs that time.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,6 @@ from typing import Any, TypeGuard
 from . import canonical
 
 PACKAGE = "millrace"
-FORMAT = 1
 ROOTS = ("components", "data", "model")
 
 
@@ -63,12 +63,10 @@ class CodeIndex:
         self._known: dict[str, Any] = {}
         self._used: dict[str, Any] = {}
         self._modules: dict[str, Module] = {}
-        try:
-            stored = json.loads(self._file.read_bytes())
-            if stored.get("format") == FORMAT:
-                self._known = stored["modules"]
-        except (OSError, ValueError, KeyError, AttributeError):
-            self._known = {}
+        with contextlib.suppress(OSError):  # none yet, or not readable: every module is parsed
+            checksum, _, text = self._file.read_bytes().partition(b"\n")
+            if checksum.decode("latin-1") == hashlib.sha256(text).hexdigest():
+                self._known = json.loads(text)
 
     def of(self, module: str) -> CodeIdentity:
         """The identity of a module such as ``components.filter``, with everything it imports."""
@@ -93,14 +91,12 @@ class CodeIndex:
         if self._used == self._known or self._used.keys() <= self._known.keys():
             return
         merged = {**self._known, **self._used} if len(self._known) < 2000 else self._used
-        text = json.dumps({"format": FORMAT, "modules": merged})
-        try:
+        text = json.dumps(merged).encode()
+        with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as handle:
-                handle.write(text)
+            with tempfile.NamedTemporaryFile("wb", dir=self._file.parent, delete=False) as handle:
+                handle.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
             os.replace(handle.name, self._file)
-        except OSError:
-            return  # a cache that cannot be written is only slower
 
     def _read(self, name: str, path: Path) -> Module:
         if name not in self._modules:
@@ -140,6 +136,8 @@ def analyse(source: bytes, name: str, *, is_package: bool = False) -> Module:
     tree = ast.parse(source)
     parts: dict[str, Any] = {}
     for node in tree.body:
+        if _is_text(node):
+            continue
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             label = f"function {node.name}"
         elif isinstance(node, ast.ClassDef):
@@ -180,10 +178,10 @@ def _assigned(node: ast.stmt) -> str | None:
 def _plain(node: Any) -> Any:
     """A syntax node as nested tuples that do not depend on Python's version: empty fields are left out."""
     if isinstance(node, ast.AST):
-        body = _without_docstring(node)
         fields = []
         for field, value in ast.iter_fields(node):
-            value = body if field == "body" and body is not None else value
+            if field == "body" and isinstance(value, list):
+                value = [statement for statement in value if not _is_text(statement)]
             if field == "keywords" and _is_field_call(node):
                 value = [keyword for keyword in node.keywords if keyword.arg != "description"]
             if value is None or value == [] or field in ("type_comment", "kind"):
@@ -204,18 +202,13 @@ def _is_field_call(node: ast.AST) -> TypeGuard[ast.Call]:
     )
 
 
-def _without_docstring(node: ast.AST) -> list[ast.stmt] | None:
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return None
-    body = node.body
-    first = body[0] if body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        return body[1:]
-    return body
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a bare string: the docstring of a function, class, module or attribute."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
@@ -241,5 +234,11 @@ def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
 
 
 def _default_cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / PACKAGE / f"code-{sys.version_info.major}.{sys.version_info.minor}.json"
+    return cache_folder() / f"code-1-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def cache_folder() -> Path:
+    """Where this user's caches are; a user without a home, as containers have, gets a temporary folder."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PACKAGE
+    return Path(tempfile.gettempdir()) / f"{PACKAGE}-{os.getuid()}"

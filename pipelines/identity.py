@@ -7,9 +7,11 @@ who made them, so a rerun upstream that gives the same bytes reruns nothing down
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..components import registry
@@ -60,7 +62,12 @@ class Identity:
 
 
 def identify(
-    node: Node, seed: int, inputs: InputDigests, lineage: tuple[Upstream, ...], code: CodeIndex
+    node: Node,
+    seed: int,
+    inputs: InputDigests,
+    lineage: tuple[Upstream, ...],
+    code: CodeIndex,
+    folder: Path = Path(),
 ) -> Identity:
     """The identity of a stage whose inputs are known.
 
@@ -70,8 +77,13 @@ def identify(
         inputs: Digests of its input artifacts.
         lineage: Records of the stages upstream; used only by components that read them.
         code: Where module digests come from.
+        folder: The spec's folder, which relative paths in configurations start from.
     """
     component = node.component
+    fingerprint = None
+    if component.fingerprint is not None:
+        with contextlib.chdir(folder):
+            fingerprint = component.fingerprint(node.config)
     records = [asdict(record) for record in lineage] if component.reads_lineage else None
     return Identity(
         component=component.name,
@@ -79,7 +91,7 @@ def identify(
         config=canonical.semantic(node.config),
         seed=seed,
         inputs=inputs,
-        fingerprint=component.fingerprint(node.config) if component.fingerprint else None,
+        fingerprint=fingerprint,
         lineage=records,
     )
 

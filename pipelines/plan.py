@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ..components.contract import Upstream
 from .code_identity import CodeIndex, changes
 from .differences import differences
-from .identity import Identity, identify
+from .identity import Identity, InputDigests, identify
 from .spec import Node, Pipeline
 from .store import StageRecord, Store
 
@@ -96,7 +96,7 @@ class Planner:
                 node.name, "run", (*self._own_reasons(node, previous), *reasons), None, None, previous
             )
         inputs = input_digests(node, known)
-        current = identify(node, self.pipeline.spec.seed, inputs, self.lineage(node, known), self.code)
+        current = self._identify(node, inputs, self.lineage(node, known))
         record = self.store.reusable(current.key)
         if record is not None:
             return StagePlan(node.name, "reuse", (), current, record, previous)
@@ -139,11 +139,14 @@ class Planner:
             self._previous = found
         return self._previous
 
+    def _identify(self, node: Node, inputs: InputDigests, lineage: tuple[Upstream, ...]) -> Identity:
+        return identify(node, self.pipeline.spec.seed, inputs, lineage, self.code, self.pipeline.folder)
+
     def _own_reasons(self, node: Node, previous: StageRecord | None) -> list[str]:
         """What changed in the stage itself, while its inputs are still unknown."""
         if previous is None:
             return []
-        expected = identify(node, self.pipeline.spec.seed, previous.inputs, (), self.code)
+        expected = self._identify(node, previous.inputs, ())
         return [
             reason
             for reason in self._reasons(expected, previous, lineage=False)
