@@ -69,7 +69,7 @@ class StageContext:
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_SECONDS or done >= total:
             self._last_progress = now
-            self._emit({"event": "progress", "done": done, "total": total, "unit": unit})
+            self._emit({"event": "progress", "done": float(done), "total": float(total), "unit": unit})
 
     def beam(self) -> Any:
         """A new Beam pipeline on the runner that the spec names."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from pathlib import Path
 
-FULL = ("no space left", "disk quota exceeded", "resource_exhausted: ")
+FULL = ("no space left", "disk quota exceeded")
+MEMORY = ("resource_exhausted", "out of memory", "std::bad_alloc")
 
 
 def explain(error: BaseException) -> str | None:
@@ -18,16 +20,30 @@ def explain(error: BaseException) -> str | None:
         number = cause.errno if isinstance(cause, OSError) else None
         name = getattr(cause, "filename", None) or "the store's disk"
         text = str(cause).lower()
-        if number in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in FULL[:2]):
+        if number in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in FULL):
             return (
                 f"the disk is full (writing {name}); free some space, for example with `millrace store gc --keep-runs 1`, "
                 "and run again: finished stages are kept"
             )
+        if number == errno.EFBIG or "file too large" in text:
+            return (
+                f"{name} would grow beyond the largest file that is allowed here; raise the limit (`ulimit -f`) or choose "
+                "another disk with --store, and run again: finished stages are kept"
+            )
+        if number in (errno.ENOTDIR, errno.EEXIST) and (file := _file_above(str(name))) is not None:
+            return (
+                f"got a file at {file}, expected a folder; move it away, or choose another store with --store"
+            )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"no permission to write or read {name}; make it writable, or choose another store with --store"
-        if isinstance(cause, MemoryError):
+        if isinstance(cause, MemoryError) or any(words in text for words in MEMORY):
             return "out of memory; give the stage more memory, or lower its batch or shard size"
     return None
+
+
+def _file_above(path: str) -> Path | None:
+    """The file that stands where a path needs a folder, if that is what is wrong."""
+    return next((place for place in (Path(path), *Path(path).parents) if place.is_file()), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -36,4 +52,4 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

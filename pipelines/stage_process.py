@@ -1,11 +1,12 @@
 """The child process of the local engine: runs one stage and reports on a pipe, one JSON event a line.
 
-Usage: ``python -m millrace.pipelines.stage_process REQUEST_FILE EVENT_FD``. Standard output and error are the stage's
-log file. Exit code: 0 done, 1 failed, 3 gate closed.
+Usage: ``python -P -m millrace.pipelines.stage_process REQUEST_FILE EVENT_FD ENGINE_PID``. Standard output and error are
+the stage's log file. Exit code: 0 done, 1 failed, 3 gate closed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -26,7 +27,7 @@ PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     """Runs the request in a file; see the module."""
-    _die_with_parent()
+    _die_with(int(arguments[2]))
     request = Request(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
     pipe = os.fdopen(int(arguments[1]), "w", buffering=1, encoding="utf-8")
     lock = threading.Lock()
@@ -48,11 +49,13 @@ def main(arguments: list[str]) -> int:
     except ComponentError as error:
         closed = isinstance(error, GateClosed)
         emit({"event": "failed", "message": str(error), "gate": closed})
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            print(error, file=sys.stderr)
         return 3 if closed else 1
     except BaseException as error:
-        traceback.print_exc()
         message = explain(error)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         emit(
             {
                 "event": "failed",
@@ -66,14 +69,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
+def _die_with(engine: int) -> None:
     """Asks the kernel to end this process when its engine dies, so that no orphan goes on writing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != engine:
+        os._exit(1)  # it died before it could be asked
 
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # threads of jax, Beam and gRPC have nothing left to do, and joining them can take seconds

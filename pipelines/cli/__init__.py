@@ -44,7 +44,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     pass
 
@@ -53,6 +55,9 @@ def main() -> NoReturn:
     """Runs the command line; a user's mistake ends in a message and an exit code, never in a traceback."""
     try:
         app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         code, report = _explained(error)
         if report is None:
@@ -63,9 +68,6 @@ def main() -> NoReturn:
             print(f"millrace: {line}" if line is report[0] else f"  {line}", file=sys.stderr)
         sys.stdout.flush()
         sys.exit(code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     sys.exit(0)
 
 

@@ -11,9 +11,16 @@ SpecPath = Annotated[Path, typer.Argument(metavar="[SPEC]", help="The pipeline's
 Profile = Annotated[str | None, typer.Option("--profile", "-p", help="A profile of the spec to lay over it.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override one value, for example stages.pretrain.with.batch_size=8."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="PATH=VALUE",
+        help="Override one value, for example stages.pretrain.with.batch_size=8.",
+    ),
 ]
-StoreUri = Annotated[str | None, typer.Option("--store", help="Store to use instead of the spec's: a folder or an fsspec URI.")]
+StoreUri = Annotated[
+    str | None, typer.Option("--store", help="Store to use instead of the spec's: a folder or an fsspec URI.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 
 DEFAULT_SPEC = Path("pipeline.yaml")

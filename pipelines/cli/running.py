@@ -19,14 +19,28 @@ if TYPE_CHECKING:
     from ..plan import Planner, StagePlan
     from ..spec import Pipeline
 
-Only = Annotated[list[str] | None, typer.Option("--only", help="Run this stage alone; what it needs must be in the store.")]
-From = Annotated[str | None, typer.Option("--from", help="Run this stage and what needs it; the rest must be in the store.")]
-Until = Annotated[str | None, typer.Option("--until", help="Run this stage and what it needs, nothing after it.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", help="Run this stage alone; what it needs must be in the store.")
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Run this stage and what needs it; the rest must be in the store."),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", help="Run this stage and what it needs, nothing after it.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the application."""
-    for name, command in (("run", run), ("plan", plan), ("check", check), ("schema", schema), ("compile", compile_), ("adopt", adopt)):
+    for name, command in (
+        ("run", run),
+        ("plan", plan),
+        ("check", check),
+        ("schema", schema),
+        ("compile", compile_),
+        ("adopt", adopt),
+    ):
         app.command(name)(command)
 
 
@@ -38,7 +52,9 @@ def run(
     only: Only = None,
     from_: From = None,
     until: Until = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that run at once.")] = min(4, os.cpu_count() or 1),
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Stages that run at once.")] = min(
+        4, os.cpu_count() or 1
+    ),
     as_json: options.Json = False,
 ) -> None:
     """Run the pipeline; stages whose inputs, configuration and code did not change are reused.
@@ -46,6 +62,7 @@ def run(
     Interrupting or killing it loses nothing: run it again and it goes on from the last checkpoint.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from .. import check as checks
     from ..display import display
@@ -56,7 +73,7 @@ def run(
     selected = _selection(pipeline, only, from_, until)
     console = Console(stderr=as_json, soft_wrap=False)
     for warning in checks.warnings(pipeline):
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(str(warning))}", highlight=False, soft_wrap=True)
     with display(console) as shown:
         engine = LocalEngine(planner, shown, jobs=jobs, selected=selected)
         result = engine.run()
@@ -95,7 +112,12 @@ def plan(
     for step in steps:
         colour = "cyan" if step.action == "reuse" else "green"
         estimate = f"{step.estimate_seconds:.0f} s" if step.estimate_seconds is not None else ""
-        why = "\n".join([*step.reasons[:6], *([f"and {len(step.reasons) - 6} more (--json shows all)"] if len(step.reasons) > 6 else [])])
+        why = "\n".join(
+            [
+                *step.reasons[:6],
+                *([f"and {len(step.reasons) - 6} more (--json shows all)"] if len(step.reasons) > 6 else []),
+            ]
+        )
         table.add_row(step.name, f"[{colour}]{step.action}[/]", estimate, escape(why))
     console = Console()
     console.print(table)
@@ -121,7 +143,9 @@ def check(
         raise SpecError(mistakes)
     warnings = checks.warnings(pipeline)
     if as_json:
-        print(json.dumps({"ok": True, "stages": list(pipeline.nodes), "warnings": [str(w) for w in warnings]}))
+        print(
+            json.dumps({"ok": True, "stages": list(pipeline.nodes), "warnings": [str(w) for w in warnings]})
+        )
         return
     for warning in warnings:
         typer.echo(f"warning: {warning}")
@@ -138,8 +162,12 @@ def schema() -> None:
 
 def compile_(
     spec: options.SpecPath = options.DEFAULT_SPEC,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the Kubeflow pipeline.")] = Path("pipeline.kfp.yaml"),
-    image: Annotated[str, typer.Option("--image", help="Container image that has millrace, best by digest.")] = "millrace:latest",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to write the Kubeflow pipeline.")
+    ] = Path("pipeline.kfp.yaml"),
+    image: Annotated[
+        str, typer.Option("--image", help="Container image that has millrace, best by digest.")
+    ] = "millrace:latest",
     profile: options.Profile = None,
     sets: options.Sets = None,
     store: options.StoreUri = None,
@@ -180,7 +208,9 @@ def _planner(pipeline: Pipeline) -> Planner:
     return Planner(pipeline, Store(pipeline.store_uri))
 
 
-def _selection(pipeline: Pipeline, only: list[str] | None, from_: str | None, until: str | None) -> set[str] | None:
+def _selection(
+    pipeline: Pipeline, only: list[str] | None, from_: str | None, until: str | None
+) -> set[str] | None:
     from ..plan import ancestors, descendants
     from ..source_map import Mistake, SpecError
     from ..spec import closest
@@ -240,16 +270,26 @@ def _closing(console: Console, result: RunResult, planner: Planner, spec: Path) 
     console.print()
     console.print(table(result.outcomes))
     counts: Mapping[str, int] = {
-        status: sum(outcome.status == status for outcome in result.outcomes.values()) for status in ("ran", "reused", "skipped")
+        status: sum(outcome.status == status for outcome in result.outcomes.values())
+        for status in ("ran", "reused", "skipped")
     }
     parts = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    console.print(f"\nrun {result.run}: {result.status} in {result.seconds:.1f} s ({parts or 'nothing ran'})", highlight=False)
+    console.print(
+        f"\nrun {result.run}: {result.status} in {result.seconds:.1f} s ({parts or 'nothing ran'})",
+        highlight=False,
+    )
     for outcome in result.outcomes.values():
         if outcome.message and outcome.status in ("failed", "closed"):
             title = "gate closed" if outcome.status == "closed" else "failed"
-            console.print(f"\n[bold red]{outcome.name} {title}:[/] {escape(outcome.message)}", highlight=False, soft_wrap=True)
+            console.print(
+                f"\n[bold red]{outcome.name} {title}:[/] {escape(outcome.message)}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if result.status in ("failed", "closed"):
-        untouched = [outcome for outcome in result.outcomes.values() if outcome.status == "skipped" and outcome.message]
+        untouched = [
+            outcome for outcome in result.outcomes.values() if outcome.status == "skipped" and outcome.message
+        ]
         for outcome in untouched[:3]:
             console.print(f"{outcome.name}: {escape(outcome.message or '')}", highlight=False, soft_wrap=True)
     if result.status == "interrupted":

@@ -123,9 +123,10 @@ class LocalEngine:
         self.jobs = jobs
         names = order(self.pipeline.nodes)
         self.selected = set(names if selected is None else selected)
-        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+        self.run_id = _run_id()
         self.outcomes = {name: Outcome(name) for name in names}
         self.known: dict[str, StageRecord] = {}
+        self.plans: dict[str, StagePlan] = {}
         self.children: dict[int, _Child] = {}
         self.selector = selectors.DefaultSelector()
         self.started = time.time()
@@ -145,6 +146,7 @@ class LocalEngine:
             self.store.in_use(),
         ):
             self._save("running")
+            status = "failed"
             try:
                 self._loop()
                 status = self._verdict()
@@ -152,8 +154,8 @@ class LocalEngine:
                 status = "interrupted"
             finally:
                 self._stop_children()
+                self._save(status)
             self.planner.code.save()
-            self._save(status)
         if not self.store.is_local:
             self._upload(folder)
         return RunResult(self.run_id, status, self.outcomes, time.time() - self.started)
@@ -166,7 +168,7 @@ class LocalEngine:
                 return
             for key, _ in self.selector.select(timeout=0 if progressed else POLL_SECONDS):
                 self._read(self.children[key.fd])
-            self._check_timeouts()
+            self._check_children()
 
     def _decide(self) -> bool:
         """Reuses or starts every stage that can go; returns whether any changed."""
@@ -175,7 +177,11 @@ class LocalEngine:
             node = self.pipeline.nodes[name]
             if outcome.status != "waiting" or not self._ready(node):
                 continue
-            plan = self.planner.step(node, self.known)
+            if (
+                name not in self.plans
+            ):  # once: its inputs are known, so nothing in this run changes the decision
+                self.plans[name] = self.planner.step(node, self.known)
+            plan = self.plans[name]
             if plan.record is not None:
                 self._finish(outcome, "reused", plan.record)
                 changed = True
@@ -205,15 +211,24 @@ class LocalEngine:
         file = folder / f"{node.name}.request.json"
         file.write_text(json.dumps(to_json(request)), encoding="utf-8")
         read_end, write_end = os.pipe()
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+        # The safe path keeps a user's json.py beside the spec from being imported in place of the library's.
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": "0",
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
+        }
         with open(outcome.log, "ab") as log:
             process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",
                     "-m",
                     "millrace.pipelines.stage_process",
                     str(file.absolute()),
                     str(write_end),
+                    str(os.getpid()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -301,8 +316,11 @@ class LocalEngine:
             self._save("running")
         self.display.stage(outcome)
 
-    def _check_timeouts(self) -> None:
+    def _check_children(self) -> None:
+        """Ends children that took too long, and whatever a dead child left running with our pipe in its hands."""
         for child in self.children.values():
+            if child.process.poll() is not None:
+                _signal(child.process, signal.SIGKILL)
             limit = self.pipeline.nodes[child.outcome.name].stage.resources.timeout_seconds
             if limit and not child.timed_out and time.monotonic() - child.started > limit:
                 child.timed_out = True
@@ -366,6 +384,13 @@ class LocalEngine:
                 self.store.backend.write(
                     f"runs/{self.run_id}/{file.relative_to(folder).as_posix()}", file.read_bytes()
                 )
+
+
+def _run_id() -> str:
+    """A new run's id; ids sort by time, to the millisecond, and two runs of one millisecond still differ."""
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    return f"{stamp}-{int(now % 1 * 1000):03d}{secrets.token_hex(2)}"
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
