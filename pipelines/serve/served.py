@@ -32,13 +32,14 @@ class Served:
         return self.batch.capacity_tokens
 
 
-def load(folder: Path, weights: Weights = "float32", *, rows: int = 4) -> Served:
+def load(folder: Path, weights: Weights = "float32", *, rows: int = 4, warm_up: bool = True) -> Served:
     """Reads a package and compiles its decoder.
 
     Args:
         folder: The package.
         weights: Which form of the weights.
         rows: How many answers grow at once.
+        warm_up: Compile everything now, so that no later request waits for it.
 
     Raises:
         PackageError: The folder is no package, or a damaged one.
@@ -54,6 +55,7 @@ def load(folder: Path, weights: Weights = "float32", *, rows: int = 4) -> Served
             "export the package again"
         )
     batch = ContinuousBatch(package.decoder(weights), rows=rows)
-    batch.warm_up()
+    if warm_up:
+        batch.warm_up()
     digest = file_digest(folder / MANIFEST_FILE)
     return Served(package.name, f"{weights}-{digest[:12]}", tokenizer, batch)
