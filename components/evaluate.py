@@ -1,0 +1,247 @@
+"""``evaluate``: every model on every benchmark, each score with its interval and its contamination.
+
+All models get the same examples, chosen by a keyed hash of their ids, so that differences between models are not
+differences between samples. A score stands beside chance level, where there is one, and beside the share of the
+benchmark that was found in the training corpus: a high score on a leaked benchmark says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from .contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+
+if TYPE_CHECKING:
+    from ..data.benchmark_files import Benchmark
+    from .benchmark_scores import Score, Subject
+
+HIGHER_IS_BETTER = {"accuracy_per_byte": True, "exact_match": True, "bits_per_byte": False}
+
+
+class EvaluateConfig(Config):
+    """Settings of ``evaluate``."""
+
+    chat_models: tuple[str, ...] = Field(
+        (), description="Labels of models that get prompts as a user's turn; the others get plain text."
+    )
+    benchmarks: tuple[str, ...] = Field((), description="Names of the benchmarks to run; all when empty.")
+    max_examples: int = Field(
+        200, ge=1, description="Most examples of a multiple-choice or generation benchmark."
+    )
+    max_documents: int = Field(100, ge=1, description="Most documents per source of a text benchmark.")
+    max_document_bytes: int = Field(
+        2_048, ge=64, description="How much of a document's beginning counts for bits per byte."
+    )
+    max_new_tokens: int = Field(48, ge=1, description="Longest generated answer.")
+
+
+def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
+    """Scores each model on each benchmark and writes the report as JSON and Markdown."""
+    from ..data.tokenizer import Tokenizer
+    from ..model import weights
+    from .benchmark_scores import Subject
+
+    models = inputs.many("models")
+    if not models:
+        raise ComponentError("evaluate: got no models, expected inputs.models to map labels to models")
+    if unknown := sorted(set(config.chat_models) - set(models)):
+        raise ComponentError(
+            f"evaluate: chat_models names {', '.join(unknown)}, but the models are {', '.join(models)}"
+        )
+    tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
+    benchmarks = chosen_benchmarks(inputs.one("benchmarks"), config, context.seed)
+    shares = contamination_shares(inputs.maybe("contamination"))
+
+    report: dict[str, Any] = {"models": {}}
+    done, total = 0, len(models) * len(benchmarks)
+    for label, artifact in models.items():
+        model_config, decoder = weights.load(artifact.path)
+        if model_config.vocab_size < tokenizer.vocab_size:
+            raise ComponentError(
+                f"evaluate: model {label} has {model_config.vocab_size} token ids, the tokenizer "
+                f"{tokenizer.vocab_size}; give the tokenizer that the model was trained with"
+            )
+        subject = Subject(model_config, decoder, tokenizer, label in config.chat_models)
+        entries = {}
+        for benchmark in benchmarks:
+            score = score_of(subject, benchmark, config, context.seed)
+            entries[benchmark.name] = entry(benchmark, score, shares.get(benchmark.name))
+            context.metric(f"{label}/{benchmark.name}", score.figures["score"])
+            context.log.info("%s on %s: %s %s", label, benchmark.name, score.metric, score.figures)
+            done += 1
+            context.progress(done, total, "scores")
+        report["models"][label] = {"prompts": "chat" if subject.chat else "plain", "benchmarks": entries}
+    for name, value in summary(list(report["models"].values())[-1]["benchmarks"]).items():
+        context.metric(name, value)
+    folder = context.output("report")
+    (folder / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+
+
+def chosen_benchmarks(artifact: Artifact, config: EvaluateConfig, seed: int) -> list[Benchmark]:
+    """The benchmarks to run with the examples to use.
+
+    Raises:
+        ComponentError: None at all, an unknown name, an empty benchmark, or examples that cannot be scored.
+    """
+    from ..data import benchmark_files
+
+    try:
+        found = benchmark_files.read(artifact.path)
+    except ValueError as error:
+        raise ComponentError(f"evaluate: {error}; mend the benchmark") from error
+    names = [benchmark.name for benchmark in found]
+    if unknown := sorted(set(config.benchmarks) - set(names)):
+        raise ComponentError(
+            f"evaluate: benchmarks names {', '.join(unknown)}, but there are {', '.join(names)}"
+        )
+    if not found:
+        raise ComponentError(
+            "evaluate: got no benchmarks, expected at least one; look at the stage that makes them"
+        )
+    result = []
+    for benchmark in found:
+        if config.benchmarks and benchmark.name not in config.benchmarks:
+            continue
+        if not benchmark.examples:
+            raise ComponentError(
+                f"evaluate: benchmark {benchmark.name} has no examples; fill it or leave it out of `benchmarks`"
+            )
+        if benchmark.type == "text":
+            by_source: dict[str, list[Mapping[str, Any]]] = {}
+            for example in benchmark.examples:
+                if example["text"].strip():
+                    by_source.setdefault(example["source"], []).append(example)
+            examples = [
+                example
+                for source in sorted(by_source)
+                for example in benchmark_files.choose(by_source[source], config.max_documents, seed)
+            ]
+            if not examples:
+                raise ComponentError(
+                    f"evaluate: every document of benchmark {benchmark.name} is empty; fill it"
+                )
+        else:
+            examples = benchmark_files.choose(benchmark.examples, config.max_examples, seed)
+        result.append(benchmark_files.Benchmark(benchmark.name, benchmark.type, examples))
+    return result
+
+
+def contamination_shares(artifact: Artifact | None) -> dict[str, float]:
+    """Benchmark -> share of its examples found in the training corpus; empty without a report."""
+    if artifact is None:
+        return {}
+    report = json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
+    if not isinstance(report.get("benchmarks"), dict):
+        raise ComponentError(
+            "evaluate: the contamination report has no benchmarks; connect `contamination` to the report of decontaminate"
+        )
+    return {name: float(found["share"]) for name, found in report["benchmarks"].items()}
+
+
+def score_of(subject: Subject, benchmark: Benchmark, config: EvaluateConfig, seed: int) -> Score:
+    """One model's score on one benchmark by the protocol of its type."""
+    from . import benchmark_scores
+
+    if benchmark.type == "multiple_choice":
+        return benchmark_scores.multiple_choice(subject, benchmark)
+    if benchmark.type == "generation":
+        return benchmark_scores.generation(subject, benchmark, config.max_new_tokens, seed)
+    return benchmark_scores.bits_per_byte(subject, benchmark, config.max_document_bytes, seed)
+
+
+def entry(benchmark: Benchmark, score: Score, contamination: float | None) -> dict[str, Any]:
+    """A score as the report holds it."""
+    return {
+        **score.figures,
+        **score.more,
+        "type": benchmark.type,
+        "metric": score.metric,
+        "higher_is_better": HIGHER_IS_BETTER[score.metric],
+        "examples": score.examples,
+        "contamination": contamination,
+    }
+
+
+def summary(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The last model's accuracy, exact match and bits per byte, averaged over benchmarks, as the stage's metrics."""
+    names = {"accuracy_per_byte": "accuracy", "exact_match": "exact_match", "bits_per_byte": "bits_per_byte"}
+    result = {}
+    for metric, name in names.items():
+        if values := [found["score"] for found in entries.values() if found["metric"] == metric]:
+            result[name] = sum(values) / len(values)
+    return result
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as tables: a benchmark a row, a model a column; then bits per byte by source."""
+    models = report["models"]
+    labels = list(models)
+    first = models[labels[0]]["benchmarks"]
+    lines = [
+        "# Evaluation",
+        "",
+        "Scores with 95% intervals: Wilson for accuracy and exact match, bootstrap over documents for bits per byte",
+        "(lower is better). Contamination is the share of the benchmark's examples found in the training corpus.",
+        "",
+        *_table_head(["benchmark", "metric", "examples", "chance", "contamination", *labels]),
+    ]
+    for name, one in first.items():
+        share = "not measured" if one["contamination"] is None else f"{one['contamination']:.1%}"
+        chance = f"{one['chance']:.1%}" if "chance" in one else "-"
+        cells = [_cell(models[label]["benchmarks"][name]) for label in labels]
+        lines.append(_row([name, one["metric"], str(one["examples"]), chance, share, *cells]))
+    for name, one in first.items():
+        if one["type"] == "text" and len(one["sources"]) > 1:
+            lines += [
+                "",
+                f"## {name} by source, bits per byte",
+                "",
+                *_table_head(["source", "documents", *labels]),
+            ]
+            for source, figures in one["sources"].items():
+                cells = [
+                    _figure(models[label]["benchmarks"][name]["sources"][source], "") for label in labels
+                ]
+                lines.append(_row([source, str(figures["examples"]), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(one: Mapping[str, Any]) -> str:
+    return _figure(one, "" if one["type"] == "text" else "%")
+
+
+def _figure(one: Mapping[str, Any], unit: str) -> str:
+    if unit == "%":
+        return f"{one['score']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+    return f"{one['score']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+
+
+def _table_head(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(["---"] * len(cells))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+COMPONENT = Component(
+    name="evaluate",
+    summary="Multiple choice, exact match and bits per byte for several models, with intervals and contamination.",
+    config=EvaluateConfig,
+    inputs={
+        "models": Port("model", "Models by label; the last one gives the stage's own metrics.", many=True),
+        "tokenizer": Port("tokenizer", "The models' tokenizer."),
+        "benchmarks": Port("benchmarks", "What to score them on."),
+        "contamination": Port(
+            "report", "Report of decontaminate, for the share beside each score.", optional=True
+        ),
+    },
+    outputs={"report": Port("report", "Scores as report.json and report.md.")},
+    run=run,
+    key_metric="accuracy",
+)

@@ -1,0 +1,216 @@
+"""Answers of a policy: which prompts it gets, how they are drawn, what they are worth.
+
+All batches of a stage have one shape, so sampling, scoring and comparing compile once each, which on a small model
+costs more than the work itself. A draw depends on the seed, its stream, the row's number and the policy, never on what
+else is in the batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .contract import ComponentError, Inputs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.answer_rules import AnswerRules
+    from ..data.tokenizer import Tokenizer
+    from ..model.network import Decoder
+    from ..model.policy_training import Rollouts
+    from ..model.reward import Head, RewardModel
+
+
+def read_prompts(
+    inputs: Inputs, file: str, tokenizer: Tokenizer, limit_tokens: int
+) -> tuple[list[list[int]], int]:
+    """The conversations up to their last answer, ready to be answered, and how many were too long.
+
+    Raises:
+        ComponentError: None is left.
+    """
+    path = inputs.one("prompts").path / file
+    prompts, skipped = [], 0
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if not line.strip():
+            continue
+        messages = json.loads(line)["messages"]
+        while messages and messages[-1]["role"] == "assistant":
+            messages = messages[:-1]
+        tokens = tokenizer.render_chat(messages, generate=True)[0]
+        if messages and len(tokens) <= limit_tokens:
+            prompts.append(tokens)
+        else:
+            skipped += 1
+    if not prompts:
+        raise ComponentError(
+            f"rlhf: got no usable prompt from {file} ({skipped} have more than {limit_tokens} tokens or no question); "
+            "give prompts, or set a larger max_prompt_tokens"
+        )
+    return prompts, skipped
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws answers at temperature 1, which is the distribution that is trained.
+
+    Attributes:
+        stop_ids: Tokens that end an answer.
+        prompt_tokens: Longest prompt, to which all are padded.
+        answer_tokens: Longest answer.
+        batch_rows: How many answers are drawn at once.
+        seed: The stage's seed.
+    """
+
+    stop_ids: tuple[int, ...]
+    prompt_tokens: int
+    answer_tokens: int
+    batch_rows: int
+    seed: int
+
+    def answers(self, policy: Decoder, prompts: Sequence[list[int]], samples: int, stream: int) -> Rollouts:
+        """Answers to prompts.
+
+        Args:
+            policy: The model.
+            prompts: P prompts.
+            samples: K answers to each.
+            stream: Number of the draw; another number gives other answers.
+
+        Returns:
+            P * K rows, those of one prompt together.
+        """
+        import numpy as np
+
+        from ..model.generate import generate
+        from ..model.policy_training import Rollouts
+
+        rows = [prompt for prompt in prompts for _ in range(samples)]
+        seed = int(np.random.SeedSequence([self.seed, stream]).generate_state(1)[0])
+        answers: list[list[int]] = []
+        for start in range(0, len(rows), self.batch_rows):
+            part = rows[start : start + self.batch_rows]
+            drawn = generate(
+                policy,
+                part + part[-1:] * (self.batch_rows - len(part)),
+                max_new_tokens=self.answer_tokens,
+                temperature=1.0,
+                seed=seed,
+                stop_ids=self.stop_ids,
+                sample_ids=range(start, start + self.batch_rows),
+                batch_tokens=2 * self.batch_rows * policy.config.max_sequence_tokens,
+                width_tokens=self.prompt_tokens,
+            )
+            answers += drawn.tokens[: len(part)]
+        return Rollouts(rows, answers)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What gives an answer its reward.
+
+    Attributes:
+        tokenizer: The policy's and the reward model's tokenizer.
+        model: The reward model.
+        heads: How its scores are combined.
+        rules: What answers are held to.
+        rule_weight: Say of the rules.
+        width_tokens: Longest exchange, to which all are padded.
+    """
+
+    tokenizer: Tokenizer
+    model: RewardModel
+    heads: Sequence[Head]
+    rules: AnswerRules
+    rule_weight: float
+    width_tokens: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the figures of ``score``."""
+        from ..data.answer_rules import RULES
+
+        heads = (f"head_{head.name}" for head in self.heads)
+        return ("reward", *heads, "rule", *(f"rule_{name}" for name in RULES[self.rules.form]))
+
+    def content(self, answer: Sequence[int]) -> tuple[list[int], bool]:
+        """An answer without its stop token, and whether it had one."""
+        ended = bool(answer) and answer[-1] in self.tokenizer.chat_stop_ids
+        return list(answer[:-1] if ended else answer), ended
+
+    def score(self, rollouts: Rollouts) -> dict[str, np.ndarray]:
+        """Every figure in ``names``, float64 [B] each: heads in standard deviations, rules as shares.
+
+        An answer that was cut off is closed for the reward model, as in its training.
+        """
+        import numpy as np
+
+        from ..model.reward import combine, raw_scores
+
+        end = self.tokenizer.special["<|end|>"]
+        contents = [self.content(answer) for answer in rollouts.answers]
+        exchanges = [
+            [*prompt, *content, end] for prompt, (content, _) in zip(rollouts.prompts, contents, strict=True)
+        ]
+        rows = 1 << (len(exchanges) - 1).bit_length()
+        raw = raw_scores(
+            self.model, exchanges, batch_tokens=rows * self.width_tokens, width_tokens=self.width_tokens
+        )
+        texts = [(self.tokenizer.decode(content), ended) for content, ended in contents]
+        verdicts = [self.rules.check(*text) for text in texts]
+        figures = {"rule": np.asarray([self.rules.score(*text) for text in texts])}
+        figures["reward"] = combine(self.heads, raw) + self.rule_weight * figures["rule"]
+        for index, head in enumerate(self.heads):
+            figures[f"head_{head.name}"] = (raw[:, index].astype(np.float64) - head.mean) / head.deviation
+        for name in verdicts[0]:
+            figures[f"rule_{name}"] = np.asarray([float(verdict[name]) for verdict in verdicts])
+        return figures
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Answers to the held-out prompts and what they are worth.
+
+    Attributes:
+        prompts: Prompts as text, one per answer.
+        texts: The answers.
+        figures: Name -> float64 [P, K].
+    """
+
+    prompts: list[str]
+    texts: list[str]
+    figures: dict[str, np.ndarray]
+
+
+def measure(
+    policy: Decoder,
+    reference: Decoder,
+    prompts: Sequence[list[int]],
+    samples: int,
+    sampler: Sampler,
+    judge: Judge,
+) -> Measured:
+    """Answers held-out prompts with the draws of stream 1, which are the same before and after a training."""
+    import numpy as np
+
+    from ..model import policy_training
+
+    rollouts = sampler.answers(policy, prompts, samples, 1)
+    parts = []
+    for start in range(0, len(rollouts.prompts), sampler.batch_rows):
+        rows = slice(start, start + sampler.batch_rows)
+        part = policy_training.Rollouts(rollouts.prompts[rows], rollouts.answers[rows])
+        batch = part.arrays(sampler.prompt_tokens, sampler.answer_tokens)
+        parts.append({**policy_training.figures(policy, reference, batch), **judge.score(part)})
+    figures = {
+        name: np.concatenate([part[name] for part in parts]).reshape(len(prompts), -1) for name in parts[0]
+    }
+    decode = judge.tokenizer.decode
+    return Measured(
+        [decode(prompt) for prompt in rollouts.prompts],
+        [decode(judge.content(answer)[0]) for answer in rollouts.answers],
+        figures,
+    )

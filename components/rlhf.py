@@ -1,0 +1,207 @@
+"""``rlhf``: trains the policy on its own answers with leave-one-out REINFORCE, held to where it started.
+
+The reward of an answer is the reward model's weighted heads plus ``rule_weight`` times the share of checkable rules it
+keeps (``data/answer_rules.py``): learned heads can be talked round, rules cannot. Before and after training the policy
+answers the same held-out prompts with the same random draws, so the gain is a paired difference; its interval resamples
+prompts. A reward that rises while the answers become one and the same is collapse, not progress: entropy, length and the
+share of distinct answers are reported, and the stage fails when hardly any distinct answers are left.
+
+Everything is a function of (seed, step), so a killed run resumes to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+
+if TYPE_CHECKING:
+    from ..model.network import Decoder
+    from ..model.policy_training import Rollouts
+
+SHOWN_EXAMPLES = 5
+
+
+class RlhfConfig(Config):
+    """Settings of ``rlhf``."""
+
+    steps: int = Field(30, ge=1, description="Updates of the policy.")
+    prompts_per_step: int = Field(8, ge=1, description="Prompts answered in a step.")
+    samples_per_prompt: int = Field(
+        4, ge=2, description="Answers to each; the others are each one's baseline."
+    )
+    beta: float = Field(
+        0.05, ge=0, description="Price of one nat of divergence from the start, in reward units."
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(3, ge=0, description="Steps in which the learning rate rises to its peak.")
+    max_new_tokens: int = Field(48, ge=4, description="Longest answer.")
+    max_prompt_tokens: int = Field(128, ge=8, description="Longer prompts are left out, and counted.")
+    rule: Literal["docstring", "text"] = Field(
+        "docstring",
+        description="What answers are held to: `docstring` also asks that Python reads it as one.",
+    )
+    rule_weight: float = Field(1.0, ge=0, description="Say of the checkable rules; 0 turns them off.")
+    min_answer_characters: int = Field(8, ge=1, description="Shorter answers break the length rule.")
+    max_answer_characters: int = Field(600, ge=1, description="Longer answers break the length rule.")
+    held_out_prompts: int = Field(48, ge=2, description="Held-out prompts answered before and after.")
+    held_out_samples: int = Field(2, ge=1, description="Answers to each of them.")
+    min_distinct_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Fail when fewer of the held-out answers are distinct: the policy collapsed.",
+    )
+    checkpoint_every_steps: int = runtime(10, ge=1, description="Steps between checkpoints.")
+
+
+def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
+    """Trains the policy and writes it with its curves and its figures before and after."""
+    from ..data.answer_rules import AnswerRules
+    from ..data.epochs import Epochs
+    from ..data.tokenizer import Tokenizer
+    from ..model import policy_training, reward, weights
+    from ..model.checkpoint import Checkpoints
+    from ..model.fit import NonFiniteLoss
+    from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from .policy_answers import Judge, Sampler, measure, read_prompts
+    from .rlhf_report import make_report, markdown
+
+    tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
+    model_config, policy = weights.load(inputs.one("policy").path)
+    _, reference = weights.load(inputs.one("policy").path)
+    reward_config, reward_model, heads = reward.load(inputs.one("reward").path)
+    if not model_config.vocab_size == reward_config.vocab_size >= tokenizer.vocab_size:
+        raise ComponentError(
+            f"rlhf: the policy has {model_config.vocab_size} token ids, the reward model {reward_config.vocab_size}, the "
+            f"tokenizer {tokenizer.vocab_size}; all three must come from one tokenizer"
+        )
+    room_tokens = min(model_config.max_sequence_tokens, reward_config.max_sequence_tokens - 1)
+    prompt_tokens = min(config.max_prompt_tokens, room_tokens - config.max_new_tokens)
+    if prompt_tokens < 8:
+        raise ComponentError(
+            f"rlhf: max_new_tokens {config.max_new_tokens} leaves {prompt_tokens} of {room_tokens} tokens for the "
+            "prompt, expected at least 8; set a smaller max_new_tokens"
+        )
+    try:
+        rules = AnswerRules(config.rule, config.min_answer_characters, config.max_answer_characters)
+    except ValueError as error:
+        raise ComponentError(f"rlhf: {error}") from error
+    train_prompts, skipped = read_prompts(inputs, "train.jsonl", tokenizer, prompt_tokens)
+    held_out, skipped_held_out = read_prompts(inputs, "held_out.jsonl", tokenizer, prompt_tokens)
+    held_out = [
+        held_out[row]
+        for row in Epochs(context.seed, len(held_out), min(config.held_out_prompts, len(held_out))).rows(0)
+    ]
+    context.log.info("%d prompts, %d too long; %d held out", len(train_prompts), skipped, len(held_out))
+    judge = Judge(
+        tokenizer, reward_model, heads, rules, config.rule_weight, prompt_tokens + config.max_new_tokens + 1
+    )
+    sampler = Sampler(
+        tokenizer.chat_stop_ids,
+        prompt_tokens,
+        config.max_new_tokens,
+        config.prompts_per_step * config.samples_per_prompt,
+        context.seed,
+    )
+    epochs = Epochs(context.seed, len(train_prompts), config.prompts_per_step)
+
+    def sample(decoder: Decoder, step: int) -> Rollouts:
+        prompts = [train_prompts[row] for row in epochs.rows(step)]
+        return sampler.answers(decoder, prompts, config.samples_per_prompt, 2 + step)
+
+    def on_step(step: int, values: Mapping[str, float]) -> None:
+        for name in ("reward", "kl", "entropy", "answer_tokens"):
+            context.metric(name, values[name], step)
+        context.progress(step, config.steps, "steps")
+
+    measured = partial(
+        measure,
+        reference=reference,
+        prompts=held_out,
+        samples=config.held_out_samples,
+        sampler=sampler,
+        judge=judge,
+    )
+    before = measured(policy)
+    rate = learning_rate_schedule(
+        [(config.steps, config.learning_rate)], total_steps=config.steps, warmup_steps=config.warmup_steps
+    )
+    with Checkpoints(context.work / "checkpoints") as checkpoints:
+        try:
+            curves = policy_training.train(
+                policy,
+                reference,
+                make_optimizer(rate, weight_decay=0.0),  # the KL term already says where weights should stay
+                sample,
+                judge.score,
+                config.steps,
+                score_names=judge.names,
+                samples_per_prompt=config.samples_per_prompt,
+                prompt_tokens=prompt_tokens,
+                answer_tokens=config.max_new_tokens,
+                beta=config.beta,
+                checkpoints=checkpoints,
+                checkpoint_every_steps=config.checkpoint_every_steps,
+                on_step=on_step,
+            )
+        except NonFiniteLoss as error:
+            raise ComponentError(
+                f"rlhf: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate or a higher beta"
+            ) from error
+    after = measured(policy)
+    report = make_report(before, after, curves, context.seed)
+    report["prompts"] = {
+        "train": len(train_prompts),
+        "train_too_long": skipped,
+        "held_out": len(held_out),
+        "held_out_too_long": skipped_held_out,
+    }
+    if report["after"]["distinct_share"] < min(config.min_distinct_share, report["before"]["distinct_share"]):
+        raise ComponentError(
+            f"rlhf: the policy collapsed: {report['after']['distinct_share']:.1%} of the held-out answers are distinct, "
+            f"expected at least {config.min_distinct_share:.1%} (before: {report['before']['distinct_share']:.1%}), e.g. "
+            f"{after.texts[0]!r}; set a higher beta, a lower learning_rate or fewer steps"
+        )
+    for when in ("before", "after"):
+        for name in ("reward", "kl", "entropy", "answer_tokens", "distinct_share"):
+            figure = report[when][name]
+            context.metric(f"{name}_{when}", figure["score"] if isinstance(figure, dict) else figure)
+    weights.save(context.output("model"), model_config, policy)
+    training = {
+        "steps": config.steps,
+        "samples": config.steps * config.prompts_per_step * config.samples_per_prompt,
+        "beta": config.beta,
+        "reward_after": report["after"]["reward"]["score"],
+        "kl_after": report["after"]["kl"]["score"],
+    }
+    (context.output("model") / "training.json").write_text(
+        json.dumps(training, indent=1, sort_keys=True) + "\n"
+    )
+    folder = context.output("report")
+    (folder / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+
+
+COMPONENT = Component(
+    name="rlhf",
+    summary="Leave-one-out REINFORCE with a KL term; reward from weighted heads and checkable rules.",
+    config=RlhfConfig,
+    inputs={
+        "policy": Port("model", "The model to train, and the reference it is held to."),
+        "reward": Port("reward_model", "What judges the answers."),
+        "tokenizer": Port("tokenizer", "The models' tokenizer."),
+        "prompts": Port("chats", "Conversations whose last answer is left to the policy."),
+    },
+    outputs={
+        "model": Port("model", "The trained policy."),
+        "report": Port("report", "Reward and KL curves, figures before and after, answers to read."),
+    },
+    run=run,
+    key_metric="reward_after",
+)

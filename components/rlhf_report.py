@@ -1,0 +1,82 @@
+"""What ``rlhf`` tells about a training: figures before and after, curves, answers to read.
+
+Before and after share prompts and random draws, so the gain is a paired difference and its interval, which resamples
+prompts, is much narrower than the two intervals beside it suggest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .policy_answers import Measured
+
+SHOWN_EXAMPLES = 5
+
+
+def make_report(
+    before: Measured, after: Measured, curves: Mapping[str, np.ndarray], seed: int
+) -> dict[str, Any]:
+    """Figures before and after with 95% intervals over prompts, the gain, the curves and some answers to read."""
+    from ..model.intervals import bootstrap_mean
+
+    def summary(measured: Measured) -> dict[str, Any]:
+        figures: dict[str, Any] = {
+            name: bootstrap_mean(values.mean(axis=1), seed=seed).as_json()
+            for name, values in measured.figures.items()
+        }
+        figures["distinct_share"] = len(set(measured.texts)) / len(measured.texts)
+        return figures
+
+    gains = {
+        name: bootstrap_mean((after.figures[name] - before.figures[name]).mean(axis=1), seed=seed).as_json()
+        for name in before.figures
+    }
+    samples = len(before.texts) // before.figures["reward"].shape[0]
+    examples = [
+        {"prompt": before.prompts[row], "before": before.texts[row], "after": after.texts[row]}
+        for row in range(0, min(len(before.texts), SHOWN_EXAMPLES * samples), samples)
+    ]
+    return {
+        "before": summary(before),
+        "after": summary(after),
+        "gain": gains,
+        "curves": {name: [round(float(value), 6) for value in values] for name, values in curves.items()},
+        "examples": examples,
+    }
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report to read: figures before and after, the curve at ten points, some answers."""
+    lines = [
+        "# RLHF",
+        "",
+        f"Answers to {report['prompts']['held_out']} held-out prompts, 95% intervals over prompts.",
+        "",
+    ]
+    lines += ["| figure | before | after | change |", "| --- | --- | --- | --- |"]
+    for name in report["gain"]:
+        cells = [report[when][name] for when in ("before", "after", "gain")]
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"{c['score']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)
+            + " |"
+        )
+    shares = [report[when]["distinct_share"] for when in ("before", "after")]
+    lines.append(f"| distinct_share | {shares[0]:.3f} | {shares[1]:.3f} | {shares[1] - shares[0]:.3f} |")
+    curves = report["curves"]
+    steps = len(curves["reward"])
+    shown = sorted({round(index * (steps - 1) / 9) for index in range(10)})
+    names = ("reward", "kl", "entropy", "answer_tokens")
+    lines += ["", "## Curves", "", "| step | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+    for step in shown:
+        lines.append(f"| {step + 1} | " + " | ".join(f"{curves[name][step]:.3f}" for name in names) + " |")
+    lines += ["", "## Answers"]
+    for example in report["examples"]:
+        for name in ("prompt", "before", "after"):
+            quoted = "\n".join("    " + line for line in example[name].split("\n"))
+            lines += ["", f"{name}:", "", quoted]
+    return "\n".join(lines) + "\n"
