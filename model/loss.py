@@ -11,9 +11,14 @@ its gradient, where a gather's gradient is a scatter into [B, T, V], the largest
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from .network import Decoder
 
 CHUNK_TOKENS = 512
 
@@ -133,3 +138,28 @@ def _backward(
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
+
+
+def next_token_loss(
+    decoder: Decoder, batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+    """The loss of ``fit`` for language modelling.
+
+    Args:
+        decoder: The model.
+        batch: ``tokens`` [B, T+1] int32, inputs and their targets one further on. Packed rows add ``segments``
+            [B, T+1] int32 (a token sees its own segment only), ``positions`` [B, T] int32 (restarting with each
+            segment), and ``learn`` [B, T+1] bool, the tokens to be learnt; without it, all but the first are.
+
+    Returns:
+        Nats per learnt token, and no further metrics.
+    """
+    tokens = batch["tokens"]
+    mask = None
+    if "segments" in batch:
+        inside = batch["segments"][:, :-1]
+        mask = inside[:, :, None] == inside[:, None, :]
+    hidden = decoder.hidden(tokens[:, :-1], positions=batch.get("positions"), mask=mask)
+    targets = tokens[:, 1:]
+    learn = batch["learn"][:, 1:] if "learn" in batch else jnp.ones(targets.shape, bool)
+    return linear_cross_entropy(hidden, decoder.embedding[...], targets, learn), {}

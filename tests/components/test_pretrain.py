@@ -1,0 +1,160 @@
+"""The pretrain stage: it learns, resumes to the same bytes, and names what does not fit before compiling."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from millrace.components.contract import ComponentError
+from millrace.data import token_stream
+from millrace.data.tokenizer import Tokenizer
+from millrace.model import weights
+
+SHAPE = {
+    "layers": 1,
+    "model_size": 32,
+    "heads": 2,
+    "kv_heads": 1,
+    "head_size": 16,
+    "feed_forward_size": 48,
+}
+PHASES = [
+    {"until_tokens": 8 * 32 * 10, "sequence_length_tokens": 32, "weights": {"code": 3, "docs": 1}},
+    {
+        "until_tokens": 8 * 32 * 20,
+        "sequence_length_tokens": 32,
+        "weights": {"docs": 1},
+        "learning_rate": 0.01,
+    },
+]
+CONFIG: dict[str, Any] = {
+    "model": SHAPE,
+    "phases": PHASES,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "warmup_steps": 2,
+    "evaluate_every_steps": 10,
+    "checkpoint_every_steps": 5,
+    "max_epochs": 100,
+}
+TEXTS = {
+    "code": "def set_count(items): Return the count of the items. " * 60,
+    "docs": "Check the path. " * 150,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, tiny: SimpleNamespace) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pretrain")
+    tokenizer = Tokenizer.load(tiny.tokenizer)
+    entries = {}
+    for source, text in TEXTS.items():
+        ids = np.asarray([*tokenizer.encode(text), tokenizer.eos_id])
+        spans = pa.table({"doc_id": ["0" * 32], "start": [0], "length": [len(ids)]})
+        entries[source] = token_stream.write_source(
+            folder / "tokens", source, [ids], spans, tokenizer.vocab_size
+        )
+    token_stream.write_index(folder / "tokens", tokenizer.vocab_size, entries)
+    (folder / "benchmarks").mkdir()
+    rows = [{"id": source, "text": text[:500], "source": source} for source, text in TEXTS.items()]
+    (folder / "benchmarks" / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry = {"name": "held_out", "type": "text", "examples": 2, "file": "held_out.jsonl"}
+    (folder / "benchmarks" / "index.json").write_text(json.dumps({"benchmarks": [entry]}))
+    return {
+        "tokens": folder / "tokens",
+        "tokenizer": tiny.tokenizer,
+        "benchmarks": folder / "benchmarks",
+    }
+
+
+def files(outputs: dict[str, Path]) -> dict[str, bytes]:
+    """Every file of every output."""
+    return {
+        f"{port}/{path.name}": path.read_bytes()
+        for port, folder in outputs.items()
+        for path in folder.iterdir()
+    }
+
+
+def test_it_learns_what_the_mixture_feeds(run_component, corpus: dict[str, Path]) -> None:
+    """Held-out bits per byte fall from those of a uniform guess, and the report tells the curve in tokens."""
+    done = run_component("pretrain", CONFIG, corpus)
+    config, _ = weights.load(done.outputs["model"])
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    first, *_, last = report["held_out"]
+    assert (first["step"], last["step"], last["tokens"]) == (0, 20, 8 * 32 * 20)
+    assert last["bits_per_byte"] < 0.7 * first["bits_per_byte"]
+    assert done.metrics["bits_per_byte_docs"] < done.metrics["bits_per_byte_code"]
+    assert report["loss"][0]["loss"] == pytest.approx(math.log(config.vocab_size), rel=0.02)
+    assert [entry["step"] for entry in report["loss"]] == list(range(1, 21))
+    assert done.metrics["tokens_trained"] == last["tokens"] == report["tokens"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in a component catches it."""
+
+
+def test_a_killed_training_ends_with_the_same_bytes(
+    run_component, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at its thirteenth step, it goes on from the tenth, and all files are those of an undisturbed run."""
+    undisturbed = run_component("pretrain", CONFIG, corpus)
+    read, asked = token_stream.TokenStreams.read, []
+
+    def dying(self: Any, *span: Any) -> Any:
+        asked.append(span)
+        if len(asked) == 8 * 13:
+            raise Killed
+        return read(self, *span)
+
+    monkeypatch.setattr(token_stream.TokenStreams, "read", dying)
+    with pytest.raises(Killed):
+        run_component("pretrain", CONFIG, corpus, work=tmp_path / "work")
+    resumed = run_component("pretrain", CONFIG, corpus, work=tmp_path / "work")
+    assert len(asked) < 8 * (13 + 13)
+    assert files(resumed.outputs) == files(undisturbed.outputs)
+
+
+def test_benchmarks_are_optional(run_component, corpus: dict[str, Path]) -> None:
+    """Without held-out text there is no bits per byte, and a model all the same."""
+    config = CONFIG | {"phases": [PHASES[0] | {"until_tokens": 256}]}
+    done = run_component("pretrain", config, {k: v for k, v in corpus.items() if k != "benchmarks"})
+    assert "bits_per_byte" not in done.metrics
+    assert (done.outputs["model"] / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phases": [PHASES[0] | {"weights": {"prose": 1}}]}, "'prose', expected one of code, docs"),
+        ({"phases": [PHASES[0] | {"sequence_length_tokens": 4096}]}, "one sequence of phase 0"),
+        ({"phases": [PHASES[1], PHASES[0]]}, "phase 1"),
+        ({"max_epochs": 0.5}, "at most max_epochs = 0.5"),
+    ],
+)
+def test_phases_that_do_not_fit_are_named(
+    run_component, corpus: dict[str, Path], change: dict[str, Any], message: str
+) -> None:
+    """Unknown sources, short streams, disordered phases and too many epochs stop the stage at once."""
+    with pytest.raises(ComponentError, match=message):
+        run_component("pretrain", CONFIG | change, corpus)
+
+
+def test_a_foreign_tokenizer_is_refused(run_component, corpus: dict[str, Path], tmp_path: Path) -> None:
+    """Token streams of another vocabulary are an error, not a bad model."""
+    token_stream.write_index(tmp_path, 999, {})
+    with pytest.raises(ComponentError, match="vocabulary of 999"):
+        run_component("pretrain", CONFIG, corpus | {"tokens": tmp_path})
+
+
+def test_a_loss_that_explodes_stops_with_its_step(run_component, corpus: dict[str, Path]) -> None:
+    """A learning rate far too high ends in an error that names the step and what to lower."""
+    config = CONFIG | {"learning_rate": 1e30, "clip_norm": 1e30, "warmup_steps": 0}
+    with pytest.raises(ComponentError, match=r"loss of step \d+ is not finite"):
+        run_component("pretrain", config, corpus)
