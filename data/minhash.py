@@ -62,7 +62,7 @@ def band_keys(signature: npt.NDArray[np.uint32], bands: int) -> npt.NDArray[np.u
     Returns:
         uint64 [documents, bands]; keys of different bands differ.
     """
-    rows = signature.reshape(len(signature), bands, -1).astype(np.uint64)
+    rows = signature.reshape(len(signature), bands, signature.shape[1] // bands).astype(np.uint64)
     keys = np.broadcast_to(np.arange(1, bands + 1, dtype=np.uint64) * GOLDEN, rows.shape[:2])
     for row in range(rows.shape[2]):
         keys = mix(keys + rows[:, :, row])
