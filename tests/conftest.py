@@ -12,6 +12,7 @@ import pytest
 from millrace.components import registry
 from millrace.components.contract import Artifact, Inputs, Upstream
 from millrace.pipelines.context import StageContext
+from sandbox import NAMES, TOYS, Sandbox
 
 RunComponent = Callable[..., SimpleNamespace]
 
@@ -66,3 +67,19 @@ def run_component(tmp_path: Path) -> RunComponent:
         return SimpleNamespace(outputs=outputs, metrics=context.metrics, events=events)
 
     return run
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    """A Millrace with toy components, and a project with a spec of seven stages."""
+    return Sandbox(tmp_path)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy components in this process, beside the real ones."""
+    from millrace import components
+
+    monkeypatch.setattr(components, "__path__", [*components.__path__, str(TOYS)])
+    for name in NAMES:
+        monkeypatch.setitem(registry.COMPONENTS, name, name)
