@@ -8,16 +8,15 @@ byte are measured per source while it trains, because the mixture's effect shows
 from __future__ import annotations
 
 import bisect
-import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from . import held_out_text
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from .training_report import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ..data.token_stream import TokenStreams
     from ..model.config import ModelConfig
     from ..model.fit import History
-
-CURVE_POINTS = 500
 
 
 class ModelShape(Config):
@@ -262,23 +259,10 @@ def live(context: Context, total_steps: int, phases: Schedule) -> Callable[[int,
     return on_log
 
 
-def final_loss(history: History) -> float:
-    """Mean training loss of the last 20 steps, nats per token."""
-    return round(float(history.curves["loss"][-20:].astype(float).mean()), 6)
-
-
 def report(history: History, phases: Schedule) -> dict[str, Any]:
-    """The curves of ``report.json``: at most ``CURVE_POINTS`` means of the loss, and all held-out measurements."""
-    losses = history.curves["loss"].astype(float)
-    width = -(-len(losses) // CURVE_POINTS)
+    """The curves of ``report.json``."""
     return {
-        "loss": [
-            {
-                "step": min(start + width, len(losses)),
-                "loss": round(float(losses[start : start + width].mean()), 5),
-            }
-            for start in range(0, len(losses), width)
-        ],
+        "loss": loss_curve(history),
         "held_out": [
             {
                 "step": step,
@@ -288,11 +272,6 @@ def report(history: History, phases: Schedule) -> dict[str, Any]:
             for index, step in enumerate(history.evaluation_steps)
         ],
     }
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes an artifact's JSON, stable."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 COMPONENT = Component(

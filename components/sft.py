@@ -1,0 +1,285 @@
+"""``sft``: supervised fine-tuning on chats, with the loss on answers only.
+
+Chats are packed several to a row without seeing each other (see ``data.packing``), in a new order every epoch. A chat
+that is too long loses the beginning of its prompt, never the end of its answer, because the end is what teaches the
+model to stop; how many were cut is in the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from .training_report import final_loss, loss_curve, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.tokenizer import Tokenizer
+    from ..model.fit import Evaluation
+
+HEAD_TOKENS = 2  # the boundary token and the first role, which a cut chat keeps
+
+
+class SftConfig(Config):
+    """Settings of ``sft``."""
+
+    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the chats; may be a fraction.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Packed rows per step.")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(5, ge=0, description="Steps of linear rise.")
+    decay: Literal["stable", "cosine", "constant"] = Field("cosine", description="Schedule after warmup.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    max_sequence_tokens: int | None = Field(
+        None, ge=8, description="Tokens per row, and of the longest chat; the model's own by default."
+    )
+    evaluate_every_steps: int = Field(50, ge=1, description="Steps between held-out measurements.")
+    held_out_chats: int = Field(200, ge=1, description="Most held-out chats that are measured.")
+    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
+
+
+@dataclass(frozen=True)
+class Chats:
+    """Chats as tokens.
+
+    Attributes:
+        examples: Ids of each chat, and which of them are an answer's.
+        read: Chats in the file.
+        cut: Chats that lost tokens for their length.
+        answers_cut: Those among them that lost tokens of an answer.
+        without_answer: Chats left out because no assistant speaks in them.
+    """
+
+    examples: list[tuple[list[int], list[bool]]]
+    read: int
+    cut: int
+    answers_cut: int
+    without_answer: int
+
+    def counts(self) -> dict[str, int]:
+        """The counts, for the report."""
+        return {
+            "chats": self.read,
+            "cut": self.cut,
+            "answers_cut": self.answers_cut,
+            "without_answer": self.without_answer,
+            "tokens": sum(len(ids) for ids, _ in self.examples),
+            "answer_tokens": sum(sum(answer) for _, answer in self.examples),
+        }
+
+
+def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
+    """Trains on the chats and writes the model and its report."""
+    from ..data.tokenizer import Tokenizer
+    from ..model import loss, weights
+    from ..model.checkpoint import Checkpoints
+    from ..model.fit import NonFiniteLoss, fit
+    from ..model.optimizer import learning_rate_schedule, make_optimizer
+
+    shape = weights.load_config(inputs.one("model").path)
+    tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
+    if shape.vocab_size != tokenizer.vocab_size:
+        raise ComponentError(
+            f"sft: got a model of {shape.vocab_size} token ids and a tokenizer of {tokenizer.vocab_size}, expected "
+            "the same; take both from one pipeline"
+        )
+    limit = min(config.max_sequence_tokens or shape.max_sequence_tokens, shape.max_sequence_tokens)
+    folder = inputs.one("chats").path
+    train = read_chats(folder / "train.jsonl", tokenizer, limit + 1)
+    held_out = read_chats(folder / "held_out.jsonl", tokenizer, limit + 1)
+    if not train.examples:
+        raise ComponentError(
+            "sft: got no chat with an answer to train on, expected some; see the chats' stage"
+        )
+    if train.answers_cut == len(train.examples):
+        raise ComponentError(
+            f"sft: every answer is longer than the {limit} tokens of a row; raise max_sequence_tokens (the model's "
+            f"longest is {shape.max_sequence_tokens}) or give shorter answers"
+        )
+    batches = PackedBatches(train.examples, config, limit + 1, context.seed, tokenizer.pad_id)
+    context.log.info("%s, %d steps, %.0f%% padding", train.counts(), batches.steps, 100 * batches.padding)
+
+    def on_log(step: int, values: Mapping[str, float]) -> None:
+        context.metric("loss", values["loss"], step)
+        context.progress(step, batches.steps, "steps")
+
+    def on_evaluation(step: int, values: Mapping[str, float]) -> None:
+        context.metric("held_out_loss", values["held_out_loss"], step)
+
+    optimizer = make_optimizer(
+        learning_rate_schedule(
+            [(batches.steps, config.learning_rate)],
+            total_steps=batches.steps,
+            warmup_steps=config.warmup_steps,
+            decay=config.decay,
+        ),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+    _, decoder = weights.load(inputs.one("model").path)
+    with Checkpoints(context.work / "checkpoints") as checkpoints:
+        try:
+            history = fit(
+                decoder,
+                optimizer,
+                loss.next_token_loss,
+                batches,
+                batches.steps,
+                checkpoints=checkpoints,
+                checkpoint_every_steps=config.checkpoint_every_steps,
+                log_every_steps=config.log_every_steps,
+                on_log=on_log,
+                evaluation=measurement(held_out, config),
+                on_evaluation=on_evaluation,
+            )
+        except NonFiniteLoss as error:
+            raise ComponentError(
+                f"sft: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it"
+            ) from error
+
+    facts = {
+        "steps": batches.steps,
+        "epochs": config.epochs,
+        "final_loss": final_loss(history),
+        "train": train.counts(),
+    }
+    measured = {name: [round(float(v), 6) for v in values] for name, values in history.evaluations.items()}
+    report = facts | {
+        "held_out": held_out.counts() | {"steps": list(history.evaluation_steps)} | measured,
+        "padding_share": round(batches.padding, 4),
+        "loss": loss_curve(history),
+    }
+    weights.save(context.output("model"), shape, decoder)
+    write_json(context.output("model") / "training.json", facts)
+    write_json(context.output("report") / "report.json", report)
+    context.metric("loss", facts["final_loss"])
+    context.metric("documents_in", train.read)
+    context.metric("tokens_in", train.counts()["tokens"])
+    context.metric("chats_cut", train.cut)
+    if measured:
+        context.metric("held_out_loss_before", measured["held_out_loss"][0])
+        context.metric("held_out_loss", measured["held_out_loss"][-1])
+
+
+def read_chats(path: Path, tokenizer: Tokenizer, row_tokens: int) -> Chats:
+    """The chats of a file as tokens that fit into a row.
+
+    Raises:
+        ComponentError: A line is not a chat.
+    """
+    examples = []
+    read = cut = answers_cut = without_answer = 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        read += 1
+        try:
+            ids, answer = tokenizer.render_chat(json.loads(line)["messages"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ComponentError(
+                f'sft: {path.name}:{number}: got {error!r}, expected {{"messages": [{{"role", "content"}}, ...]}}'
+            ) from error
+        if not any(answer):
+            without_answer += 1
+            continue
+        if (over := len(ids) - row_tokens) > 0:
+            cut += 1
+            answers_cut += any(answer[HEAD_TOKENS : HEAD_TOKENS + over])
+            ids = ids[:HEAD_TOKENS] + ids[HEAD_TOKENS + over :]
+            answer = answer[:HEAD_TOKENS] + answer[HEAD_TOKENS + over :]
+        examples.append((ids, answer))
+    return Chats(examples, read, cut, answers_cut, without_answer)
+
+
+class PackedBatches:
+    """The batch of every step, planned at the start: chats permuted in each epoch, then packed into rows.
+
+    Attributes:
+        steps: Number of steps.
+        padding: Share of padding in the batches.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[tuple[list[int], list[bool]]],
+        config: SftConfig,
+        row_tokens: int,
+        seed: int,
+        pad_id: int,
+    ) -> None:
+        from ..data.epochs import Epochs
+        from ..data.packing import pack
+
+        self._examples, self._row_tokens, self._pad_id = examples, row_tokens, pad_id
+        self._batch_size = config.batch_size
+        lengths = [len(ids) for ids, _ in examples]
+        order = Epochs(seed, len(examples), 1)
+        draws = max(round(config.epochs * len(examples)), 1)
+        self._rows: list[list[int]] = []
+        for start in range(0, draws, len(examples)):
+            epoch = [int(order.rows(draw)[0]) for draw in range(start, min(start + len(examples), draws))]
+            self._rows += pack(lengths, epoch, row_tokens)
+        self.steps = -(-len(self._rows) // config.batch_size)
+        filled = sum(lengths[index] for row in self._rows for index in row)
+        self.padding = 1 - filled / (self.steps * config.batch_size * row_tokens)
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        """The arrays of a step; see ``data.packing.fill``."""
+        from ..data.packing import fill
+
+        rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
+        return fill(self._examples, rows, self._batch_size, self._row_tokens, self._pad_id)
+
+
+def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
+    """Held-out nats per answer token, over chats spread evenly over the file; None without any."""
+    from ..model.fit import Evaluation
+    from ..model.score import row_log_probs
+
+    stride = max(len(held_out.examples) // config.held_out_chats, 1)
+    chosen = held_out.examples[::stride][: config.held_out_chats]
+    if not chosen:
+        return None
+
+    def measure(decoder: Any) -> list[float]:
+        scored = row_log_probs(decoder, [ids for ids, _ in chosen])
+        nats = sum(
+            -float(values[learn].sum(dtype=float))
+            for values, learn in zip(scored, (answer_mask(answer) for _, answer in chosen), strict=True)
+        )
+        return [nats / sum(sum(answer[1:]) for _, answer in chosen)]
+
+    return Evaluation(["held_out_loss"], measure, config.evaluate_every_steps)
+
+
+def answer_mask(answer: Sequence[bool]) -> np.ndarray:
+    """Which predicted tokens (all but the first of a row) are an answer's."""
+    import numpy as np
+
+    return np.asarray(answer[1:], bool)
+
+
+COMPONENT = Component(
+    name="sft",
+    summary="Fine-tunes a model on chats, with the loss on answers only.",
+    config=SftConfig,
+    inputs={
+        "model": Port("model", "the model to start from"),
+        "tokenizer": Port("tokenizer", "its tokenizer"),
+        "chats": Port("chats", "conversations to learn from, and held-out ones"),
+    },
+    outputs={
+        "model": Port("model", "the fine-tuned model"),
+        "report": Port("report", "losses before and after, and what was cut"),
+    },
+    run=run,
+    key_metric="held_out_loss",
+)

@@ -1,0 +1,91 @@
+"""The sft stage: answers are learnt, prompts are not, and what was cut is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from millrace.components.contract import ComponentError
+from millrace.components.sft import PackedBatches, SftConfig, read_chats
+from millrace.data.tokenizer import Tokenizer
+
+CONFIG = {"epochs": 6, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
+
+
+def inputs_of(tiny: SimpleNamespace, **changes: Path) -> dict[str, Path]:
+    return {"model": tiny.model, "tokenizer": tiny.tokenizer, "chats": tiny.chats} | changes
+
+
+def chats(folder: Path, messages: list[list[dict[str, str]]]) -> Path:
+    folder.mkdir()
+    lines = "".join(json.dumps({"id": str(i), "messages": m}) + "\n" for i, m in enumerate(messages))
+    (folder / "train.jsonl").write_text(lines)
+    (folder / "held_out.jsonl").write_text(lines)
+    return folder
+
+
+def say(prompt: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def test_held_out_answers_become_likelier(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """Loss on held-out answers falls, and a run that starts again from its checkpoints gives the same bytes."""
+    done = run_component("sft", CONFIG, inputs_of(tiny), work=tmp_path / "work")
+    again = run_component("sft", CONFIG, inputs_of(tiny), work=tmp_path / "work")
+    assert done.metrics["held_out_loss"] < 0.5 * done.metrics["held_out_loss_before"]
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    assert report["held_out"]["held_out_loss"][-1] == done.metrics["held_out_loss"]
+    assert report["train"]["chats"] == 30
+    for port, name in (("model", "weights.safetensors"), ("report", "report.json")):
+        assert (done.outputs[port] / name).read_bytes() == (again.outputs[port] / name).read_bytes()
+
+
+def test_only_answers_are_learnt(tiny: SimpleNamespace) -> None:
+    """The learnt tokens of all batches of one epoch are every answer with its end token, once."""
+    tokenizer = Tokenizer.load(tiny.tokenizer)
+    train = read_chats(tiny.chats / "train.jsonl", tokenizer, 65)
+    batches = PackedBatches(train.examples, SftConfig(epochs=1, batch_size=4), 65, 0, tokenizer.pad_id)
+    learnt: list[str] = []
+    for step in range(batches.steps):
+        batch = batches(step)
+        text = tokenizer.decode(batch["tokens"][batch["learn"]].tolist())
+        learnt += [part + "." for part in text.split(".") if part.strip()]
+        assert set(batch["tokens"][batch["segments"] == 0].tolist()) <= {tokenizer.pad_id}
+    rows = [json.loads(line) for line in (tiny.chats / "train.jsonl").read_text().splitlines()]
+    assert sorted(part.strip() for part in learnt) == sorted(row["messages"][1]["content"] for row in rows)
+
+
+def test_long_chats_lose_the_beginning_of_their_prompt(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """A cut chat keeps its first role and its whole answer; cut answers and chats without one are counted."""
+    tokenizer = Tokenizer.load(tiny.tokenizer)
+    folder = chats(
+        tmp_path / "long",
+        [say("count " * 80, "Return the path."), say("short", "name " * 80), say("x", "y")[:1]],
+    )
+    found = read_chats(folder / "train.jsonl", tokenizer, 33)
+    (ids, answer), (cut_ids, cut_answer) = found.examples
+    assert (found.read, found.cut, found.answers_cut, found.without_answer) == (3, 2, 1, 1)
+    assert len(ids) == len(cut_ids) == 33
+    assert ids[:2] == [tokenizer.bos_id, tokenizer.special["<|user|>"]]
+    assert tokenizer.decode([t for t, a in zip(ids, answer, strict=True) if a]).strip() == "Return the path."
+    assert cut_ids[-1] == tokenizer.special["<|end|>"]
+    assert cut_answer[-1]
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([say("x", "name " * 200)], "every answer is longer than the 64 tokens"),
+        ([say("x", "y")[:1]], "no chat with an answer"),
+        ([[{"role": "robot", "content": "x"}]], "train.jsonl:1: .*'robot'"),
+    ],
+)
+def test_chats_that_teach_nothing_are_refused(
+    run_component, tiny: SimpleNamespace, tmp_path: Path, messages: Any, message: str
+) -> None:
+    """Only cut answers, no answers, and lines that are no chats each stop the stage with what to do."""
+    with pytest.raises(ComponentError, match=message):
+        run_component("sft", CONFIG, inputs_of(tiny, chats=chats(tmp_path / "bad", messages)))
