@@ -84,7 +84,7 @@ def run(context: Context, config: BenchmarksConfig, inputs: Inputs) -> None:
     if not sets:
         raise ComponentError(
             "got no held-out documents to build benchmarks from and no files, expected either: name held_out "
-            "distributions or a held_out_fraction in a source, or give files: {name: questions.jsonl}"
+            "distributions or raise held_out_fraction in a source, or give files: {name: questions.jsonl}"
         )
     folder = context.output("benchmarks")
     index = []

@@ -150,7 +150,7 @@ def multiple_choice(candidates: Sequence[Candidate], limit: int, seed: int) -> l
             unique[candidate.answer.lower()] = candidate
             prompts.add(candidate.prompt)
     by_length = sorted(unique.values(), key=lambda one: (len(one.answer), keyed(seed, "length", one.id)))
-    examples = []
+    examples: list[Example] = []
     for index, right in enumerate(by_length):
         near = by_length[max(0, index - WINDOW) : index + WINDOW + 1]
         others = sorted(

@@ -14,6 +14,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+BLOCKS = ("body", "orelse", "finalbody")
+
 
 @dataclass(frozen=True)
 class Function:
@@ -53,18 +56,21 @@ def functions(text: str) -> list[Function]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     lines = text.split("\n")
-    return [found for node, name in _walk(tree, "") if (found := _function(node, name, lines)) is not None]
+    return [
+        found for node, name in _walk(tree.body, "") if (found := _function(node, name, lines)) is not None
+    ]
 
 
-def _walk(node: ast.AST, prefix: str) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield child, prefix + child.name
-            yield from _walk(child, f"{prefix}{child.name}.")
-        elif isinstance(child, ast.ClassDef):
-            yield from _walk(child, f"{prefix}{child.name}.")
-        elif isinstance(child, ast.stmt):
-            yield from _walk(child, prefix)
+def _walk(body: list[ast.stmt], prefix: str) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]]:
+    """Functions among statements and in what they hold; expressions hold none, and are most of a tree."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node, prefix + node.name
+        inner = f"{prefix}{node.name}." if isinstance(node, SCOPES) else prefix
+        for blocks in BLOCKS:
+            yield from _walk(getattr(node, blocks, []), inner)
+        for clause in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            yield from _walk(clause.body, inner)
 
 
 def _function(

@@ -8,7 +8,6 @@ import statistics
 
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import functions as module
 from millrace.data.functions import functions, is_descriptive
 
 SOURCE = '''
@@ -66,7 +65,7 @@ def test_the_standard_library_gives_functions_whose_sources_parse_without_their_
 
 @given(st.text(max_size=80))
 def test_any_text_is_taken_without_an_error(text: str) -> None:
-    assert functions('"""' + text) == functions('"""' + text)
+    assert isinstance(functions('"""' + text), list)
 
 
 def test_source_that_does_not_parse_gives_nothing() -> None:
@@ -80,7 +79,3 @@ def test_a_summary_describes_when_it_has_words_and_is_no_reference() -> None:
     assert not is_descriptive("x -> y, (1, 2, 3), [4], 5 of them")
     assert not is_descriptive("Too short.")
     assert not is_descriptive("word " * 100)
-
-
-def test_files_without_docstrings_are_not_parsed(monkeypatch: object) -> None:
-    assert module.functions("def f():\n    return (") == []

@@ -1,0 +1,197 @@
+"""Makes chats and preferences from real text, and takes in a user's own.
+
+Documents are visited in the order of a keyed hash of their ids until the caps are reached, so that parsing stays a few
+seconds however large the corpus is, and the choice does not depend on shards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from .contract import Component, ComponentError, Config, Context, Inputs, Port
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+SIDES = ("train", "held_out")
+
+
+class InstructionsConfig(Config):
+    """What to make, and which files to read."""
+
+    tasks: tuple[Literal["docstring", "signature", "continuation"], ...] | None = Field(
+        None, description="Null makes docstring of Python and continuation of prose."
+    )
+    sources: tuple[str, ...] | None = Field(None, description="Sources to make pairs from; null takes all.")
+    chats: dict[Name, str] = Field(default_factory=dict, description="Name -> JSON Lines of {messages}.")
+    preferences: dict[Name, str] = Field(
+        default_factory=dict, description="Name -> JSON Lines of {prompt, chosen, rejected, head?}."
+    )
+    max_examples: int = Field(
+        4000, ge=0, description="Pairs made from documents, over both sides of the split."
+    )
+    max_preferences: int = Field(4000, ge=0, description="Preferences made from documents, over both sides.")
+    max_prompt_characters: int = Field(500, ge=100, description="Longer prompts are passed over or cut.")
+    max_answer_characters: int = Field(200, ge=60, description="Longer answers are passed over or cut.")
+    max_per_document: int = Field(8, ge=1, description="Pairs of one document and task.")
+    held_out_fraction: float = Field(
+        0.1, gt=0.0, lt=1.0, description="Share of documents, or of a user's rows."
+    )
+
+
+def fingerprint(config: InstructionsConfig) -> dict[str, Any]:
+    """Addresses, sizes and modification times of the user's files."""
+    if not config.chats and not config.preferences:
+        return {}
+    from ..data.sources import files
+
+    return {
+        port: {
+            name: [list(entry) for entry in files.fingerprint([path])] for name, path in sorted(paths.items())
+        }
+        for port, paths in (("chats", config.chats), ("preferences", config.preferences))
+    }
+
+
+def _candidates(folder: Path, sources: Sequence[str] | None, seed: int, context: Context) -> list[str]:
+    """Document ids in the order in which documents are visited."""
+    from ..data.documents import read_shards
+    from ..data.keyed_hash import keyed
+
+    ids: list[str] = []
+    present: set[str] = set()
+    for table in read_shards(folder, ["doc_id", "source"]):
+        for doc_id, source in zip(table["doc_id"].to_pylist(), table["source"].to_pylist(), strict=True):
+            present.add(source)
+            if sources is None or source in sources:
+                ids.append(doc_id)
+    if unknown := sorted(set(sources or ()) - present):
+        raise ComponentError(
+            f"got sources {', '.join(unknown)}, expected those that come in: {', '.join(sorted(present))}"
+        )
+    context.metric("documents_in", len(ids))
+    return sorted(ids, key=lambda doc_id: keyed(seed, "visit", doc_id))
+
+
+def _rows(folder: Path, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
+    """The wanted documents, shard by shard."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from ..data.documents import read_shards
+
+    values = pa.array(sorted(wanted), pa.string())
+    for table in read_shards(folder, ["doc_id", "text", "source", "lang"]):
+        yield from table.filter(pc.is_in(table["doc_id"], value_set=values)).to_pylist()
+
+
+def _make(context: Context, config: InstructionsConfig, folder: Path) -> list[Any]:
+    """Pairs made from documents, at most ``max_examples``."""
+    from ..data.instruction_sets import Sizes, choose, pairs_of
+
+    sizes = Sizes(
+        tasks=config.tasks,
+        prompt_characters=config.max_prompt_characters,
+        answer_characters=config.max_answer_characters,
+        per_document=config.max_per_document,
+        held_out_fraction=config.held_out_fraction,
+    )
+    ids = _candidates(folder, config.sources, context.seed, context)
+    # A round visits as many documents as would do if each gave what it may; a few rounds are usual.
+    round_size = max(64, config.max_examples // config.max_per_document)
+    pairs: list[Any] = []
+    chosen: list[Any] = []
+    for start in range(0, len(ids), round_size):
+        if len(chosen) >= config.max_examples:
+            break
+        for row in _rows(folder, set(ids[start : start + round_size])):
+            pairs += pairs_of(row, sizes, context.seed)
+        chosen = choose(pairs, context.seed, config.max_examples)
+        context.progress(len(chosen), config.max_examples, "pairs")
+    context.metric("pairs", len(chosen))
+    return chosen
+
+
+def _read(config: InstructionsConfig, seed: int) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """The user's chats and preferences by side of the split."""
+    from ..data.keyed_hash import is_chosen
+    from ..data.sources.records import SourceError
+    from ..data.user_examples import read_chats, read_preferences
+
+    chats: dict[str, list[Any]] = {side: [] for side in SIDES}
+    preferences: dict[str, list[Any]] = {side: [] for side in SIDES}
+    for paths, read, rows in (
+        (config.chats, read_chats, chats),
+        (config.preferences, read_preferences, preferences),
+    ):
+        for name, path in sorted(paths.items()):
+            try:
+                found = read(path)
+            except SourceError as error:
+                raise ComponentError(f"{name}: {error}") from None
+            for row in found:
+                identity = f"{name}:{row['id']}"
+                # By the prompt: two answers to one prompt must not be on both sides.
+                prompt = json.dumps(
+                    row["messages"][:-1] if "messages" in row else row["prompt"], sort_keys=True
+                )
+                is_held_out = is_chosen(config.held_out_fraction, seed, "held_out", prompt)
+                rows[SIDES[is_held_out]].append(row | {"id": identity, "source": name})
+    return chats, preferences
+
+
+def _write(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
+    for side in SIDES:
+        lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows[side]]
+        (folder / f"{side}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def run(context: Context, config: InstructionsConfig, inputs: Inputs) -> None:
+    """Makes and reads, then writes both sides of the split."""
+    from ..data.instruction_sets import chat, preferences, split
+
+    chats, preferred = _read(config, context.seed)
+    documents = inputs.maybe("documents")
+    if documents is not None and (config.max_examples or config.max_preferences):
+        pairs = _make(context, config, documents.path)
+        for side, mine in zip(SIDES, split(pairs, context.seed), strict=True):
+            share = len(mine) / max(len(pairs), 1)
+            chats[side] += [chat(pair) for pair in mine]
+            preferred[side] += preferences(mine, context.seed)[: round(config.max_preferences * share)]
+    for kind, rows, give in (
+        (
+            "chats",
+            chats,
+            "a document with described functions or several passages, or chats: {name: file.jsonl}",
+        ),
+        ("preferences", preferred, "documents as for chats, or preferences: {name: file.jsonl}"),
+    ):
+        is_wanted = kind == "chats" or config.max_preferences > 0 or bool(config.preferences)
+        for side in SIDES:
+            context.metric(f"{kind}.{side}", len(rows[side]))
+            if is_wanted and not rows[side]:
+                raise ComponentError(
+                    f"got no {kind} for {side} ({len(rows['train']) + len(rows['held_out'])} in all), expected some on "
+                    f"both sides: give more documents or examples ({give})"
+                )
+        _write(context.output(kind), rows)
+    for head in sorted({row["head"] for row in preferred["train"]}):
+        context.metric(f"preferences.train.{head}", sum(row["head"] == head for row in preferred["train"]))
+
+
+COMPONENT = Component(
+    name="instructions",
+    summary="Make supervised pairs and preferences from documents, and read a user's.",
+    config=InstructionsConfig,
+    inputs={"documents": Port("documents", "Documents to make pairs from.", optional=True)},
+    outputs={
+        "chats": Port("chats", "train.jsonl and held_out.jsonl of chats."),
+        "preferences": Port("preferences", "train.jsonl and held_out.jsonl of preferences."),
+    },
+    run=run,
+    key_metric="chats.train",
+    fingerprint=fingerprint,
+)
