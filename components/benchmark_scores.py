@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +61,14 @@ class Subject:
         return whole[:head] + whole[len(whole) - max(room - head, 1) :], True
 
     def continuation(self, prompt: str, text: str) -> list[int]:
-        """The tokens of an answer after a prompt; between two words of plain text stands a space."""
-        joined = self.chat or not prompt or prompt[-1].isspace() or text[:1].isspace()
-        return self.tokenizer.encode(text if joined else " " + text)
+        """The tokens of an answer after a prompt.
+
+        Between a plain prompt that ends in a word or a sentence and its answer stands a space; after an opening quote
+        or a line end nothing does.
+        """
+        ends_word = bool(prompt) and (prompt[-1].isalnum() or prompt[-1] in ".,;:!?)")
+        spaced = ends_word and not self.chat and not text[:1].isspace()
+        return self.tokenizer.encode(" " + text if spaced else text)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def multiple_choice(subject: Subject, benchmark: Benchmark) -> Score:
             answers.append(tokens)
             owner.append(row)
         cut += was_cut
-    totals = np.asarray([nats for nats, _ in sequence_log_probs(subject.decoder, prompts, answers)])
+    totals, _ = sequence_log_probs(subject.decoder, prompts, answers)
     sizes = np.asarray([len(c.encode()) for example in benchmark.examples for c in example["choices"]])
     by_example = np.asarray(owner)
     right = {"accuracy": 0, "accuracy_per_byte": 0}
@@ -154,18 +159,23 @@ def bits_per_byte(subject: Subject, benchmark: Benchmark, max_bytes: int, seed: 
     import numpy as np
 
     from ..model.intervals import bootstrap_ratio
-    from ..model.score import text_nats
+    from ..model.score import text_nats, windows
 
     texts = [beginning(example["text"], max_bytes) for example in benchmark.examples]
     sizes = np.asarray([len(text.encode()) for text in texts], dtype=np.float64)
-    tokens = subject.tokenizer.encode_batch(texts)
-    bits = np.asarray(text_nats(subject.decoder, tokens, start_id=subject.tokenizer.bos_id)) / math.log(2)
+    rows: list[Sequence[int]] = []
+    owners: list[int] = []
+    for owner, tokens in enumerate(subject.tokenizer.encode_batch(texts)):
+        cut = windows([subject.tokenizer.bos_id, *tokens], subject.config.max_sequence_tokens)
+        rows += cut
+        owners += [owner] * len(cut)
+    bits = np.bincount(owners, text_nats(subject.decoder, rows), len(texts)) / math.log(2)
     sources: dict[str, list[int]] = {}
     for row, example in enumerate(benchmark.examples):
         sources.setdefault(example["source"], []).append(row)
     by_source = {
-        source: {**bootstrap_ratio(bits[rows], sizes[rows], seed=seed).as_json(), "examples": len(rows)}
-        for source, rows in sorted(sources.items())
+        source: {**bootstrap_ratio(bits[own], sizes[own], seed=seed).as_json(), "examples": len(own)}
+        for source, own in sorted(sources.items())
     }
     total = bootstrap_ratio(bits, sizes, seed=seed)
     return Score(

@@ -7,12 +7,13 @@ the file is reordered or grows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .keyed_hash import keyed
 
 INDEX_FILE = "index.json"
 TEXTS = {
@@ -63,14 +64,9 @@ def choose(examples: Sequence[Mapping[str, Any]], limit: int, seed: int) -> list
     """At most ``limit`` examples, the same for every caller with this seed, in the order given."""
     if len(examples) <= limit:
         return list(examples)
-    key = seed.to_bytes(8, "big", signed=True)
-
-    def rank(position: int) -> tuple[bytes, int]:
-        return hashlib.blake2b(
-            str(examples[position]["id"]).encode(), digest_size=16, key=key
-        ).digest(), position
-
-    return [examples[position] for position in sorted(sorted(range(len(examples)), key=rank)[:limit])]
+    ranks = [keyed(seed, "example", str(example["id"])) for example in examples]
+    chosen = sorted(range(len(examples)), key=lambda position: (ranks[position], position))[:limit]
+    return [examples[position] for position in sorted(chosen)]
 
 
 def _problem(kind: str, row: Any) -> str | None:

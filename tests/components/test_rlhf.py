@@ -1,0 +1,138 @@
+"""The rlhf stage: it climbs, resumes to the same bytes, notices collapse and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flax import nnx
+from millrace.components import policy_answers
+from millrace.components.contract import ComponentError
+from millrace.data.tokenizer import Tokenizer
+from millrace.model import generate, reward, weights
+from millrace.model.network import Decoder
+
+CONFIG = {
+    "steps": 6,
+    "prompts_per_step": 4,
+    "samples_per_prompt": 4,
+    "learning_rate": 3e-3,
+    "max_new_tokens": 8,
+    "rule": "text",
+    "held_out_prompts": 4,
+    "checkpoint_every_steps": 2,
+}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stage's inputs, with a reward model whose random heads are as good as any."""
+    config, trunk = weights.load(tiny.model)
+    model = reward.RewardModel(trunk, 1)
+    model.kernel[...] = np.random.default_rng(0).normal(size=model.kernel.shape).astype(np.float32)
+    folder = tmp_path_factory.mktemp("reward")
+    reward.save(folder, config, model, [reward.Head("match")])
+    return {"policy": tiny.model, "reward": folder, "tokenizer": tiny.tokenizer, "prompts": tiny.chats}
+
+
+def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component) -> None:
+    """Trained for a reward it gets more of it on held-out prompts, starts at zero KL and reports both."""
+    config = {**CONFIG, "steps": 40, "beta": 0.01, "min_distinct_share": 0, "learning_rate": 0.02}
+    done = run_component("rlhf", config, inputs)
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    assert report["gain"]["reward"]["low"] > 0
+    assert done.metrics["reward_after"] > done.metrics["reward_before"]
+    assert done.metrics["kl_before"] == pytest.approx(0, abs=1e-5)
+    assert done.metrics["kl_after"] > 0.1
+    assert len(report["curves"]["kl"]) == 40
+    assert "| reward |" in (done.outputs["report"] / "report.md").read_text()
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(
+    inputs: dict[str, Path], run_component, tmp_path: Path
+) -> None:
+    """kill -9 after step 3, then again from the checkpoint of step 2: the files are those of an undisturbed run."""
+    undisturbed = run_component("rlhf", CONFIG, inputs)
+    work = tmp_path / "work"
+    script = f"""
+import logging, os, signal
+from pathlib import Path
+from millrace.components import rlhf
+from millrace.components.contract import Artifact, Inputs
+from millrace.pipelines.context import StageContext
+def emit(event):
+    if event["event"] == "metric" and event["step"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+outputs = {{port: Path({str(tmp_path)!r}) / port for port in ("model", "report")}}
+context = StageContext(seed=0, work=Path({str(work)!r}), outputs=outputs, emit=emit, log=logging.getLogger())
+inputs = {{port: Artifact(Path(path), "", "", port) for port, path in { ({k: str(v) for k, v in inputs.items()})!r}.items()}}
+rlhf.run(context, rlhf.RlhfConfig.model_validate({CONFIG!r}), Inputs(inputs))
+"""
+    killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert any((work / "checkpoints").iterdir())
+    resumed = run_component("rlhf", CONFIG, inputs, work=work)
+    assert not any(event.get("step") == 2 for event in resumed.events)
+    for port in ("model", "report"):
+        assert files(resumed.outputs[port]) == files(undisturbed.outputs[port])
+
+
+def test_an_answer_does_not_depend_on_its_company(tiny: SimpleNamespace) -> None:
+    """A prompt answered in one batch of eight and in four of two gets the same answers."""
+    _, decoder = weights.load(tiny.model)
+    tokenizer = Tokenizer.load(tiny.tokenizer)
+    prompts = [tokenizer.render_chat([{"role": "user", "content": c * 3}], generate=True)[0] for c in "abcd"]
+    together, apart = (
+        policy_answers.Sampler(tokenizer.chat_stop_ids, 16, 8, rows, seed=3).answers(decoder, prompts, 2, 5)
+        for rows in (8, 2)
+    )
+    assert together == apart
+
+
+def test_collapse_is_an_error(
+    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a trained policy gives one answer to everything, the stage fails and shows that answer."""
+    original = generate.generate
+
+    def one_answer_after_training(policy: Decoder, prompts: list, **settings) -> generate.Samples:
+        samples = original(policy, prompts, **settings)
+        if trained(policy):
+            samples.tokens[:] = [samples.tokens[0]] * len(prompts)
+        return samples
+
+    _, start = weights.load(inputs["policy"])
+
+    def trained(policy: Decoder) -> bool:
+        one, other = (nnx.state(module)["embedding"][...] for module in (policy, start))
+        return not np.array_equal(one, other)
+
+    monkeypatch.setattr(generate, "generate", one_answer_after_training)
+    with pytest.raises(ComponentError, match="the policy collapsed"):
+        run_component("rlhf", {**CONFIG, "steps": 1, "min_distinct_share": 0.2}, inputs)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"max_new_tokens": 60}, "leaves 3 of 63 tokens"),
+        ({"max_prompt_tokens": 8}, "no usable prompt from train.jsonl"),
+        ({"min_answer_characters": 9, "max_answer_characters": 5}, "min_characters 9"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(
+    inputs: dict[str, Path], run_component, config: dict, message: str
+) -> None:
+    """Each mistake ends in a message that says what to change."""
+    with pytest.raises(ComponentError, match=message):
+        run_component("rlhf", {**CONFIG, **config}, inputs)
