@@ -15,13 +15,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from . import evidence
 from .store import StageRecord, Store, StoreError, artifact_path
 
-VERSION = 1
 FILE = "index.sqlite"
 WAIT_SECONDS = 30.0
 UNWRITABLE = ("readonly database", "unable to open database", "is full")
@@ -43,6 +44,7 @@ CREATE TABLE documents (doc_id TEXT, artifact INTEGER, source TEXT, lang TEXT, u
 CREATE INDEX documents_uri ON documents (uri);
 CREATE TABLE decisions (doc_id TEXT, artifact INTEGER, number INTEGER, source TEXT, action TEXT, rule TEXT, score REAL,
     evidence TEXT, bytes_before INTEGER, bytes_after INTEGER, PRIMARY KEY (doc_id, artifact, number)) WITHOUT ROWID;
+CREATE TABLE pointers (target TEXT, artifact INTEGER, doc_id TEXT, PRIMARY KEY (target, artifact, doc_id)) WITHOUT ROWID;
 CREATE TABLE spans (doc_id TEXT, artifact INTEGER, source TEXT, start INTEGER, length INTEGER,
     PRIMARY KEY (doc_id, artifact, source, start)) WITHOUT ROWID;
 CREATE INDEX spans_start ON spans (artifact, source, start);
@@ -50,6 +52,7 @@ CREATE TABLE examples (artifact INTEGER, file TEXT, id TEXT, doc_id TEXT, offset
     PRIMARY KEY (artifact, file, id)) WITHOUT ROWID;
 CREATE INDEX examples_doc_id ON examples (doc_id) WHERE doc_id IS NOT NULL;
 """
+VERSION = zlib.crc32(SCHEMA.encode()) & 0x7FFFFFFF
 CONTENT = {"documents": "documents", "decisions": "decisions", "tokens": "spans"} | dict.fromkeys(
     ("benchmarks", "chats", "preferences"), "examples"
 )
@@ -278,6 +281,10 @@ def _add_contents(connection: sqlite3.Connection, store: Store) -> None:
         places = ", ".join("?" * len(_rows(connection, f"PRAGMA table_info({table})")))
         try:
             connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
+            if table == "decisions":
+                connection.executemany(
+                    "INSERT OR IGNORE INTO pointers VALUES (?, ?, ?)", _pointers(connection, row["id"])
+                )
         except (OSError, ValueError, KeyError) as error:
             where = f"{store.uri}/{artifact_path(row['digest'])}"
             raise StoreError(
@@ -296,7 +303,7 @@ def _forget(connection: sqlite3.Connection, keys: Iterable[str], runs: Iterable[
     if not keys:
         return
     unnamed = "(SELECT id FROM artifacts WHERE id NOT IN (SELECT artifact FROM producers UNION SELECT artifact FROM edges))"
-    for table in dict.fromkeys(CONTENT.values()):
+    for table in (*dict.fromkeys(CONTENT.values()), "pointers"):
         connection.execute(f"DELETE FROM {table} WHERE artifact IN {unnamed}")
     connection.execute(f"DELETE FROM artifacts WHERE id IN {unnamed}")
 
@@ -314,6 +321,18 @@ def _decisions(store: Store, digest: str, artifact: int, names: list[str]) -> It
     columns = ("doc_id", "source", "action", "rule", "score", "evidence", "bytes_before", "bytes_after")
     for number, (doc_id, *rest) in enumerate(_parquet_rows(store, digest, _parts(names), columns)):
         yield doc_id, artifact, number, *rest
+
+
+def _pointers(connection: sqlite3.Connection, artifact: int) -> Iterator[tuple[str, int, str]]:
+    """What the decisions of an artifact point at; only those that changed a document do."""
+    rows = _rows(
+        connection,
+        "SELECT doc_id, evidence FROM decisions WHERE artifact = ? AND action != 'keep' AND evidence != '{}'",
+        artifact,
+    )
+    for row in rows:
+        for target in evidence.pointers(json.loads(row["evidence"])):
+            yield target, artifact, row["doc_id"]
 
 
 def _spans(store: Store, digest: str, artifact: int, names: list[str]) -> Iterator[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..components.contract import ComponentError
-from . import trace_evidence, trace_training
+from . import evidence, trace_evidence, trace_training
 from .trace_evidence import Match
 from .trace_find import find_document, source_of
 from .trace_run import Run, Source
@@ -73,6 +73,7 @@ class DocumentTrace:
         spans: Where it lies in token streams.
         readings: When training read it.
         examples: What else was made from it.
+        duplicates: Documents that were dropped because this one was kept.
     """
 
     run: str
@@ -84,6 +85,7 @@ class DocumentTrace:
     spans: tuple[Span, ...]
     readings: tuple[Reading, ...]
     examples: tuple[Example, ...]
+    duplicates: tuple[Source, ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ def document(run: Run, what: str) -> DocumentTrace:
         spans=spans,
         readings=trace_training.readings(run, spans) if spans else (),
         examples=examples_of(run, doc_id),
+        duplicates=tuple(
+            copy
+            for other, _ in trace_evidence.pointing_at(run, doc_id)
+            if (copy := source_of(run, other)) is not None
+        ),
     )
 
 
@@ -154,21 +161,16 @@ def example(run: Run, name: str) -> ExampleTrace:
     if record is None:
         raise ComponentError(trace_evidence.unknown_example(run, benchmark, number))
     origin = record.get("doc_id")
-    rows = run.rows(
-        """
-        SELECT doc_id, evidence FROM decisions JOIN scope USING (artifact)
-        WHERE action != 'keep' AND json_extract(evidence, '$.benchmark') = ?
-        AND json_extract(evidence, '$.example') = ? ORDER BY position, number
-        """,
-        benchmark,
-        number,
-    )
-    fate = fates(run, [row["doc_id"] for row in rows])
+    pointing = trace_evidence.pointing_at(run, f"{benchmark}/{number}")
+    fate = fates(run, [doc_id for doc_id, _ in pointing])
     hits = []
-    for row in rows:
-        source = source_of(run, row["doc_id"])
+    for doc_id, found in pointing:
+        source = source_of(run, doc_id)
+        spans = [
+            hit.span for hit in evidence.hits(found) if (hit.benchmark, hit.example) == (benchmark, number)
+        ]
         if source is not None:
-            hits.append(Hit(source, str(json.loads(row["evidence"]).get("span", "")), fate[row["doc_id"]]))
+            hits.append(Hit(source, spans[0] if spans else "", fate[doc_id]))
     document = source_of(run, origin) if isinstance(origin, str) else None
     return ExampleTrace(run.run, benchmark, number, record, document, tuple(hits))
 
@@ -182,7 +184,7 @@ def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
         doc_id,
     )
     for row in rows:
-        evidence = json.loads(row["evidence"] or "{}")
+        found = json.loads(row["evidence"] or "{}")
         decisions.append(
             Decision(
                 stage=row["stage"],
@@ -190,11 +192,11 @@ def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
                 action=row["action"],
                 rule=row["rule"],
                 score=row["score"],
-                evidence=evidence,
+                evidence=found,
                 bytes_before=row["bytes_before"],
                 bytes_after=row["bytes_after"],
-                survivor=trace_evidence.survivor(run, evidence),
-                matches=trace_evidence.matches(run, evidence),
+                survivor=trace_evidence.survivor(run, found),
+                matches=trace_evidence.matches(run, found),
             )
         )
     return tuple(decisions)

@@ -236,8 +236,7 @@ def _uses(index: sqlite3.Connection, digest: str, seen: set[str]) -> tuple[Relat
         for made in index.execute(
             f"{MAKERS} WHERE producers.key = ? ORDER BY producers.port", (key["key"],)
         ).fetchall():
-            if made["kind"] != "decisions":
-                found.append(_relative(index, made["digest"], via, seen, upwards=False, row=made))
+            found.append(_relative(index, made["digest"], via, seen, upwards=False, row=made))
     return tuple(found)
 
 

@@ -1,7 +1,6 @@
 """What a decision's evidence points at: the document that was kept instead, the benchmark example that was matched.
 
-Stages write ids and spans; people want addresses and words. Evidence keys are those of the components: ``survivor``
-(a document's id) of deduplication, ``benchmark``, ``example`` and ``span`` of decontamination.
+Stages write ids and spans; people want addresses and words. Which keys mean what is in ``evidence``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import lineage
+from . import evidence, lineage
 from .spec import closest
 from .trace_find import source_of
 from .trace_run import Run, Source
@@ -35,20 +34,32 @@ class Match:
     span: str
 
 
-def survivor(run: Run, evidence: Mapping[str, Any]) -> Source | None:
+def survivor(run: Run, found: Mapping[str, Any]) -> Source | None:
     """The document that was kept in the place of a duplicate, or None."""
-    doc_id = evidence.get("survivor")
-    return source_of(run, doc_id) if isinstance(doc_id, str) else None
+    doc_id = evidence.survivor(found)
+    return source_of(run, doc_id) if doc_id else None
 
 
-def matches(run: Run, evidence: Mapping[str, Any]) -> tuple[Match, ...]:
+def matches(run: Run, found: Mapping[str, Any]) -> tuple[Match, ...]:
     """The benchmark examples that the evidence names, with what they say."""
-    benchmark, example = evidence.get("benchmark"), evidence.get("example")
-    if not isinstance(benchmark, str) or example is None:
-        return ()
-    record = example_record(run, benchmark, str(example))
-    text = example_text(record) if record else ""
-    return (Match(benchmark, str(example), text, str(evidence.get("span", ""))),)
+    matched = []
+    for hit in evidence.hits(found):
+        record = example_record(run, hit.benchmark, hit.example)
+        matched.append(Match(hit.benchmark, hit.example, example_text(record) if record else "", hit.span))
+    return tuple(matched)
+
+
+def pointing_at(run: Run, target: str) -> list[tuple[str, dict[str, Any]]]:
+    """Ids and evidence of the documents that were dropped or edited because of a document or ``BENCHMARK/ID``."""
+    rows = run.rows(
+        """
+        SELECT decisions.doc_id, evidence FROM pointers JOIN scope USING (artifact)
+        JOIN decisions ON decisions.doc_id = pointers.doc_id AND decisions.artifact = pointers.artifact
+        WHERE target = ? ORDER BY position, decisions.doc_id
+        """,
+        target,
+    )
+    return [(row["doc_id"], json.loads(row["evidence"])) for row in rows]
 
 
 def example_record(run: Run, benchmark: str, example: str) -> dict[str, Any] | None:

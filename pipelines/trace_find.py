@@ -51,7 +51,7 @@ def sources_where(run: Run, condition: str, *values: Any) -> list[Source]:
     """Documents, and records that could not be read, that fulfil a condition; each id once."""
     found: dict[str, Source] = {}
     rows = run.rows(
-        f"SELECT documents.* FROM documents JOIN scope USING (artifact) WHERE {condition} ORDER BY position, doc_id LIMIT 1000",
+        f"SELECT documents.* FROM documents JOIN scope USING (artifact) WHERE {condition} ORDER BY position, uri, locator LIMIT 1000",
         *values,
     )
     for row in rows:
@@ -66,7 +66,7 @@ def sources_where(run: Run, condition: str, *values: Any) -> list[Source]:
             SELECT * FROM (SELECT doc_id, source, artifact, json_extract(evidence, '$.uri') AS uri,
                 coalesce(json_extract(evidence, '$.locator'), '') AS locator
                 FROM decisions WHERE action = 'drop' AND bytes_after = 0 AND rule IN ('malformed', 'empty'))
-            JOIN scope USING (artifact) WHERE uri NOT NULL AND {condition} ORDER BY position, doc_id LIMIT 1000
+            JOIN scope USING (artifact) WHERE uri NOT NULL AND {condition} ORDER BY position, uri, locator LIMIT 1000
             """,
             *values,
         )

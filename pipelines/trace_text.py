@@ -29,7 +29,7 @@ class Found:
 
     Attributes:
         document: Where it came from.
-        excerpt: The first match and what stands around it, as in the document.
+        excerpt: The first match and what stands around it, with ``…`` where it is cut.
         position: Where the match begins, in characters of the document.
         fate: What became of the document in the run.
     """
@@ -87,10 +87,14 @@ def search(run: Run, text: str, limit: int) -> Search:
         document = source_of(run, doc_id)
         match = re.search(re.escape(text) if exact else pattern, content)
         if document is not None and match is not None:
-            start = max(match.start() - AROUND_CHARACTERS, 0)
-            excerpt = content[start : match.end() + AROUND_CHARACTERS]
+            excerpt = _excerpt(content, match.start(), match.end())
             found.append(Found(document, excerpt, match.start(), fate[doc_id]))
     return Search(text, exact, count, tuple(found))
+
+
+def _excerpt(content: str, start: int, end: int) -> str:
+    first, last = max(start - AROUND_CHARACTERS, 0), min(end + AROUND_CHARACTERS, len(content))
+    return ("… " if first else "") + content[first:last] + (" …" if last < len(content) else "")
 
 
 def _shards(run: Run) -> list[tuple[str, str]]:

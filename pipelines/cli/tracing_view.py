@@ -6,6 +6,7 @@ useless to copy. Everything printed from documents goes through ``rich.text.Text
 
 from __future__ import annotations
 
+import json
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from .. import evidence
 from ..trace import Decision, DocumentTrace, ExampleTrace
 from ..trace_artifact import ArtifactTrace, Relative
 from ..trace_evidence import Match, example_text
@@ -21,12 +23,13 @@ from ..trace_run import Source
 from ..trace_text import Search
 from ..trace_training import Reading, StepTrace
 
-LABEL = 10
+LABEL = 13
 STAGE = 15
 ID = 12
 EXCERPT_CHARACTERS = 320
 STEPS_SHOWN = 6
 SAME_SHOWN = 3
+COPIES_SHOWN = 5
 ACTIONS = {"keep": "green", "drop": "red", "edit": "yellow"}
 
 
@@ -38,8 +41,12 @@ def document(console: Console, trace: DocumentTrace) -> None:
     console.print()
     for decision in trace.decisions:
         _decision(console, decision)
-    if trace.spans or trace.examples:
+    if trace.duplicates or trace.spans or trace.examples:
         console.print()
+    for number, copy in enumerate(trace.duplicates[:COPIES_SHOWN]):
+        _line(console, "" if number else "kept instead", f"of {copy.doc_id[:ID]}  {_address(copy)}")
+    if len(trace.duplicates) > COPIES_SHOWN:
+        _line(console, "", f"and of {len(trace.duplicates) - COPIES_SHOWN} more (--json lists them)")
     for span in trace.spans:
         place = f"{span.length:,} at {span.start:,} of {span.source}"
         _line(console, "tokens", f"{place} ({span.stage}.tokens {span.tokens[:ID]})")
@@ -109,8 +116,11 @@ def artifact(console: Console, trace: ArtifactTrace) -> None:
             _line(console, "seed", str(maker.seed))
             _values(console, "config", maker.config)
             _values(console, "metrics", maker.metrics)
-    for title, relatives in (("made from", trace.inputs), ("made into", trace.uses)):
-        console.print(Text(f"\n{title}" if relatives else f"\n{title} nothing in the store", style="bold"))
+    nothing = "made from what its configuration names, outside the store", "nothing was made from it yet"
+    for title, relatives, none in zip(
+        ("made from", "made into"), (trace.inputs, trace.uses), nothing, strict=True
+    ):
+        console.print(Text(f"\n{title if relatives else none}", style="bold"))
         _tree(console, relatives, 1)
 
 
@@ -132,8 +142,7 @@ def _decision(console: Console, decision: Decision) -> None:
     line.append(decision.action, style=f"bold {ACTIONS.get(decision.action, '')}")
     line.append(f"  {decision.rule}  ").append(sizes, style="dim")
     console.print(line, soft_wrap=True)
-    resolved = {"survivor"} if decision.survivor else set()
-    resolved |= {"benchmark", "example", "span"} if decision.matches else set()
+    resolved = evidence.RESOLVED if decision.survivor or decision.matches else frozenset()
     left = {key: value for key, value in decision.evidence.items() if key not in resolved}
     if left:
         facts = ", ".join(f"{key} {_value(value)}" for key, value in left.items())
@@ -235,9 +244,16 @@ def _quote(console: Console, text: str, indent: str, highlight: str = "") -> Non
 
 
 def _value(value: Any) -> str:
+    """A configuration value, metric or piece of evidence in a few characters."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key} {_value(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, list) and value:
+        return ", ".join(map(_value, value))
+    return json.dumps(value)
 
 
 def _address(source: Source) -> str:

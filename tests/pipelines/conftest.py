@@ -146,7 +146,7 @@ def builder(tmp_path: Path) -> StoreBuilder:
 
 @pytest.fixture
 def small_store(builder: StoreBuilder) -> SimpleNamespace:
-    """The store of this module: ``store``, ``builder``, and ``digests`` by ``stage.port``, ``id(uri)``."""
+    """The store of this module: ``store``, ``builder``, and ``digests`` by ``stage.port``, ``id(uri)``, ``texts`` by uri."""
     every = list(TEXTS)
     trained = every[:6]
     broken = {"uri": "docs/bad.md", "locator": "7", "problem": "got the byte 0xff, expected UTF-8"}
@@ -194,7 +194,7 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
     passed = ("keep", "passed", {})
     drops = {
         "filter": ("docs/table.md", ("drop", "gopher_quality.min_words", {"value": 6.0, "threshold": 50.0})),
-        "dedup": ("vendored/api.py", ("drop", "near_duplicate", {"survivor": doc_id("lib/api.py"), "similarity": 0.91, "threshold": 0.8})),
+        "dedup": ("vendored/api.py", ("drop", "near", {"survivor": doc_id("lib/api.py"), "survivor_uri": "lib/api.py", "similarity": 0.91, "threshold": 0.8})),
         "decontaminate": (
             "docs/leak.md",
             ("drop", "benchmark_overlap", {"benchmark": "foxes", "example": "q1", "span": "it sleeps for a while"}),
@@ -244,7 +244,7 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
     )
     digests["pretrain.model"] = model.outputs["model"]["digest"]
     builder.run()
-    return SimpleNamespace(store=builder.store, builder=builder, digests=digests, id=doc_id)
+    return SimpleNamespace(store=builder.store, builder=builder, digests=digests, id=doc_id, texts=TEXTS)
 
 
 def _write(path: Path) -> None:

@@ -2,26 +2,193 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from types import SimpleNamespace
 
-from millrace.pipelines import trace
-from millrace.pipelines.trace_run import open_run
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from millrace.components.contract import ComponentError
+from millrace.pipelines import lineage, trace, trace_artifact, trace_find, trace_text, trace_training
+from millrace.pipelines.cli import app
+from millrace.pipelines.trace_run import Run, open_run
+from typer.testing import CliRunner
 
 
-def test_a_near_duplicate_names_its_file_rule_survivor_and_similarity(small_store: SimpleNamespace) -> None:
-    with open_run(small_store.store) as run:
-        traced = trace.document(run, "vendored/api.py")
+@pytest.fixture
+def run(small_store: SimpleNamespace) -> Iterator[Run]:
+    with open_run(small_store.store) as opened:
+        yield opened
+
+
+def test_a_near_duplicate_names_its_file_rule_survivor_and_similarity(run: Run) -> None:
+    traced = trace.document(run, "vendored/api.py")
     last = traced.decisions[-1]
-    assert (traced.document.uri, last.stage, last.rule) == ("vendored/api.py", "dedup", "near_duplicate")
+    assert (traced.document.uri, last.stage, last.rule) == ("vendored/api.py", "dedup", "near")
     assert last.survivor is not None
     assert last.survivor.uri == "lib/api.py"
     assert last.evidence["similarity"] == 0.91
-    assert traced.fate == "dropped by dedup: near_duplicate"
+    assert traced.fate == "dropped by dedup: near"
+    assert [copy.uri for copy in trace.document(run, "lib/api.py").duplicates] == ["vendored/api.py"]
 
 
-def test_a_contaminated_file_shows_the_example_and_the_span(small_store: SimpleNamespace) -> None:
-    with open_run(small_store.store) as run:
-        traced = trace.document(run, small_store.id("docs/leak.md")[:6])
+def test_a_contaminated_file_shows_the_example_and_the_span(run: Run, small_store: SimpleNamespace) -> None:
+    traced = trace.document(run, small_store.id("docs/leak.md")[:6])
     (match,) = traced.decisions[-1].matches
     assert (match.benchmark, match.example, match.span) == ("foxes", "q1", "it sleeps for a while")
     assert "What does the fox do?" in match.text
+    (hit,) = trace.example(run, "foxes/q1").hits
+    assert (hit.document.uri, hit.fate) == ("docs/leak.md", "dropped by decontaminate: benchmark_overlap")
+
+
+def test_decisions_stand_in_running_order(run: Run) -> None:
+    traced = trace.document(run, "lib/api.py")
+    assert [item.stage for item in traced.decisions] == ["ingest", "filter", "dedup", "decontaminate"]
+
+
+def test_a_held_out_document_names_the_examples_made_of_it(run: Run) -> None:
+    traced = trace.document(run, "held/exam.py")
+    assert traced.fate == "held out for evaluation"
+    assert [f"{made.file}/{made.id}" for made in traced.examples] == ["foxes/answer"]
+    origin = trace.example(run, "foxes/answer").document
+    assert origin is not None
+    assert origin.uri == "held/exam.py"
+
+
+def test_a_record_that_could_not_be_read_is_found_by_its_file(run: Run) -> None:
+    traced = trace.document(run, "docs/bad.md")
+    assert traced.fate == "dropped by ingest: malformed"
+    assert (traced.document.locator, traced.document.lang) == ("7", None)
+
+
+def test_training_steps_are_those_whose_rows_hold_the_document(run: Run) -> None:
+    traced = trace.document(run, "lib/api.py")
+    (reading,) = traced.readings
+    found = []
+    for number in range(reading.total_steps):
+        for row in trace_training.step(run, number).rows:
+            if any(part.document.uri == "lib/api.py" for part in row.parts):
+                found.append((number, row.row))
+    assert list(reading.steps) == found
+    assert sum(reading.phases.values()) == len(found)
+
+
+def test_the_parts_of_a_row_add_up_to_it(run: Run) -> None:
+    for row in trace_training.step(run, 3).rows:
+        assert sum(part.length for part in row.parts) == row.length
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("ffffffffffff", "closest: "),
+        ("abc", "at least 6 digits"),
+        ("nowhere/apy.py", "closest:\n.*api.py"),
+        ("lib/zzzzzzzz", "has no document 'lib/zzzzzzzz'; `millrace trace text`"),
+    ],
+)
+def test_an_unknown_document_gets_the_closest(run: Run, word: str, message: str) -> None:
+    with pytest.raises(ComponentError, match=message):
+        trace_find.find_document(run, word)
+
+
+def test_the_end_of_a_uri_must_fit_one_document(run: Run, small_store: SimpleNamespace) -> None:
+    assert trace_find.find_document(run, "setup.py") == small_store.id("lib/setup.py")
+    with pytest.raises(ComponentError, match=r"2 documents fit.*\n.*lib/api.py\n.*vendored/api.py"):
+        trace_find.find_document(run, "api.py")
+
+
+def test_a_document_of_another_run_names_that_run(small_store: SimpleNamespace) -> None:
+    builder = small_store.builder
+    builder.keys = {"filter": builder.keys["filter"]}
+    builder.run("20250301-000000-cccc")
+    with (
+        open_run(small_store.store) as newest,
+        pytest.raises(ComponentError, match="--run 20250101-000000-aaaa"),
+    ):
+        trace.document(newest, small_store.id("lib/api.py"))
+    with open_run(small_store.store, run="20250101") as first:
+        assert trace.document(first, small_store.id("lib/api.py")).fate == "kept, 300 tokens"
+
+
+def test_a_store_without_runs_says_so(builder: SimpleNamespace) -> None:
+    with (
+        pytest.raises(ComponentError, match="no finished stage of the pipeline 'mine'"),
+        open_run(builder.store, pipeline="mine"),
+    ):
+        pass
+
+
+def test_text_is_found_exactly_and_then_with_any_white_space(run: Run) -> None:
+    exact = trace_text.search(run, "return request('get', url)", 10)
+    assert (exact.exact, [item.document.uri for item in exact.found]) == (True, ["lib/api.py"])
+    loose = trace_text.search(run, "def get(url): return  request", 1)
+    assert (loose.exact, loose.documents, len(loose.found)) == (False, 2, 1)
+    with pytest.raises(ComponentError, match="no document of the run"):
+        trace_text.search(run, "nobody wrote this", 10)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_piece_of_a_document_leads_to_it(
+    run: Run, small_store: SimpleNamespace, data: st.DataObject
+) -> None:
+    uri = data.draw(st.sampled_from(sorted(small_store.texts)))
+    text = small_store.texts[uri]
+    start = data.draw(st.integers(0, len(text) - 5))
+    piece = text[start : data.draw(st.integers(start + 5, len(text)))]
+    if len(piece.strip()) >= trace_text.SHORTEST_CHARACTERS:
+        found = trace_text.search(run, piece, 10).found
+        assert uri in {item.document.uri for item in found}
+
+
+def test_an_artifact_leads_up_to_the_sources_and_down_to_the_model(small_store: SimpleNamespace) -> None:
+    index = lineage.open_index(small_store.store)
+    traced = trace_artifact.artifact(small_store.store, index, small_store.digests["dedup.documents"][:10])
+    assert (traced.makers[0].stage, traced.makers[0].port) == ("dedup", "documents")
+    (above,) = traced.inputs
+    assert (above.stage, above.children[0].stage, above.children[0].children) == ("filter", "ingest", ())
+    below = json.dumps([vars(item) for item in traced.uses], default=vars)
+    stages = sorted(re.findall(r'"stage": "(\w+)"', below))
+    assert stages == ["decontaminate", "decontaminate", "pretrain", "tokenize"]
+    index.close()
+
+
+def test_an_artifact_that_no_record_names_is_traced_by_its_manifest(small_store: SimpleNamespace) -> None:
+    builder = small_store.builder
+    (small_store.store.scratch / "stages" / f"{builder.keys['pretrain']}.json").unlink()
+    index = lineage.open_index(small_store.store)
+    traced = trace_artifact.artifact(small_store.store, index, small_store.digests["pretrain.model"])
+    assert traced.makers[0].stage == "pretrain"
+    assert [above.stage for above in traced.inputs] == ["tokenize"]
+    index.close()
+
+
+def test_an_unknown_artifact_and_example_get_the_closest(run: Run, small_store: SimpleNamespace) -> None:
+    with pytest.raises(ComponentError, match="has no artifact"):
+        trace_artifact.artifact(small_store.store, run.index, "0123456789")
+    with pytest.raises(ComponentError, match="did you mean 'foxes'"):
+        trace.example(run, "foxe/q1")
+    with pytest.raises(ComponentError, match="closest: foxes/answer"):
+        trace.example(run, "foxes/answers")
+
+
+@pytest.mark.parametrize("width", ["80", "160"])
+@pytest.mark.parametrize(
+    "words",
+    [["doc", "docs/leak.md"], ["text", "def get"], ["example", "foxes/q1"], ["step", "3"], ["artifact", ""]],
+)
+def test_every_trace_prints_within_the_terminal_and_as_json(
+    small_store: SimpleNamespace, words: list[str], width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    words = [word or small_store.digests["tokenize.tokens"] for word in words]
+    command = ["trace", *words, "--store", small_store.store.uri]
+    plain = CliRunner().invoke(app, command)
+    assert plain.exit_code == 0, plain.output
+    whole = [line for line in plain.output.splitlines() if not re.search(r"[0-9a-f]{64}|/", line)]
+    assert max(map(len, whole)) <= int(width)
+    answer = json.loads(CliRunner().invoke(app, [*command, "--json"]).output)
+    assert answer

@@ -1,0 +1,49 @@
+"""What decisions' evidence points at, in one place: the keys that deduplication and decontamination write.
+
+``survivor`` (with ``similarity``, and ``via`` where two documents are linked by a third) names the document that was
+kept instead; a hit names a benchmark, its example and the span that both contain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RESOLVED = frozenset({"survivor", "survivor_uri", "benchmark", "example", "span"})
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An overlap of a document with a benchmark's example.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        example: The example's id.
+        span: The text that both contain.
+    """
+
+    benchmark: str
+    example: str
+    span: str
+
+
+def survivor(evidence: Mapping[str, Any]) -> str | None:
+    """Id of the document that was kept instead, or None."""
+    doc_id = evidence.get("survivor")
+    return doc_id if isinstance(doc_id, str) else None
+
+
+def hits(evidence: Mapping[str, Any]) -> list[Hit]:
+    """Every benchmark example that the document overlaps."""
+    if not isinstance(evidence.get("benchmark"), str):
+        return []
+    return [Hit(evidence["benchmark"], str(evidence.get("example", "")), str(evidence.get("span", "")))]
+
+
+def pointers(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """What the index finds a decision by, from the other side: a survivor's id, or ``BENCHMARK/ID``."""
+    kept = survivor(evidence)
+    if kept is not None:
+        yield kept
+    yield from dict.fromkeys(f"{hit.benchmark}/{hit.example}" for hit in hits(evidence))
