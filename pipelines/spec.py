@@ -356,6 +356,8 @@ def _mistakes(
             message = f"unknown key {loc[-1]!r}{closest(str(loc[-1]), _fields(model, loc[:-1]))}"
         elif item["type"] == "missing":
             message = "is missing, and has no default"
+        elif item["type"] == "value_error" and isinstance(item["input"], dict):
+            message = item["msg"].removeprefix("Value error, ")  # a rule over several fields says it all
         elif item["type"] == "union_tag_invalid":
             context = item["ctx"]
             path = (*path, context["discriminator"].strip("'"))
