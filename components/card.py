@@ -221,13 +221,12 @@ def _training(facts: CardFacts) -> list[str]:
 
 def _training_row(stage: Upstream) -> str:
     metrics, config = stage.metrics, stage.config
-    budget = (
-        f"{_count(metrics['tokens_trained'])} tokens"
-        if "tokens_trained" in metrics
-        else f"{config['epochs']:g} epochs"
-        if isinstance(config.get("epochs"), (int, float))
-        else f"{_count(config.get('steps'))} steps"
-    )
+    if "tokens_trained" in metrics:
+        budget = f"{_count(metrics['tokens_trained'])} tokens"
+    elif isinstance(epochs := config.get("epochs"), (int, float)):
+        budget = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    else:
+        budget = f"{_count(config.get('steps'))} steps"
     prefixes = ("bits_per_byte", "accuracy", "held_out_loss")
     results = []
     for name, value in sorted(metrics.items()):

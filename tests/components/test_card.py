@@ -63,6 +63,12 @@ FACTS = CardFacts(
         ),
         stage("reward", {"accuracy": 0.8, "accuracy_helpfulness": 0.81, "loss": 0.4}, epochs=2.0),
         stage(
+            "sft",
+            {"loss": 2.0, "held_out_loss": 2.5, "held_out_loss_before": 4.0},
+            epochs=1,
+            learning_rate=1e-4,
+        ),
+        stage(
             "rlhf", {"reward_before": 0.1, "reward_after": 0.6, "kl_before": 0.0, "kl_after": 0.25}, steps=30
         ),
     ),
@@ -112,7 +118,7 @@ def test_the_header_is_yaml_that_the_hub_can_read() -> None:
         "| code | 3.210 |",
         "| pretrain | pretrain | 2,000,000 tokens | 0.001 | 3.5 | bits per byte code 1.75 |",
         "| reward | reward | 2 epochs | - | 0.4 | accuracy 0.8, accuracy helpfulness 0.81 |",
-        "| sft | sft | 1 epochs | 0.0001 | 2 | held out loss 2.5 (before 4) |",
+        "| sft | sft | 1 epoch | 0.0001 | 2 | held out loss 2.5 (before 4) |",
         "| reward | 0.1 | 0.6 |",
         "| kl | 0 | 0.25 |",
         "| docs | accuracy per byte | 200 | 25.0% | 12.50% | 0.5000 (0.4000 to 0.6000) | 0.2500 (0.1500 to 0.3500) |",
