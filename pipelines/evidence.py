@@ -1,7 +1,8 @@
 """What decisions' evidence points at, in one place: the keys that deduplication and decontamination write.
 
 ``survivor`` (with ``similarity``, and ``via`` where two documents are linked by a third) names the document that was
-kept instead; a hit names a benchmark, its example and the span that both contain.
+kept instead. ``benchmark``, ``example`` and ``span`` name the example that a document overlaps most and the text that
+both contain; ``also`` lists further examples as [benchmark, example].
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RESOLVED = frozenset({"survivor", "survivor_uri", "benchmark", "example", "span"})
+RESOLVED = frozenset({"survivor", "survivor_uri", "benchmark", "example", "span", "also"})
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Hit:
     Attributes:
         benchmark: The benchmark's name.
         example: The example's id.
-        span: The text that both contain.
+        span: The text that both contain, as the document has it; empty where the stage wrote only the example down.
     """
 
     benchmark: str
@@ -38,7 +39,11 @@ def hits(evidence: Mapping[str, Any]) -> list[Hit]:
     """Every benchmark example that the document overlaps."""
     if not isinstance(evidence.get("benchmark"), str):
         return []
-    return [Hit(evidence["benchmark"], str(evidence.get("example", "")), str(evidence.get("span", "")))]
+    first = Hit(evidence["benchmark"], str(evidence.get("example", "")), str(evidence.get("span", "")))
+    return [
+        first,
+        *(Hit(str(benchmark), str(example), "") for benchmark, example in evidence.get("also", [])),
+    ]
 
 
 def pointers(evidence: Mapping[str, Any]) -> Iterator[str]:

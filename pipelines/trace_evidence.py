@@ -25,7 +25,7 @@ class Match:
         benchmark: The benchmark's name.
         example: The example's id.
         text: What the example says.
-        span: The matching text, as the stage that found it wrote it.
+        span: The matching text as the document has it; empty for all but the example that it overlaps most.
     """
 
     benchmark: str

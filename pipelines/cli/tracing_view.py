@@ -7,6 +7,7 @@ useless to copy. Everything printed from documents goes through ``rich.text.Text
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ EXCERPT_CHARACTERS = 320
 STEPS_SHOWN = 6
 SAME_SHOWN = 3
 COPIES_SHOWN = 5
+MATCHED_WORDS = 8
 ACTIONS = {"keep": "green", "drop": "red", "edit": "yellow"}
 
 
@@ -151,17 +153,19 @@ def _decision(console: Console, decision: Decision) -> None:
         kept = Text(f"{'':<{STAGE}}kept instead ").append(decision.survivor.doc_id[:ID], style="bold")
         console.print(kept.append(f"  {_address(decision.survivor)}"), soft_wrap=True)
     for match in decision.matches:
-        _match(console, match)
+        if match.span:
+            _match(console, match)
+    also = [f"{match.benchmark}/{match.example}" for match in decision.matches if not match.span]
+    if also:
+        console.print(Text(f"{'':<{STAGE}}also {', '.join(also)}"), soft_wrap=True)
 
 
 def _match(console: Console, match: Match) -> None:
     name = f"{match.benchmark}/{match.example}"
     console.print(Text(f"{'':<{STAGE}}benchmark example ").append(name, style="bold"), soft_wrap=True)
-    if match.text:
-        _quote(console, match.text, " " * STAGE, match.span)
-    if match.span:
-        console.print(Text(f"{'':<{STAGE}}matching span"))
-        _quote(console, match.span, " " * STAGE)
+    _quote(console, match.text, " " * STAGE, match.span)
+    console.print(Text(f"{'':<{STAGE}}matching span of the document"))
+    _quote(console, match.span, " " * STAGE)
 
 
 def _reading(reading: Reading) -> str:
@@ -229,18 +233,29 @@ def _folded(console: Console, text: str, indent: str) -> None:
 
 
 def _quote(console: Console, text: str, indent: str, highlight: str = "") -> None:
-    """A text under a bar, folded to the terminal, at most a few lines, around what is highlighted."""
-    flat, mark = " ".join(text.split()), " ".join(highlight.split())
-    at = max(flat.find(mark), 0) if mark else 0
-    start = max(at - EXCERPT_CHARACTERS // 4, 0)
-    part = flat[start : start + EXCERPT_CHARACTERS]
-    part = ("… " if start else "") + part + (" …" if start + EXCERPT_CHARACTERS < len(flat) else "")
-    bar = f"{indent}│ "
-    for line in textwrap.wrap(part, max(console.width, 40), initial_indent=bar, subsequent_indent=bar):
-        shown = Text(line)
-        if mark:
-            shown.highlight_words([mark], "bold yellow")
-        console.print(shown, soft_wrap=True)
+    """A text under a bar, folded to the terminal, at most a few lines, from where the highlighted words begin."""
+    flat = " ".join(text.split())
+    found = _words(highlight, flat)
+    start = max(found.start() - EXCERPT_CHARACTERS // 4, 0) if found else 0
+    part = ("… " if start else "") + flat[start : start + EXCERPT_CHARACTERS]
+    part += " …" if start + EXCERPT_CHARACTERS < len(flat) else ""
+    shown = Text(part)
+    found = _words(highlight, part)
+    if found:
+        shown.stylize("bold yellow", *found.span())
+    bar = Text(f"{indent}│ ", style="dim")
+    for line in shown.wrap(console, max(console.width, 40) - len(bar)):
+        console.print(bar + line, soft_wrap=True)
+
+
+def _words(words: str, text: str) -> re.Match[str] | None:
+    """Where a text has these words, or else the first of them, whatever stands between and in any case."""
+    parts = [re.escape(word) for word in re.findall(r"\w+", words)]
+    for count in (len(parts), MATCHED_WORDS):
+        found = re.search(r"\W+".join(parts[:count]), text, re.IGNORECASE) if parts else None
+        if found:
+            return found
+    return None
 
 
 def _value(value: Any) -> str:

@@ -197,7 +197,7 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
         "dedup": ("vendored/api.py", ("drop", "near", {"survivor": doc_id("lib/api.py"), "survivor_uri": "lib/api.py", "similarity": 0.91, "threshold": 0.8})),
         "decontaminate": (
             "docs/leak.md",
-            ("drop", "benchmark_overlap", {"benchmark": "foxes", "example": "q1", "span": "it sleeps for a while"}),
+            ("drop", "contaminated", {"benchmark": "foxes", "example": "q1", "span": "it sleeps for a while", "also": [["foxes", "answer"]]}),
         ),
     }  # fmt: skip
     digests = {

@@ -36,11 +36,12 @@ def test_a_near_duplicate_names_its_file_rule_survivor_and_similarity(run: Run) 
 
 def test_a_contaminated_file_shows_the_example_and_the_span(run: Run, small_store: SimpleNamespace) -> None:
     traced = trace.document(run, small_store.id("docs/leak.md")[:6])
-    (match,) = traced.decisions[-1].matches
+    match, also = traced.decisions[-1].matches
+    assert (also.example, also.span) == ("answer", "")
     assert (match.benchmark, match.example, match.span) == ("foxes", "q1", "it sleeps for a while")
     assert "What does the fox do?" in match.text
     (hit,) = trace.example(run, "foxes/q1").hits
-    assert (hit.document.uri, hit.fate) == ("docs/leak.md", "dropped by decontaminate: benchmark_overlap")
+    assert (hit.document.uri, hit.fate) == ("docs/leak.md", "dropped by decontaminate: contaminated")
 
 
 def test_decisions_stand_in_running_order(run: Run) -> None:
