@@ -106,9 +106,9 @@ def exact_digests(batch: TextBatch) -> npt.NDArray[np.uint64]:
         uint64 [documents, 2].
     """
     normal: dict[int, bytes] = {}
-    for row in np.flatnonzero(_beyond_ascii(batch.data, batch.offsets)):
+    for row in np.flatnonzero(_beyond_ascii(batch.data, batch.offsets)).tolist():
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", _text(batch, row)).lower())
-        normal[int(row)] = " ".join(text.split()).encode()
+        normal[row] = " ".join(text.split()).encode()
     batch = _replace(batch, normal)
     data, offsets = _collapse(batch.data, batch.offsets)
     view = memoryview(data)
