@@ -24,7 +24,7 @@ from typing import Any
 
 from .functions import functions, is_descriptive
 from .keyed_hash import keyed
-from .passages import passages
+from .passages import passages, without_boilerplate
 
 CHOICES = 4
 WINDOW = 24
@@ -115,7 +115,8 @@ def build(rows: Iterable[Mapping[str, Any]], limits: Limits, seed: int) -> list[
                 continued.append(
                     Candidate(place, f"{passage.before}\n\n", passage.after, doc_id, doc_id, uri)
                 )
-        text = cut(without_header(row["text"]) if is_python(row) else row["text"], limits.text_bytes)
+        own = without_header(row["text"]) if is_python(row) else without_boilerplate(row["text"])
+        text = cut(own, limits.text_bytes)
         if text.strip():
             example = {"id": doc_id, "text": text, "source": row["source"], "doc_id": doc_id, "uri": uri}
             texts.setdefault(row["source"], []).append(example)

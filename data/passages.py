@@ -13,6 +13,12 @@ from dataclasses import dataclass
 # After a full stop with space behind, or after a CJK one, which has none.
 SENTENCE_END = re.compile(r"(?<=[.!?][\"')\]])\s+|(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 MIN_CHARACTERS = 60
+# Words that thousands of files share: a question about them would be in every training set.
+BOILERPLATE = re.compile(
+    r"licensed under|permission is hereby granted|redistribution and use|without warrant|\bas is\b|"
+    r"all rights reserved|copyright \(c\)|apache license|you may not use this file",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,14 @@ def passages(text: str, *, max_before_characters: int, max_after_characters: int
 
 
 def is_prose(text: str) -> bool:
-    """Whether a passage is sentences rather than a table, code or a list of links."""
+    """Whether a passage is sentences of its own rather than a table, code, a list of links or part of a licence."""
     letters = sum(character.isalpha() or character == " " for character in text)
-    return letters >= 0.8 * len(text) and "://" not in text
+    return letters >= 0.8 * len(text) and "://" not in text and not BOILERPLATE.search(text)
+
+
+def without_boilerplate(text: str) -> str:
+    """A prose document without the paragraphs that belong to licences."""
+    return "\n\n".join(part for part in re.split(r"\n\s*\n", text) if not BOILERPLATE.search(part))
 
 
 def _runs(text: str, characters: int) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 
 class TextBatch(NamedTuple):
@@ -50,25 +49,29 @@ def from_texts(texts: Sequence[str]) -> TextBatch:
     return from_arrow(pa.array(texts, pa.large_string()))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def is_space(byte: int) -> bool:
-    """Whether a byte is ASCII white space; the rarer Unicode spaces count as parts of words."""
-    return byte == 32 or 9 <= byte <= 13
+class ByteTables(NamedTuple):
+    """What a byte of UTF-8 is, each bool [256]: kernels take the tables as an argument.
+
+    Functions or constants of this file would be compiled into the kernels of others, whose cached machine code would
+    outlive a change here.
+
+    Attributes:
+        space: ASCII white space; the rarer Unicode spaces count as parts of words.
+        starts: The first byte of a character.
+        letter: An ASCII letter, or the first byte of any character outside ASCII: all those count as letters.
+        digit: An ASCII digit.
+    """
+
+    space: np.ndarray
+    starts: np.ndarray
+    letter: np.ndarray
+    digit: np.ndarray
 
 
-@njit(cache=True, nogil=True, inline="always")
-def starts_character(byte: int) -> bool:
-    """Whether a byte is the first of a character in UTF-8."""
-    return byte & 0xC0 != 0x80
-
-
-@njit(cache=True, nogil=True, inline="always")
-def is_letter(byte: int) -> bool:
-    """Whether a byte is an ASCII letter or the start of any other character, which all count as letters."""
-    return 97 <= (byte | 32) <= 122 or byte >= 0xC0
-
-
-@njit(cache=True, nogil=True, inline="always")
-def is_digit(byte: int) -> bool:
-    """Whether a byte is an ASCII digit."""
-    return 48 <= byte <= 57
+_BYTES = np.arange(256)
+BYTE_TABLES = ByteTables(
+    space=(_BYTES == 32) | ((_BYTES >= 9) & (_BYTES <= 13)),
+    starts=(_BYTES & 0xC0) != 0x80,
+    letter=((_BYTES | 32) >= 97) & ((_BYTES | 32) <= 122) & (_BYTES < 128) | (_BYTES >= 0xC0),
+    digit=(_BYTES >= 48) & (_BYTES <= 57),
+)

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
-from .batch import TextBatch, is_digit, is_letter, is_space, starts_character
+from ..kernels import kernel
+from .batch import BYTE_TABLES, ByteTables, TextBatch
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 VALUES = (
@@ -31,18 +31,18 @@ VALUES = (
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits
 
 
-@njit(cache=True, nogil=True)
-def _word_hash(data: np.ndarray, start: int, end: int) -> np.uint64:
+@kernel
+def _word_hash(tables: ByteTables, data: np.ndarray, start: int, end: int) -> np.uint64:
     """Hash of a word's letters and digits in lower case, so that ``The,`` is ``the``."""
     value = _SEED
     for at in range(start, end):
         byte = data[at]
-        if is_letter(byte) or is_digit(byte) or byte >= 0x80:
+        if tables.letter[byte] or tables.digit[byte] or byte >= 0x80:
             value = (value ^ np.uint64(byte | 32 if 65 <= byte <= 90 else byte)) * _PRIME
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_bullet(data: np.ndarray, start: int, end: int) -> bool:
     """Whether a stripped line starts with - * + or one of the bullets (U+2022, 2023, 25E6, 25AA) or an en dash."""
     first = data[start]
@@ -56,7 +56,7 @@ def _is_bullet(data: np.ndarray, start: int, end: int) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ellipsis_at(data: np.ndarray, at: int, end: int) -> bool:
     """Whether ``...`` or U+2026 starts here."""
     if at + 3 > end:
@@ -66,8 +66,10 @@ def _ellipsis_at(data: np.ndarray, at: int, end: int) -> bool:
     return data[at] == 0xE2 and data[at + 1] == 0x80 and data[at + 2] == 0xA6
 
 
-@njit(cache=True, nogil=True)
-def _measure(data: np.ndarray, offsets: np.ndarray, stop_hashes: np.ndarray, values: np.ndarray) -> None:
+@kernel
+def _measure(
+    tables: ByteTables, data: np.ndarray, offsets: np.ndarray, stop_hashes: np.ndarray, values: np.ndarray
+) -> None:
     seen = np.zeros(len(stop_hashes), np.bool_)
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
@@ -75,21 +77,21 @@ def _measure(data: np.ndarray, offsets: np.ndarray, stop_hashes: np.ndarray, val
         seen[:] = False
         at = start
         while at < end:
-            while at < end and is_space(data[at]):
+            while at < end and tables.space[data[at]]:
                 at += 1
             if at >= end:
                 break
             word_start, has_letter = at, False
-            while at < end and not is_space(data[at]):
+            while at < end and not tables.space[data[at]]:
                 byte = data[at]
-                characters += starts_character(byte)
-                has_letter = has_letter or is_letter(byte)
+                characters += tables.starts[byte]
+                has_letter = has_letter or tables.letter[byte]
                 hashes += byte == 35
                 at += 1
             words += 1
             alphabetic += has_letter
             if at - word_start <= 24:
-                value = _word_hash(data, word_start, at)
+                value = _word_hash(tables, data, word_start, at)
                 for index in range(len(stop_hashes)):
                     if value == stop_hashes[index]:
                         seen[index] = True
@@ -107,9 +109,9 @@ def _measure(data: np.ndarray, offsets: np.ndarray, stop_hashes: np.ndarray, val
             while line_end < end and data[line_end] != 10:
                 line_end += 1
             left, right = at, line_end
-            while left < right and is_space(data[left]):
+            while left < right and tables.space[data[left]]:
                 left += 1
-            while right > left and is_space(data[right - 1]):
+            while right > left and tables.space[data[right - 1]]:
                 right -= 1
             if left < right:
                 lines += 1
@@ -139,7 +141,7 @@ def measure(batch: TextBatch, stop_words: Sequence[str] = STOP_WORDS) -> dict[st
         ``stop_words`` counts how many different ones occur.
     """
     encoded = [np.frombuffer(word.encode(), np.uint8) for word in dict.fromkeys(stop_words)]
-    hashes = np.array([_word_hash(word, 0, len(word)) for word in encoded], np.uint64)
+    hashes = np.array([_word_hash(BYTE_TABLES, word, 0, len(word)) for word in encoded], np.uint64)
     values = np.zeros((len(batch), len(VALUES)))
-    _measure(batch.data, batch.offsets, hashes, values)
+    _measure(BYTE_TABLES, batch.data, batch.offsets, hashes, values)
     return {name: values[:, index] for index, name in enumerate(VALUES)}

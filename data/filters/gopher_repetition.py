@@ -13,9 +13,9 @@ References:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from .batch import TextBatch, is_space, starts_character
+from ..kernels import kernel
+from .batch import BYTE_TABLES, ByteTables, TextBatch
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
@@ -32,7 +32,7 @@ _SEED = np.uint64(0xCBF29CE484222325)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads sums of hashes over the table
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slot(keys: np.ndarray, stamps: np.ndarray, stamp: int, key: np.uint64) -> np.uint64:
     """The table's slot for a key in this generation: its own, or the free one where it belongs."""
     mask = np.uint64(len(keys) - 1)
@@ -43,19 +43,21 @@ def _slot(keys: np.ndarray, stamps: np.ndarray, stamp: int, key: np.uint64) -> n
     return at
 
 
-@njit(cache=True, nogil=True)
-def _words(data: np.ndarray, start: int, end: int, hashes: np.ndarray, ends: np.ndarray) -> int:
+@kernel
+def _words(
+    tables: ByteTables, data: np.ndarray, start: int, end: int, hashes: np.ndarray, ends: np.ndarray
+) -> int:
     """Fills hashes and, cumulatively, lengths in characters; returns the number of words."""
     count, at, total = 0, start, 0
     while at < end:
-        while at < end and is_space(data[at]):
+        while at < end and tables.space[data[at]]:
             at += 1
         if at >= end:
             break
         value = _SEED
-        while at < end and not is_space(data[at]):
+        while at < end and not tables.space[data[at]]:
             value = (value ^ np.uint64(data[at])) * _PRIME
-            total += starts_character(data[at])
+            total += tables.starts[data[at]]
             at += 1
         hashes[count] = value
         count += 1
@@ -63,8 +65,8 @@ def _words(data: np.ndarray, start: int, end: int, hashes: np.ndarray, ends: np.
     return count
 
 
-@njit(cache=True, nogil=True)
-def _measure(data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
+@kernel
+def _measure(tables: ByteTables, data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
     longest = np.int64(0)
     for document in range(len(offsets) - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -86,7 +88,7 @@ def _measure(data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
         table, marks, tally = keys[:small], stamps[:small], counts[:small]
         characters = 0
         for at in range(start, end):
-            characters += starts_character(data[at])
+            characters += tables.starts[data[at]]
         row = values[document]
         if characters == 0:
             continue
@@ -103,15 +105,15 @@ def _measure(data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
             while line_end < end and data[line_end] != 10:
                 line_end += 1
             left, right = at, line_end
-            while left < right and is_space(data[left]):
+            while left < right and tables.space[data[left]]:
                 left += 1
-            while right > left and is_space(data[right - 1]):
+            while right > left and tables.space[data[right - 1]]:
                 right -= 1
             if left < right:
                 value, length = _SEED, 0
                 for byte in data[left:right]:
                     value = (value ^ np.uint64(byte)) * _PRIME
-                    length += starts_character(byte)
+                    length += tables.starts[byte]
                 lines += 1
                 key = value ^ np.uint64(1)  # apart from paragraphs in the same table
                 slot = _slot(table, marks, line_stamp, key)
@@ -141,7 +143,7 @@ def _measure(data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
         row[3] = repeated_paragraph_characters / characters
 
         ends[0] = 0
-        words = _words(data, start, end, hashes, ends)
+        words = _words(tables, data, start, end, hashes, ends)
         for n in range(2, 5):
             stamp += 1
             best = 0
@@ -186,5 +188,5 @@ def measure(batch: TextBatch) -> dict[str, np.ndarray]:
     """
     values = np.zeros((len(batch), len(VALUES)))
     if len(batch):
-        _measure(batch.data, batch.offsets, values)
+        _measure(BYTE_TABLES, batch.data, batch.offsets, values)
     return {name: values[:, index] for index, name in enumerate(VALUES)}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.passages import MIN_CHARACTERS, is_prose, keep_end, keep_start, passages
+from millrace.data.passages import (
+    MIN_CHARACTERS,
+    is_prose,
+    keep_end,
+    keep_start,
+    passages,
+    without_boilerplate,
+)
 
 ONE = "The river turns the wheel, and the wheel turns the heavy stones of the mill all day."
 TWO = "When the water is low in summer the miller waits, mends the sluice and reads a book."
@@ -39,7 +46,11 @@ def test_passages_keep_their_limits_and_stand_in_the_text(text: str, limit: int)
         assert one.after[:20] in flat or "\n" in text
 
 
-def test_tables_and_lists_of_links_are_not_prose() -> None:
+def test_tables_links_and_licences_are_not_prose() -> None:
     assert is_prose(ONE)
     assert not is_prose("| 1 | 2 | 3 |\n| 4 | 5 | 6 |" * 4)
+    assert not is_prose(
+        "Licensed under the Apache License, which this sentence is about and which many share."
+    )
+    assert without_boilerplate(f"{ONE}\n\nCopyright (c) 2024 The Miller\n\n{TWO}") == f"{ONE}\n\n{TWO}"
     assert not is_prose(f"{ONE} https://mill.example/wheel")
