@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .config import ModelConfig
+from .noise import Noise
 
 MASKED_SCORE = -1e30
 
@@ -97,16 +98,14 @@ class Attention(nnx.Module):
         Shazeer 2019, arXiv 1911.02150 (K = 1); Ainslie et al. 2023, arXiv 2305.13245 (1 < K < N).
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.config = config
         d, n, k, h = config.model_size, config.heads, config.kv_heads, config.head_size
-        self.query = nnx.Param(jax.random.normal(rngs.params(), (d, n, h)) * d**-0.5)
-        self.key = nnx.Param(jax.random.normal(rngs.params(), (d, k, h)) * d**-0.5)
-        self.value = nnx.Param(jax.random.normal(rngs.params(), (d, k, h)) * d**-0.5)
+        self.query = nnx.Param(noise.take((d, n, h), d**-0.5))
+        self.key = nnx.Param(noise.take((d, k, h), d**-0.5))
+        self.value = nnx.Param(noise.take((d, k, h), d**-0.5))
         # 2 * layers branches add up in the residual stream; this keeps its variance near one (GPT-2, section 2.3).
-        self.out = nnx.Param(
-            jax.random.normal(rngs.params(), (n, h, d)) * (n * h * 2 * config.layers) ** -0.5
-        )
+        self.out = nnx.Param(noise.take((n, h, d), (n * h * 2 * config.layers) ** -0.5))
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ from flax import nnx
 
 from .attention import Attention, Cache, init_cache, rotary_angles
 from .config import ModelConfig
+from .noise import Noise
 
 __all__ = ["Cache", "Decoder", "RMSNorm", "create", "init_cache"]
 
@@ -47,12 +48,12 @@ class FeedForward(nnx.Module):
         Shazeer 2020, GLU Variants Improve Transformer, arXiv 2002.05202.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.activation = config.activation
         d, f = config.model_size, config.feed_forward_size
-        self.gate = nnx.Param(jax.random.normal(rngs.params(), (d, f)) * d**-0.5)
-        self.up = nnx.Param(jax.random.normal(rngs.params(), (d, f)) * d**-0.5)
-        self.out = nnx.Param(jax.random.normal(rngs.params(), (f, d)) * (f * 2 * config.layers) ** -0.5)
+        self.gate = nnx.Param(noise.take((d, f), d**-0.5))
+        self.up = nnx.Param(noise.take((d, f), d**-0.5))
+        self.out = nnx.Param(noise.take((f, d), (f * 2 * config.layers) ** -0.5))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to [B, T, D]."""
@@ -66,11 +67,11 @@ class FeedForward(nnx.Module):
 class Layer(nnx.Module):
     """One decoder layer: two pre-normed residual branches."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.attention_norm = RMSNorm(config.model_size, config.norm_epsilon)
-        self.attention = Attention(config, rngs=rngs)
+        self.attention = Attention(config, noise)
         self.feed_forward_norm = RMSNorm(config.model_size, config.norm_epsilon)
-        self.feed_forward = FeedForward(config, rngs=rngs)
+        self.feed_forward = FeedForward(config, noise)
 
     def __call__(
         self, x: jax.Array, slots: tuple[jax.Array, jax.Array] | None, **attention: Any
@@ -97,8 +98,8 @@ class Decoder(nnx.Module):
         self.config = config
         v, d = config.vocab_size, config.model_size
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), (v, d)) / d)
-        self.layers = nnx.vmap(lambda key: Layer(config, rngs=nnx.Rngs(key)))(
-            jax.random.split(rngs.params(), config.layers)
+        self.layers = nnx.vmap(lambda values: Layer(config, Noise(values)))(
+            jax.random.normal(rngs.params(), (config.layers, config.layer_parameter_count()))
         )
         self.final_norm = RMSNorm(d, config.norm_epsilon)
 
