@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RESOLVED = frozenset({"survivor", "survivor_uri", "benchmark", "example", "span", "also"})
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -33,6 +31,14 @@ def survivor(evidence: Mapping[str, Any]) -> str | None:
     """Id of the document that was kept instead, or None."""
     doc_id = evidence.get("survivor")
     return doc_id if isinstance(doc_id, str) else None
+
+
+def threshold(evidence: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
+    """What the measured value was compared with: a rule's own bound, or the stage's when documents were compared."""
+    value = evidence.get("threshold")
+    if value is None and survivor(evidence) is not None:
+        value = config.get("threshold")
+    return float(value) if isinstance(value, int | float) else None
 
 
 def hits(evidence: Mapping[str, Any]) -> list[Hit]:

@@ -30,6 +30,7 @@ class Decision:
         action: ``keep``, ``drop`` or ``edit``.
         rule: Why.
         score: The rule's measured value, or None.
+        threshold: What the value was compared with, from the evidence or the stage's configuration, or None.
         evidence: As the stage wrote it.
         bytes_before: Size of the text before.
         bytes_after: Size after; 0 when dropped.
@@ -42,6 +43,7 @@ class Decision:
     action: str
     rule: str
     score: float | None
+    threshold: float | None
     evidence: Mapping[str, Any]
     bytes_before: int
     bytes_after: int
@@ -177,7 +179,7 @@ def example(run: Run, name: str) -> ExampleTrace:
 
 def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
     """What every data stage did to a document, in running order, evidence resolved."""
-    components = {stage.stage: stage.component for stage in run.stages}
+    stages = {stage.stage: stage for stage in run.stages}
     decisions = []
     rows = run.rows(
         "SELECT scope.stage, decisions.* FROM decisions JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, number",
@@ -188,10 +190,11 @@ def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
         decisions.append(
             Decision(
                 stage=row["stage"],
-                component=components[row["stage"]],
+                component=stages[row["stage"]].component,
                 action=row["action"],
                 rule=row["rule"],
                 score=row["score"],
+                threshold=evidence.threshold(found, stages[row["stage"]].config),
                 evidence=found,
                 bytes_before=row["bytes_before"],
                 bytes_after=row["bytes_after"],

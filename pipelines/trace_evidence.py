@@ -24,12 +24,14 @@ class Match:
     Attributes:
         benchmark: The benchmark's name.
         example: The example's id.
+        uri: The file that the example was made from, or None for a user's own.
         text: What the example says.
         span: The matching text as the document has it; empty for all but the example that it overlaps most.
     """
 
     benchmark: str
     example: str
+    uri: str | None
     text: str
     span: str
 
@@ -44,8 +46,8 @@ def matches(run: Run, found: Mapping[str, Any]) -> tuple[Match, ...]:
     """The benchmark examples that the evidence names, with what they say."""
     matched = []
     for hit in evidence.hits(found):
-        record = example_record(run, hit.benchmark, hit.example)
-        matched.append(Match(hit.benchmark, hit.example, example_text(record) if record else "", hit.span))
+        record = example_record(run, hit.benchmark, hit.example) or {}
+        matched.append(Match(hit.benchmark, hit.example, record.get("uri"), example_text(record), hit.span))
     return tuple(matched)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from .. import evidence
 from ..trace import Decision, DocumentTrace, ExampleTrace
 from ..trace_artifact import ArtifactTrace, Relative
 from ..trace_evidence import Match, example_text
@@ -144,25 +143,47 @@ def _decision(console: Console, decision: Decision) -> None:
     line.append(decision.action, style=f"bold {ACTIONS.get(decision.action, '')}")
     line.append(f"  {decision.rule}  ").append(sizes, style="dim")
     console.print(line, soft_wrap=True)
-    resolved = evidence.RESOLVED if decision.survivor or decision.matches else frozenset()
-    left = {key: value for key, value in decision.evidence.items() if key not in resolved}
-    if left:
-        facts = ", ".join(f"{key} {_value(value)}" for key, value in left.items())
-        _folded(console, facts, " " * STAGE)
+    facts = _facts(decision)
+    if facts:
+        _folded(console, ", ".join(facts), " " * STAGE)
     if decision.survivor is not None:
         kept = Text(f"{'':<{STAGE}}kept instead ").append(decision.survivor.doc_id[:ID], style="bold")
         console.print(kept.append(f"  {_address(decision.survivor)}"), soft_wrap=True)
+    via = decision.evidence.get("via")
+    if isinstance(via, Mapping):
+        link = Text(f"{'':<{STAGE}}linked by    ").append(str(via.get("doc_id"))[:ID], style="bold")
+        console.print(
+            link.append(f"  {via.get('uri')}, similarity {_value(via.get('similarity'))}"), soft_wrap=True
+        )
     for match in decision.matches:
         if match.span:
             _match(console, match)
     also = [f"{match.benchmark}/{match.example}" for match in decision.matches if not match.span]
     if also:
-        console.print(Text(f"{'':<{STAGE}}also {', '.join(also)}"), soft_wrap=True)
+        _folded(console, f"also {', '.join(also)}", " " * STAGE)
+
+
+def _facts(decision: Decision) -> list[str]:
+    """The evidence that is not shown in lines of its own."""
+    shown = {"threshold", "via"}
+    if decision.survivor:
+        shown |= {"survivor", "survivor_uri", "cluster"}
+    if decision.matches:
+        shown |= {"benchmark", "example", "span", "also", "start", "end"}
+    facts = [f"{key} {_value(value)}" for key, value in decision.evidence.items() if key not in shown]
+    if decision.threshold is not None:
+        facts.append(f"threshold {_value(decision.threshold)}")
+    start, end = decision.evidence.get("start"), decision.evidence.get("end")
+    if decision.matches and isinstance(start, int) and isinstance(end, int):
+        facts.append(f"characters {start:,} to {end:,}")
+    return facts
 
 
 def _match(console: Console, match: Match) -> None:
-    name = f"{match.benchmark}/{match.example}"
-    console.print(Text(f"{'':<{STAGE}}benchmark example ").append(name, style="bold"), soft_wrap=True)
+    name = Text(f"{'':<{STAGE}}benchmark example ").append(f"{match.benchmark}/{match.example}", style="bold")
+    console.print(name, soft_wrap=True)
+    if match.uri:
+        console.print(Text(f"{'':<{STAGE}}from {match.uri}"), soft_wrap=True)
     _quote(console, match.text, " " * STAGE, match.span)
     console.print(Text(f"{'':<{STAGE}}matching span of the document"))
     _quote(console, match.span, " " * STAGE)
@@ -245,6 +266,7 @@ def _quote(console: Console, text: str, indent: str, highlight: str = "") -> Non
         shown.stylize("bold yellow", *found.span())
     bar = Text(f"{indent}│ ", style="dim")
     for line in shown.wrap(console, max(console.width, 40) - len(bar)):
+        line.rstrip()
         console.print(bar + line, soft_wrap=True)
 
 
