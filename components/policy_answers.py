@@ -201,12 +201,18 @@ def measure(
     rollouts = sampler.answers(policy, prompts, samples, 1)
     parts = []
     for start in range(0, len(rollouts.prompts), sampler.batch_rows):
-        rows = slice(start, start + sampler.batch_rows)
-        part = policy_training.Rollouts(rollouts.prompts[rows], rollouts.answers[rows])
+        rows = range(start, start + sampler.batch_rows)
+        picked = [min(row, len(rollouts.prompts) - 1) for row in rows]  # the last batch is filled up
+        part = policy_training.Rollouts(
+            [rollouts.prompts[row] for row in picked], [rollouts.answers[row] for row in picked]
+        )
         batch = part.arrays(sampler.prompt_tokens, sampler.answer_tokens)
         parts.append({**policy_training.figures(policy, reference, batch), **judge.score(part)})
     figures = {
-        name: np.concatenate([part[name] for part in parts]).reshape(len(prompts), -1) for name in parts[0]
+        name: np.concatenate([part[name] for part in parts])[: len(rollouts.prompts)].reshape(
+            len(prompts), -1
+        )
+        for name in parts[0]
     }
     decode = judge.tokenizer.decode
     return Measured(

@@ -1,7 +1,6 @@
 """The rlhf stage: it climbs, resumes to the same bytes, notices collapse and says what is wrong."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -47,41 +46,49 @@ def inputs(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component) -> None:
     """Trained for a reward it gets more of it on held-out prompts, starts at zero KL and reports both."""
-    config = {**CONFIG, "steps": 40, "beta": 0.01, "min_distinct_share": 0, "learning_rate": 0.02}
+    config = {**CONFIG, "steps": 25, "beta": 0.01, "min_distinct_share": 0, "learning_rate": 0.02}
     done = run_component("rlhf", config, inputs)
     report = json.loads((done.outputs["report"] / "report.json").read_text())
     assert report["gain"]["reward"]["low"] > 0
     assert done.metrics["reward_after"] > done.metrics["reward_before"]
     assert done.metrics["kl_before"] == pytest.approx(0, abs=1e-5)
     assert done.metrics["kl_after"] > 0.1
-    assert len(report["curves"]["kl"]) == 40
+    assert len(report["curves"]["kl"]) == 25
     assert "| reward |" in (done.outputs["report"] / "report.md").read_text()
+
+
+def script(inputs: dict[str, Path], base: Path, kill_at: int) -> str:
+    """A program that runs the stage into ``base`` and kills itself at a step."""
+    paths = {port: str(path) for port, path in inputs.items()}
+    return f"""
+import logging, os, signal
+from pathlib import Path
+from millrace.components import rlhf
+from millrace.components.contract import Artifact, Inputs
+from millrace.pipelines.context import StageContext
+
+def emit(event):
+    if event["event"] == "metric" and event["step"] == {kill_at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+base = Path({str(base)!r})
+outputs = {{port: base / port for port in ("model", "report")}}
+for folder in outputs.values():
+    folder.mkdir(exist_ok=True)
+context = StageContext(seed=0, work=base / "work", outputs=outputs, emit=emit, log=logging.getLogger())
+inputs = {{port: Artifact(Path(path), "", "", port) for port, path in {paths!r}.items()}}
+rlhf.run(context, rlhf.RlhfConfig.model_validate({CONFIG!r}), Inputs(inputs))
+"""
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(
     inputs: dict[str, Path], run_component, tmp_path: Path
 ) -> None:
     """kill -9 after step 3, then again from the checkpoint of step 2: the files are those of an undisturbed run."""
-    undisturbed = run_component("rlhf", CONFIG, inputs)
-    work = tmp_path / "work"
-    script = f"""
-import logging, os, signal
-from pathlib import Path
-from millrace.components import rlhf
-from millrace.components.contract import Artifact, Inputs
-from millrace.pipelines.context import StageContext
-def emit(event):
-    if event["event"] == "metric" and event["step"] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-outputs = {{port: Path({str(tmp_path)!r}) / port for port in ("model", "report")}}
-context = StageContext(seed=0, work=Path({str(work)!r}), outputs=outputs, emit=emit, log=logging.getLogger())
-inputs = {{port: Artifact(Path(path), "", "", port) for port, path in { ({k: str(v) for k, v in inputs.items()})!r}.items()}}
-rlhf.run(context, rlhf.RlhfConfig.model_validate({CONFIG!r}), Inputs(inputs))
-"""
-    killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
+    killed = subprocess.run([sys.executable, "-c", script(inputs, tmp_path, kill_at=3)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert any((work / "checkpoints").iterdir())
-    resumed = run_component("rlhf", CONFIG, inputs, work=work)
+    undisturbed = run_component("rlhf", CONFIG, inputs)
+    resumed = run_component("rlhf", CONFIG, inputs, work=tmp_path / "work")
     assert not any(event.get("step") == 2 for event in resumed.events)
     for port in ("model", "report"):
         assert files(resumed.outputs[port]) == files(undisturbed.outputs[port])
