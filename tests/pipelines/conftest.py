@@ -29,8 +29,8 @@ TEXTS = {
 class StoreBuilder:
     """Publishes artifacts and writes the records and runs that an engine would."""
 
-    def __init__(self, root: Path) -> None:
-        self.store = Store(str(root))
+    def __init__(self, uri: str) -> None:
+        self.store = Store(uri)
         self.keys: dict[str, str] = {}
 
     def stage(
@@ -139,9 +139,11 @@ def write_tokens(spans: list[tuple[str, int, int]]) -> Fill:
 
 
 @pytest.fixture
-def builder(tmp_path: Path) -> StoreBuilder:
-    """An empty store to build in."""
-    return StoreBuilder(tmp_path / "store")
+def builder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StoreBuilder:
+    """An empty store to build in: local, or on an object store for a test that asks with ``indirect`` "remote"."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    remote = getattr(request, "param", "local") == "remote"
+    return StoreBuilder(f"memory://{tmp_path.name}" if remote else str(tmp_path / "store"))
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +111,22 @@ def test_a_damaged_artifact_is_named(small_store: SimpleNamespace) -> None:
     shard.write_bytes(b"rot")
     with pytest.raises(StoreError, match=f"{small_store.digests['dedup.decisions']}.*store verify"):
         lineage.reindex(small_store.store)
+
+
+def test_processes_that_ask_at_once_all_get_the_whole_index(small_store: SimpleNamespace) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(contents, [small_store.store] * 8))
+    assert all(one == found[0] for one in found)
+    assert len(found[0]["decisions"]) == 23
+
+
+@pytest.mark.parametrize("builder", ["remote"], indirect=True)
+def test_a_store_on_an_object_store_is_indexed_without_its_cache(small_store: SimpleNamespace) -> None:
+    expected = contents(small_store.store)
+    shutil.rmtree(small_store.store.scratch)
+    small_store.store.scratch.mkdir(parents=True)
+    assert contents(small_store.store) == expected
+    assert not (small_store.store.scratch / "artifacts").exists()
 
 
 def test_equal_bytes_of_two_stages_are_one_artifact_with_two_producers(small_store: SimpleNamespace) -> None:

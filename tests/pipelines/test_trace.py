@@ -131,6 +131,14 @@ def test_text_is_found_exactly_and_then_with_any_white_space(run: Run) -> None:
         trace_text.search(run, "nobody wrote this", 10)
 
 
+@pytest.mark.parametrize("builder", ["remote"], indirect=True)
+def test_a_store_on_an_object_store_answers_too(run: Run) -> None:
+    assert [item.document.uri for item in trace_text.search(run, "raise SystemExit", 10).found] == [
+        "lib/end.py"
+    ]
+    assert trace.document(run, "lib/api.py").readings[0].steps
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_piece_of_a_document_leads_to_it(
