@@ -11,7 +11,7 @@ Three passes over the shards and one shuffle:
 Nothing depends on shards or threads: documents are ordered by id wherever an order matters. Memory is that of the
 signatures and of the shingles of documents that met, never of the texts.
 
-Measured on two cores: 9,568 documents, 148 MB, in 15 s on a busy machine with a peak of 650 MiB.
+Measured on two cores: 9,568 documents, 148 MB, in 8 s of CPU time, 650 MiB at the peak.
 
 References:
     Broder 1997; Lee et al. 2021 (arXiv 2107.06499): see data/minhash.py.
