@@ -1,0 +1,110 @@
+"""A folder and an object store behave the same."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from millrace.pipelines.backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+
+
+@pytest.fixture(params=["folder", "file", "memory"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "folder":
+        return LocalBackend(tmp_path / "store")
+    uri = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{tmp_path.name}"
+    return RemoteBackend(uri, tmp_path / "cache")
+
+
+def artifact(tmp_path: Path, text: str = "x") -> Path:
+    folder = tmp_path / "made"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a").write_text(text)
+    (folder / "deep" / "b").write_text("y")
+    (folder / MANIFEST).write_text("{}")
+    return folder
+
+
+def test_what_is_written_is_read(backend: Backend) -> None:
+    assert backend.read("a/b.json") is None
+    backend.write("a/b.json", b"1")
+    backend.write("a/b.json", b"22")
+    assert backend.read("a/b.json") == b"22"
+    assert backend.read("a/b.json/c") is None
+    assert backend.exists("a/b.json")
+    assert not backend.exists("a/c.json")
+
+
+def test_names_are_sorted_and_of_one_folder(backend: Backend) -> None:
+    assert backend.names("a") == []
+    for name in ("c", "a", "b/d"):
+        backend.write(f"a/{name}", b"")
+    assert backend.names("a") == ["a", "b", "c"]
+    assert backend.names("a/b") == ["d"]
+
+
+def test_a_published_folder_is_there_with_everything_in_it(backend: Backend, tmp_path: Path) -> None:
+    folder = artifact(tmp_path)
+    backend.publish(folder, "artifacts/aa/aabb")
+    assert not folder.exists()
+    local = backend.local("artifacts/aa/aabb")
+    assert {file.relative_to(local).as_posix() for file in local.rglob("*") if file.is_file()} == {
+        "a",
+        "deep/b",
+        MANIFEST,
+    }
+    assert {name: handle.read() for name, handle in backend.files("artifacts/aa/aabb")}["deep/b"] == b"y"
+    assert backend.names("artifacts/aa") == ["aabb"]
+    assert backend.bytes_of("artifacts/aa/aabb") == 4
+
+
+def test_publishing_again_keeps_what_is_there(backend: Backend, tmp_path: Path) -> None:
+    backend.publish(artifact(tmp_path), "artifacts/aa/aabb")
+    backend.publish(artifact(tmp_path, "another text"), "artifacts/aa/aabb")
+    assert (backend.local("artifacts/aa/aabb") / "a").read_text() == "x"
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_is_removed_is_gone(backend: Backend, tmp_path: Path) -> None:
+    backend.publish(artifact(tmp_path), "artifacts/aa/aabb")
+    backend.write("stages/k.json", b"{}")
+    for path in ("artifacts/aa/aabb", "stages/k.json", "stages/nothing.json"):
+        backend.remove(path)
+        assert not backend.exists(path)
+    assert backend.names("artifacts/aa") == backend.names("stages") == []
+
+
+def test_an_object_store_shows_an_artifact_only_once_its_manifest_is_there(tmp_path: Path) -> None:
+    backend = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "cache")
+    order: list[str] = []
+    put = backend.fs.put_file
+    backend.fs.put_file = lambda source, target: (
+        order.append(target.rpartition("/")[2]),
+        put(source, target),
+    )
+    try:
+        backend.publish(artifact(tmp_path), "artifacts/aa/aabb")
+    finally:
+        del backend.fs.put_file
+    assert order[-1] == MANIFEST
+    assert len(order) == 3
+
+
+def test_another_machine_downloads_an_artifact_once(tmp_path: Path) -> None:
+    RemoteBackend(f"file://{tmp_path}/store", tmp_path / "here").publish(
+        artifact(tmp_path), "artifacts/aa/aabb"
+    )
+    there = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "there")
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(there.local("artifacts/aa/aabb"))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [tmp_path / "there" / "artifacts/aa/aabb"] * 4
+    assert [(file.name) for file in (tmp_path / "there" / "artifacts/aa").iterdir()] == ["aabb"]
+    (tmp_path / "store" / "artifacts/aa/aabb/a").unlink()
+    assert (there.local("artifacts/aa/aabb") / "a").read_text() == "x"

@@ -1,0 +1,198 @@
+"""Verify finds every kind of damage; collecting never touches what a kept run reaches."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from millrace.pipelines import backends, maintenance
+from millrace.pipelines.store import StageRecord, Store, StoreError
+
+
+def stage(store: Store, name: str, text: str) -> str:
+    """A finished stage whose output is one text; returns its key."""
+    key = f"{name}-{text}"
+    folder = store.work(key) / "out"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text(text)
+    (folder / ".zarray").write_text(text)
+    digest = store.publish(folder, "documents", {"stage": name, "port": "out", "run": "r"})
+    facts: dict[str, Any] = {
+        "config": {},
+        "inputs": {},
+        "modules": {},
+        "metrics": {},
+        "versions": {},
+        "seed": 0,
+    }
+    facts |= {"component": "c", "fingerprint": None, "code": "c", "run": "r", "started": 0.0, "seconds": 0.0}
+    outputs = {"out": {"digest": digest, "kind": "documents"}}
+    store.write_record(StageRecord(key=key, stage=name, outputs=outputs, peak_bytes=0, **facts))
+    return key
+
+
+def run(store: Store, number: int, pipeline: str, keys: dict[str, str]) -> str:
+    name = f"20250101-{number:06d}-0000"
+    stages = {stage: {"status": "ran", "key": key} for stage, key in keys.items()}
+    store.write_run(name, "run.json", {"id": name, "pipeline": pipeline, "status": "done", "stages": stages})
+    return name
+
+
+def digest_of(store: Store, key: str) -> str:
+    record = store.record(key)
+    assert record is not None
+    return record.outputs["out"]["digest"]
+
+
+@pytest.fixture(params=["folder", "object store"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    opened = Store(str(tmp_path / "store"))
+    if request.param == "object store":
+        opened.backend, opened.is_local = (
+            backends.RemoteBackend(f"file://{tmp_path}/remote", tmp_path / "store"),
+            False,
+        )
+    return opened
+
+
+@pytest.fixture
+def root(store: Store, tmp_path: Path) -> Path:
+    return tmp_path / ("store" if store.is_local else "remote")
+
+
+def test_a_sound_store_has_no_damage(store: Store) -> None:
+    stage(store, "a", "one")
+    assert maintenance.verify(store) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("flip", "file is not what was written"),
+        ("shorten", "file is not what was written"),
+        ("remove", "file is missing"),
+        ("add", "extra was added"),
+        ("manifest", "its manifest cannot be read"),
+        ("other manifest", "its manifest is not one"),
+        ("kind", "its manifest does not match its digest"),
+        ("record", "cannot be read"),
+    ],
+)
+def test_verify_finds_and_names_every_kind_of_damage(
+    store: Store, root: Path, damage: str, problem: str
+) -> None:
+    key = stage(store, "a", "one")
+    stage(store, "b", "two")
+    folder = root / "artifacts" / digest_of(store, key)[:2] / digest_of(store, key)
+    file, manifest = folder / "file", folder / "manifest.json"
+    for path in (file, manifest):
+        path.chmod(0o644)
+    if damage in ("flip", "shorten"):
+        data = bytearray(file.read_bytes())
+        data[1] ^= 1
+        file.write_bytes(data if damage == "flip" else data[:-1])
+    elif damage == "remove":
+        file.unlink()
+    elif damage == "add":
+        (folder / "extra").touch()
+    elif damage == "kind":
+        manifest.write_text(manifest.read_text().replace('"documents"', '"tokens"'))
+    elif damage == "record":
+        (root / "stages" / f"{key}.json").write_text("{")
+    else:
+        manifest.write_text("{" if damage == "manifest" else "[]")
+    (found,) = maintenance.verify(store)
+    assert problem in found.problem
+    assert found.path.endswith(f"{key}.json" if damage == "record" else folder.name)
+
+
+def test_verify_finds_a_record_whose_artifact_is_gone(store: Store) -> None:
+    key = stage(store, "a", "one")
+    store.backend.remove(f"artifacts/{digest_of(store, key)[:2]}/{digest_of(store, key)}")
+    (found,) = maintenance.verify(store)
+    assert (found.path, "its output out" in found.problem) == (f"stages/{key}.json", True)
+
+
+def test_collecting_waits_for_nobody_and_refuses_while_a_run_is_in_progress(store: Store) -> None:
+    with store.in_use(), pytest.raises(StoreError, match="a run is using the store"):
+        maintenance.collect(store, 1)
+    maintenance.collect(store, 1)
+
+
+def test_a_dry_run_says_the_same_and_removes_nothing(store: Store, root: Path) -> None:
+    for number, text in enumerate(("one", "two", "three")):
+        run(store, number, "p", {"a": stage(store, "a", text)})
+    before = sorted(path for path in root.rglob("*") if "lock" not in path.name)
+    said = maintenance.collect(store, 1, dry_run=True)
+    assert sorted(path for path in root.rglob("*") if "lock" not in path.name) == before
+    assert maintenance.collect(store, 1) == said
+    assert (len(said.runs), len(said.records), len(said.artifacts)) == (2, 2, 2)
+    assert said.bytes >= 12
+
+
+def test_collecting_sweeps_what_killed_processes_left_and_keeps_hidden_files_of_artifacts(
+    tmp_path: Path,
+) -> None:
+    store = Store(str(tmp_path))
+    key = stage(store, "a", "one")
+    run(store, 1, "p", {"a": key})
+    left = [
+        tmp_path / path
+        for path in ("artifacts/ab/.removed-x", "stages/.k.json.12", "runs/.removed-r", "work/k")
+    ]
+    for path in left:
+        path.mkdir(parents=True)
+    maintenance.collect(store, 1)
+    assert not any(path.exists() for path in left)
+    assert maintenance.verify(store) == []
+
+
+History = list[tuple[str, dict[str, str]]]
+NAMES = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["one", "two", "three"]), max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["p", "q"]), NAMES), max_size=6),
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["four", "five"])), max_size=2),
+    st.integers(0, 3),
+)
+def test_collecting_leaves_exactly_what_the_kept_runs_reach(
+    history: History, strays: list[tuple[str, str]], keep: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: None)
+        store = Store(folder)
+        for name, text in strays:
+            stage(store, name, text)
+        runs = [
+            (
+                pipeline,
+                run(store, number, pipeline, {name: stage(store, name, text) for name, text in keys.items()}),
+            )
+            for number, (pipeline, keys) in enumerate(history)
+        ]
+        kept = {
+            name
+            for index, (pipeline, name) in enumerate(runs)
+            if sum(later == pipeline for later, _ in runs[index + 1 :]) < keep
+        }
+        keys = {
+            f"{n}-{t}"
+            for (_, name), (_, used) in zip(runs, history, strict=True)
+            for n, t in used.items()
+            if name in kept
+        }
+        digests = {digest_of(store, key) for key in keys}
+        maintenance.collect(store, keep)
+        assert (set(store.run_ids()), set(store.stage_keys()), set(store.artifacts())) == (
+            kept,
+            keys,
+            digests,
+        )
+        assert maintenance.verify(store) == []
+        assert not any((Path(folder) / "work").iterdir()) if (Path(folder) / "work").exists() else True

@@ -1,0 +1,214 @@
+"""The store: artifacts by content, records last, locks that a killed holder lets go."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from millrace.pipelines.store import StageRecord, Store, StoreError, artifact_digest, digests_of, file_digests
+
+FILES = {"a.txt": "one", "deep/b.txt": "two", ".hidden": "three"}
+
+
+def made(store: Store, files: Mapping[str, str] = FILES, name: str = "out") -> Path:
+    folder = store.work("key") / name
+    for file, text in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+    return folder
+
+
+def record(key: str, digest: str, **more: Any) -> StageRecord:
+    facts: dict[str, Any] = {
+        "config": {},
+        "inputs": {},
+        "modules": {},
+        "metrics": {},
+        "versions": {},
+        "seed": 0,
+    }
+    facts |= {"stage": "s", "component": "c", "fingerprint": None, "code": "c", "run": "r", "started": 0.0}
+    outputs = {"documents": {"digest": digest, "kind": "documents"}}
+    return StageRecord(key=key, outputs=outputs, seconds=0.0, peak_bytes=0, **facts, **more)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+def test_an_artifact_holds_the_files_with_their_digests_and_cannot_be_written(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {"stage": "s"})
+    folder = store.folder(digest)
+    assert {name: (folder / name).read_text() for name in FILES} == FILES
+    manifest = store.manifest(digest)
+    assert manifest is not None
+    assert manifest["files"] == file_digests(folder)
+    assert manifest["producer"] == {"stage": "s"}
+    assert not any(file.stat().st_mode & 0o222 for file in folder.rglob("*") if file.is_file())
+
+
+def test_the_same_bytes_are_one_artifact_whoever_made_them(store: Store) -> None:
+    first = store.publish(made(store), "documents", {"stage": "a"})
+    again = store.publish(made(store), "documents", {"stage": "b"})
+    assert first == again
+    assert list(store.artifacts()) == [first]
+    assert not (store.work("key") / "out").exists()
+
+
+@given(st.data())
+def test_the_digest_covers_kind_names_and_contents(data: st.DataObject) -> None:
+    files = st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=3).map(bytes.hex), min_size=1)
+    kinds = st.sampled_from(["documents", "tokens"])
+    one, other = (data.draw(st.tuples(kinds, files)) for _ in range(2))
+    digests = [
+        artifact_digest(
+            kind, {name: {"sha256": value, "bytes": len(value)} for name, value in contents.items()}
+        )
+        for kind, contents in (one, other)
+    ]
+    assert (digests[0] == digests[1]) == (one == other)
+
+
+def test_an_output_with_a_link_or_a_manifest_of_its_own_is_refused(store: Store) -> None:
+    folder = made(store)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"manifest\.json in an output"):
+        store.publish(folder, "documents", {})
+    (folder / "manifest.json").unlink()
+    (folder / "link").symlink_to(folder / "a.txt")
+    with pytest.raises(StoreError, match="link in an output"):
+        store.publish(folder, "documents", {})
+
+
+def test_an_artifact_that_lost_its_manifest_is_made_again(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    (store.folder(digest) / "manifest.json").unlink()
+    assert not store.has(digest)
+    assert store.publish(made(store), "documents", {}) == digest
+    assert store.has(digest)
+
+
+def test_an_artifact_is_found_by_its_first_digits(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    assert store.find(digest[:1]) == store.find(digest[:2]) == store.find(digest[:9]) == [digest]
+    assert store.find(digest[:9] + "x") == []
+
+
+def test_a_record_reads_back_and_is_reusable_while_its_artifacts_are_there(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    store.write_record(record("k", digest, lineage=[{"a": 1}]))
+    assert store.reusable("k") == store.record("k") == record("k", digest, lineage=[{"a": 1}])
+    assert store.stage_keys() == ["k"]
+    store.backend.remove(f"artifacts/{digest[:2]}/{digest}")
+    assert store.record("k") is not None
+    assert store.reusable("k") is None
+    assert store.record("other") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\xff", '{"of_a_later_version": 1}'])
+def test_a_damaged_record_says_which_file_to_remove(store: Store, text: str) -> None:
+    store.backend.write("stages/k.json", text.encode("latin-1"))
+    with pytest.raises(StoreError, match=r"stages/k.json cannot be read .* remove the file"):
+        store.record("k")
+
+
+def test_a_record_that_cannot_be_read_as_a_whole_is_never_half_there(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "store" / "stages" / "k.json"
+    sizes = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            if path.exists():
+                sizes.add(len(path.read_bytes()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for size in (1, 100_000) * 20:
+        store.backend.write("stages/k.json", b"x" * size)
+    stop.set()
+    reader.join()
+    assert sizes <= {1, 100_000}
+
+
+def test_runs_keep_their_files_and_damage_reads_as_nothing(store: Store) -> None:
+    store.write_run("2025-b", "run.json", {"a": 1})
+    store.write_run("2025-a", "run.json", {"a": 2})
+    assert store.run_ids() == ["2025-a", "2025-b"]
+    assert store.read_run("2025-b") == {"a": 1}
+    store.backend.write("runs/2025-b/run.json", b"{")
+    assert store.read_run("2025-b") is None
+    assert store.read_run("2025-c") is None
+
+
+def test_a_lock_is_held_by_one_at_a_time(store: Store) -> None:
+    counts = [0, 0]
+
+    def work() -> None:
+        for _ in range(10):
+            with Store(store.uri).lock("key") as folder:
+                counts[0] += 1
+                counts[1] = max(counts)
+                assert counts[0] == 1
+                counts[0] -= 1
+                shutil.rmtree(folder, ignore_errors=True)  # as the holder does at the end of a stage
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [0, 1]
+
+
+def test_a_killed_holder_lets_go_of_its_lock(store: Store) -> None:
+    program = (
+        "import os, sys; from millrace.pipelines.store import Store\n"
+        "with Store(sys.argv[1]).lock('key'):\n    os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, store.uri]).returncode == -9
+    with store.lock("key") as folder:
+        assert folder == store.work("key")
+
+
+def test_a_file_uri_is_the_folder(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    other = Store(f"file://{store.uri}")
+    assert (other.is_local, other.uri, list(other.artifacts())) == (True, store.uri, [digest])
+
+
+@pytest.mark.parametrize("uri", ["nothing://bucket/a", "s4://bucket"])
+def test_a_uri_that_nothing_opens_says_what_is_expected(uri: str) -> None:
+    with pytest.raises(StoreError, match=r"cannot be opened: .* expected a folder or an fsspec URI"):
+        Store(uri)
+
+
+def test_a_users_home_may_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert str(os.getuid()) in str(Store("memory://a").scratch)
+
+
+def test_every_attribute_of_a_record_survives(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    first = record("k", digest)
+    assert [field.name for field in dataclasses.fields(first)] == list(
+        vars(StageRecord.from_json(first.to_json()))
+    )
+
+
+def test_digests_leave_out_the_manifest(store: Store) -> None:
+    digest = store.publish(made(store), "documents", {})
+    assert digests_of(store.backend.files(f"artifacts/{digest[:2]}/{digest}")).keys() == FILES.keys()
