@@ -54,7 +54,7 @@ def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
         )
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     benchmarks = chosen_benchmarks(inputs.one("benchmarks"), config, context.seed)
-    shares = contamination_shares(inputs.maybe("contamination"))
+    contamination = contamination_of(inputs.maybe("contamination"))
 
     report: dict[str, Any] = {"models": {}}
     done, total = 0, len(models) * len(benchmarks)
@@ -69,7 +69,7 @@ def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
         entries = {}
         for benchmark in benchmarks:
             score = score_of(subject, benchmark, config, context.seed)
-            entries[benchmark.name] = entry(benchmark, score, shares.get(benchmark.name))
+            entries[benchmark.name] = entry(benchmark, score, contamination.get(benchmark.name, {}))
             context.metric(f"{label}/{benchmark.name}", score.figures["score"])
             context.log.info("%s on %s: %s %s", label, benchmark.name, score.metric, score.figures)
             done += 1
@@ -131,16 +131,17 @@ def chosen_benchmarks(artifact: Artifact, config: EvaluateConfig, seed: int) -> 
     return result
 
 
-def contamination_shares(artifact: Artifact | None) -> dict[str, float]:
-    """Benchmark -> share of its examples found in the training corpus; empty without a report."""
+def contamination_of(artifact: Artifact | None) -> dict[str, Mapping[str, float]]:
+    """Benchmark -> its entry in the report of ``decontaminate``; empty without a report."""
     if artifact is None:
         return {}
     report = json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
     if not isinstance(report.get("benchmarks"), dict):
         raise ComponentError(
-            "evaluate: the contamination report has no benchmarks; connect `contamination` to the report of decontaminate"
+            "evaluate: the contamination report has no benchmarks; connect `contamination` to the report of "
+            "decontaminate"
         )
-    return {name: float(found["share"]) for name, found in report["benchmarks"].items()}
+    return dict(report["benchmarks"])
 
 
 def score_of(subject: Subject, benchmark: Benchmark, config: EvaluateConfig, seed: int) -> Score:
@@ -154,8 +155,8 @@ def score_of(subject: Subject, benchmark: Benchmark, config: EvaluateConfig, see
     return benchmark_scores.bits_per_byte(subject, benchmark, config.max_document_bytes, seed)
 
 
-def entry(benchmark: Benchmark, score: Score, contamination: float | None) -> dict[str, Any]:
-    """A score as the report holds it."""
+def entry(benchmark: Benchmark, score: Score, contamination: Mapping[str, float]) -> dict[str, Any]:
+    """A score as the report holds it, with the share of examples found in the corpus and left in the training text."""
     return {
         **score.figures,
         **score.more,
@@ -163,7 +164,8 @@ def entry(benchmark: Benchmark, score: Score, contamination: float | None) -> di
         "metric": score.metric,
         "higher_is_better": HIGHER_IS_BETTER[score.metric],
         "examples": score.examples,
-        "contamination": contamination,
+        "contamination": contamination.get("share"),
+        "contamination_left": contamination.get("remaining_share"),
     }
 
 
@@ -186,12 +188,15 @@ def markdown(report: Mapping[str, Any]) -> str:
         "# Evaluation",
         "",
         "Scores with 95% intervals: Wilson for accuracy and exact match, bootstrap over documents for bits per byte",
-        "(lower is better). Contamination is the share of the benchmark's examples found in the training corpus.",
+        "(lower is better). Contamination is the share of the benchmark's examples that the corpus repeated, and after the",
+        "arrow what is left in the training text once the documents that repeat them are dropped.",
         "",
         *_table_head(["benchmark", "metric", "examples", "chance", "contamination", *labels]),
     ]
     for name, one in first.items():
         share = "not measured" if one["contamination"] is None else f"{one['contamination']:.1%}"
+        if one["contamination_left"] is not None:
+            share += f" \u2192 {one['contamination_left']:.1%}"
         chance = f"{one['chance']:.1%}" if "chance" in one else "-"
         cells = [_cell(models[label]["benchmarks"][name]) for label in labels]
         lines.append(_row([name, one["metric"], str(one["examples"]), chance, share, *cells]))

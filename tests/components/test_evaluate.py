@@ -66,7 +66,7 @@ def test_a_report_has_every_score_with_its_interval_and_contamination(
     tiny: SimpleNamespace, benchmarks: Path, run_component, tmp_path: Path
 ) -> None:
     """All models and benchmarks are there; an untrained model scores chance and ln V; two runs agree byte for byte."""
-    found = {"benchmarks": {"mc": {"examples": 30, "contaminated": 3, "share": 0.1}}}
+    found = {"benchmarks": {"mc": {"examples": 30, "contaminated": 3, "share": 0.1, "remaining_share": 0.0}}}
     (tmp_path / "contamination").mkdir()
     (tmp_path / "contamination" / "report.json").write_text(json.dumps(found))
     inputs = inputs_of(tiny, benchmarks, contamination=tmp_path / "contamination")
@@ -86,7 +86,7 @@ def test_a_report_has_every_score_with_its_interval_and_contamination(
     assert (entries["mc"]["chance"], entries["mc"]["examples"]) == (pytest.approx(1 / 3), 20)
     assert set(entries["held"]["sources"]) == {"code", "docs"}
     table = (done.outputs["report"] / "report.md").read_text()
-    assert "| mc | accuracy_per_byte | 20 | 33.3% | 10.0% |" in table
+    assert "| mc | accuracy_per_byte | 20 | 33.3% | 10.0% → 0.0% |" in table
     again = run_component("evaluate", config, inputs)
     for name in ("report.json", "report.md"):
         assert (again.outputs["report"] / name).read_bytes() == (done.outputs["report"] / name).read_bytes()
