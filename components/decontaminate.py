@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 SPAN_CHARACTERS = 400
 OTHER_EXAMPLES = 9
 REPORTED_HITS = 20
-COLUMNS = ("rows", "grams", "starts", "ends")
 
 
 class DecontaminateConfig(Config):
@@ -126,8 +125,7 @@ def _hits(work: Path, number: int) -> Any:
 
     from ..data import overlap
 
-    with np.load(work / f"hits-{number:05d}.npz") as arrays:
-        return overlap.Hits(*(arrays[name] for name in COLUMNS))
+    return overlap.Hits(*np.load(work / f"hits-{number:05d}.npy"))
 
 
 def _find(work: str, task: tuple[int, str]) -> int:
@@ -141,7 +139,7 @@ def _find(work: str, task: tuple[int, str]) -> int:
     number, path = task
     index = overlap.GramIndex.load(Path(work) / "index.npz")
     hits = overlap.find(index, from_arrow(pq.read_table(path, columns=["text"])["text"]))
-    np.savez(Path(work) / f"hits-{number:05d}.npz", **dict(zip(COLUMNS, hits, strict=True)))
+    np.save(Path(work) / f"hits-{number:05d}.npy", np.stack(hits))
     return len(hits.rows)
 
 

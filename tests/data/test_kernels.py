@@ -1,0 +1,41 @@
+"""Kernels compile where nothing can be cached, and never depend on code that their cache does not watch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from millrace.data import kernels
+
+MODULES = sorted(Path(kernels.__file__).parent.rglob("*.py"))
+
+
+def test_a_read_only_installation_compiles_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Numba finds no folder for its cache, the kernel is compiled in the process."""
+
+    def njit(**options: Any) -> Callable[[Any], Any]:
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels.kernel(lambda value: value + 1)(1) == 2
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_kernels_use_nothing_of_other_files(path: Path) -> None:
+    """A kernel's machine code is renewed when its own file changes, so it may use no other file of ours."""
+    tree = ast.parse(path.read_text())
+    ours = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and any("kernel" in ast.unparse(d) for d in node.decorator_list):
+            used = {name.id for part in node.body for name in ast.walk(part) if isinstance(name, ast.Name)}
+            assert not used & ours, f"{node.name} uses {used & ours}"
