@@ -2,7 +2,8 @@
 
 stage key = SHA-256 of canonical JSON {component, code, config, seed, inputs, and, where the component declares them,
 the fingerprint of what it reads outside the store and the lineage that it reads}. Inputs count by content, not by
-who made them, so a rerun upstream that gives the same bytes reruns nothing downstream.
+who made them, so a rerun upstream that gives the same bytes reruns nothing downstream. The labels of a port that takes
+many count in the spec's order, because a component sees them in it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class Identity:
                 "config": self.config,
                 "seed": self.seed,
                 "inputs": self.inputs,
+                "labels": {
+                    port: list(value) for port, value in self.inputs.items() if not isinstance(value, str)
+                },
                 "fingerprint": self.fingerprint,
                 "lineage": self.lineage,
             }
