@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ..data.benchmark_files import Benchmark
 
 SPAN_CHARACTERS = 400
-OTHER_EXAMPLES = 9
+SPANS = 10
+OTHER_EXAMPLES = 99
 REPORTED_HITS = 20
 
 
@@ -186,7 +187,7 @@ def _judge(
         for at in range(low, high):
             example = int(found.examples[at])
             pair: dict[str, Any] = {"example": example, "ngrams": int(found.shared[at])}
-            if at - low <= OTHER_EXAMPLES:
+            if at - low < SPANS:
                 start, end = character_span(text, *overlap.longest_span(index, hits, row, example, rule))
                 pair |= {"start": start, "end": end, "span": text[start : min(end, start + SPAN_CHARACTERS)]}
             pairs.append(about | pair)
