@@ -56,12 +56,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A question before its distractors are chosen."""
+    """A question before its distractors are chosen.
+
+    Attributes:
+        id: Document id and place in the document.
+        prompt: What is asked.
+        answer: The right answer.
+        group: Answers of the same group could be right as well: the function's name, the document.
+        kind: Distractors are of the same kind: source and language, which would give the answer away.
+        doc_id: The document.
+        uri: Its address.
+    """
 
     id: str
     prompt: str
     answer: str
     group: str
+    kind: str
     doc_id: str
     uri: str
 
@@ -96,15 +107,17 @@ def build(rows: Iterable[Mapping[str, Any]], limits: Limits, seed: int) -> list[
     continued: list[Candidate] = []
     texts: dict[str, list[Example]] = {}
     for row in rows:
-        doc_id, uri = row["doc_id"], row["uri"]
+        doc_id, uri, kind = row["doc_id"], row["uri"], f"{row['source']}/{row['lang']}"
         if is_python(row):
             for function in functions(row["text"]):
                 place = f"{doc_id}:{function.line}"
                 prompt = f'{function.source}\n\n\n{function.signature}\n    """'
                 if is_descriptive(function.summary) and len(prompt) <= limits.prompt_characters:
-                    described.append(Candidate(place, prompt, function.summary, function.name, doc_id, uri))
+                    described.append(
+                        Candidate(place, prompt, function.summary, function.name, kind, doc_id, uri)
+                    )
                 if (split := last_return(function.source)) and len(split[0]) <= limits.prompt_characters:
-                    returned.append(Candidate(place, *split, function.name, doc_id, uri))
+                    returned.append(Candidate(place, *split, function.name, kind, doc_id, uri))
         else:
             for passage in passages(
                 row["text"],
@@ -113,7 +126,7 @@ def build(rows: Iterable[Mapping[str, Any]], limits: Limits, seed: int) -> list[
             ):
                 place = f"{doc_id}:{passage.place}"
                 continued.append(
-                    Candidate(place, f"{passage.before}\n\n", passage.after, doc_id, doc_id, uri)
+                    Candidate(place, f"{passage.before}\n\n", passage.after, doc_id, kind, doc_id, uri)
                 )
         own = without_header(row["text"]) if is_python(row) else without_boilerplate(row["text"])
         text = cut(own, limits.text_bytes)
@@ -150,12 +163,14 @@ def multiple_choice(candidates: Sequence[Candidate], limit: int, seed: int) -> l
         if candidate.answer.lower() not in unique and candidate.prompt not in prompts:
             unique[candidate.answer.lower()] = candidate
             prompts.add(candidate.prompt)
-    by_length = sorted(unique.values(), key=lambda one: (len(one.answer), keyed(seed, "length", one.id)))
+    by_length = sorted(
+        unique.values(), key=lambda one: (one.kind, len(one.answer), keyed(seed, "length", one.id))
+    )
     examples: list[Example] = []
     for index, right in enumerate(by_length):
         near = by_length[max(0, index - WINDOW) : index + WINDOW + 1]
         others = sorted(
-            (one for one in near if one.group != right.group),
+            (one for one in near if one.group != right.group and one.kind == right.kind),
             key=lambda one: keyed(seed, "distractor", right.id, one.id),
         )[: CHOICES - 1]
         if len(others) < CHOICES - 1:

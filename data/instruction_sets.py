@@ -53,6 +53,7 @@ class Pair:
         prompt: What the user says.
         answer: What the assistant should say.
         source: The document's source.
+        lang: The document's language.
         doc_id: The document.
         is_held_out: Which side of the split it is on.
     """
@@ -62,8 +63,14 @@ class Pair:
     prompt: str
     answer: str
     source: str
+    lang: str
     doc_id: str
     is_held_out: bool
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Rejected answers are of the same task, source and language, or telling them apart would teach nothing."""
+        return self.task, self.source, self.lang
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ def pairs_of(row: Mapping[str, Any], sizes: Sizes, seed: int) -> list[Pair]:
                 PROMPTS[task].format(question),
                 answer,
                 row["source"],
+                row["lang"],
                 row["doc_id"],
                 is_held_out,
             )
@@ -203,7 +211,7 @@ def preferences(pairs: Sequence[Pair], seed: int) -> list[Row]:
     Returns:
         Rows of a ``preferences`` artifact, in the order of the pairs.
     """
-    by_length = sorted(pairs, key=lambda one: (one.task, len(one.answer), keyed(seed, "length", one.id)))
+    by_length = sorted(pairs, key=lambda one: (one.kind, len(one.answer), keyed(seed, "length", one.id)))
     place = {pair.id: index for index, pair in enumerate(by_length)}
     rows = []
     for pair in pairs:
@@ -211,7 +219,7 @@ def preferences(pairs: Sequence[Pair], seed: int) -> list[Row]:
         near = [
             one
             for one in by_length[max(0, at - WINDOW) : at + WINDOW + 1]
-            if one.task == pair.task
+            if one.kind == pair.kind
             and one.doc_id != pair.doc_id
             and one.answer.lower() != pair.answer.lower()
         ]

@@ -69,7 +69,7 @@ def without_boilerplate(text: str) -> str:
 
 def _runs(text: str, characters: int) -> list[str]:
     runs: list[str] = []
-    for sentence in SENTENCE_END.split(text):
+    for sentence in map(str.strip, SENTENCE_END.split(text)):
         if runs and len(runs[-1]) < characters:
             runs[-1] = f"{runs[-1]} {sentence}"
         else:

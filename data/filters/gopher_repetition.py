@@ -1,8 +1,8 @@
 """Gopher's repetition rules: how much of a text is said again and again?
 
 Lines, paragraphs and word n-grams are compared by 64-bit hashes in one open-addressing table that is emptied by
-raising a generation number, so a document costs no allocation: about 100 MB/s a core against some 1 MB/s for sets of
-strings.
+raising a generation number, so a document costs no allocation. An n-gram can only occur again where the two
+(n-1)-grams in it do, so each length looks at what is left of the one before: of prose a few percent beyond 5 words.
 
 References:
     Rae et al. 2021, arXiv 2112.11446, appendix A.1.1 "Repetition removal" and table A1, for the rules and all default
@@ -74,21 +74,25 @@ def _measure(tables: ByteTables, data: np.ndarray, offsets: np.ndarray, values: 
     bound = longest // 2 + 2
     size = 64
     while size < 2 * bound:
-        size *= 2
+        size *= 2  # at least the power of two that any document of the batch needs
     keys, stamps, counts = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
     hashes, ends = np.zeros(bound, np.uint64), np.zeros(bound + 1, np.int64)
+    slots, again = np.zeros(bound, np.int64), np.zeros(bound, np.bool_)
     stamp = 0
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
-        # A table as large as the document needs stays in the cache for the many small documents.
-        small = 64
-        while small < end - start + 4:
-            small *= 2
-        small = min(small, size)
-        table, marks, tally = keys[:small], stamps[:small], counts[:small]
-        characters = 0
+        characters = words = 0
+        was_space = True
         for at in range(start, end):
             characters += tables.starts[data[at]]
+            now_space = tables.space[data[at]]
+            words += was_space and not now_space
+            was_space = now_space
+        # A table as large as the document needs stays in the cache; there are no more lines than words.
+        small = 64
+        while small < 2 * words:
+            small *= 2
+        table, marks, tally = keys[:small], stamps[:small], counts[:small]
         row = values[document]
         if characters == 0:
             continue
@@ -144,37 +148,37 @@ def _measure(tables: ByteTables, data: np.ndarray, offsets: np.ndarray, values: 
 
         ends[0] = 0
         words = _words(tables, data, start, end, hashes, ends)
-        for n in range(2, 5):
+        for n in range(2, 11):
             stamp += 1
-            best = 0
+            best = repeated = covered = 0
             for first in range(words - n + 1):
+                if n > 2 and not (again[first] and again[first + 1]):
+                    slots[first] = -1
+                    continue
                 key = hashes[first]
                 for other in range(first + 1, first + n):
                     key = key * _PRIME + hashes[other]
                 slot = _slot(table, marks, stamp, key)
-                if marks[slot] == stamp:
-                    tally[slot] += 1
+                slots[first] = slot
+                if marks[slot] != stamp:
+                    table[slot], marks[slot], tally[slot] = key, stamp, 1
+                    continue
+                tally[slot] += 1
+                if n < 5:
                     # Of n-grams that occur equally often the longest counts.
                     best = max(best, tally[slot] * (ends[first + n] - ends[first] + n - 1))
                 else:
-                    table[slot], marks[slot], tally[slot] = key, stamp, 1
-            row[2 + n] = min(1.0, best / characters)
-        for n in range(5, 11):
-            stamp += 1
-            repeated = covered = 0
-            for first in range(words - n + 1):
-                key = hashes[first]
-                for other in range(first + 1, first + n):
-                    key = key * _PRIME + hashes[other]
-                slot = _slot(table, marks, stamp, key)
-                if marks[slot] == stamp:
                     # Each character once: only the words that the last duplicate did not reach.
                     begin = max(first, covered)
                     repeated += ends[first + n] - ends[begin] + (first + n - begin - 1) + (begin > first)
                     covered = first + n
-                else:
-                    table[slot], marks[slot] = key, stamp
-            row[2 + n] = min(1.0, repeated / characters)
+            row[2 + n] = min(1.0, (best if n < 5 else repeated) / characters)
+            any_again = False
+            for first in range(words - n + 1):
+                again[first] = slots[first] >= 0 and tally[slots[first]] > 1
+                any_again = any_again or again[first]
+            if not any_again:
+                break
 
 
 def measure(batch: TextBatch) -> dict[str, np.ndarray]:

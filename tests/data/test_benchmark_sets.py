@@ -71,6 +71,17 @@ def test_a_continuation_is_the_documents_own_and_distractors_are_of_others() -> 
         assert is_own == [place == example["answer"] for place in range(4)]
 
 
+def test_distractors_are_of_the_same_source_and_language() -> None:
+    rows = [
+        prose(number) | {"source": "ab"[number % 2], "lang": ("en", "fr")[number % 2]} for number in range(12)
+    ]
+    examples = sets_of(rows)["continuations"]
+    assert len(examples) > 8
+    for example in examples:
+        stories = {int(choice.split("story ")[1].split(" ")[0]) % 2 for choice in example["choices"]}
+        assert len(stories) == 1
+
+
 def test_the_same_documents_in_another_order_give_the_same_sets_and_another_seed_gives_others() -> None:
     rows = [*map(code, range(5)), *map(prose, range(6))]
     assert sets_of(rows) == sets_of(rows[::-1])

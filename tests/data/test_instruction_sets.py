@@ -114,6 +114,15 @@ def test_rejected_answers_are_another_documents_or_broken_off() -> None:
             assert one["chosen"].startswith(one["rejected"] + " ")
 
 
+def test_rejected_answers_are_of_the_same_language() -> None:
+    rows = [prose(f"n{i}") | {"lang": ("en", "fr")[i % 2]} for i in range(12)]
+    pairs = [pair for row in rows for pair in pairs_of(row, Sizes(), 0)]
+    lang = {pair.answer: pair.lang for pair in pairs}
+    found = [one for one in preferences(pairs, 0) if one["head"] == "relevance"]
+    assert len(found) == len(pairs)
+    assert all(lang[one["rejected"]] == lang[one["chosen"]] for one in found)
+
+
 def test_a_single_pair_has_no_other_answer_to_reject() -> None:
     assert [one["head"] for one in preferences(made(1), 0)] == ["completeness"]
 
