@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from millrace.components import contract
 from millrace.components.contract import ComponentError
 from millrace.data import documents
 from millrace.data.tokenizer import Tokenizer
 
-SOURCES = sorted(Path(contract.__file__).parent.parent.glob("*/*.py"))
+SOURCES = sorted(Path(json.__file__).parent.glob("*.py"))
 
 
 def corpus(folder: Path, shards: int) -> Path:
-    """The project's own code and some prose, over so many shards."""
+    """Some of the standard library's code and some prose, over so many shards."""
     rows = [
         {"text": path.read_text(), "source": "code", "uri": path.name}
         for path in SOURCES
@@ -49,7 +48,7 @@ def test_equal_documents_give_equal_bytes(run_component, tmp_path: Path) -> None
     loaded = Tokenizer.load(outputs[0].outputs["tokenizer"])
     assert facts["vocab_size"] == loaded.vocab_size == outputs[0].metrics["vocab_size"] == 500
     assert set(facts["fertility"]) == {"code", "prose"}
-    assert outputs[0].metrics["bytes_per_token"] > 1.5
+    assert outputs[0].metrics["bytes_per_token"] > 1.3
 
 
 def test_weights_choose_the_sample(run_component, tmp_path: Path) -> None:
