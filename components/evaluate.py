@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from .contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+from .training_report import write_json
 
 if TYPE_CHECKING:
     from ..data.benchmark_files import Benchmark
@@ -78,7 +79,7 @@ def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
     for name, value in summary(list(report["models"].values())[-1]["benchmarks"]).items():
         context.metric(name, value)
     folder = context.output("report")
-    (folder / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report)
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from .training_report import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +61,6 @@ class Pair:
 
 def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     """Trains the heads and the trunk, measures them on held-out pairs and writes the reward model."""
-    import jax.numpy as jnp
-
     from ..data.tokenizer import Tokenizer
     from ..model import reward, weights
     from ..model.checkpoint import Checkpoints
@@ -128,20 +127,22 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     report["training"] = {
         "pairs": len(train),
         "steps": total_steps,
-        "loss": [round(float(loss), 6) for loss in history.curves["loss"]],
+        "loss": loss_curve(history),
     }
     for name, figures in report["heads"].items():
         context.metric(f"accuracy_{name}", figures["score"])
     context.metric("accuracy", report["all"]["score"])
-    context.metric("loss", float(jnp.mean(history.curves["loss"][-20:])))
+    context.metric("loss", final_loss(history))
     reward.save(context.output("reward"), model_config, model, combined)
-    (context.output("reward") / "training.json").write_text(
-        json.dumps(
-            {"steps": total_steps, "pairs": len(train), "epochs": config.epochs}, indent=1, sort_keys=True
-        )
-        + "\n"
-    )
-    (context.output("report") / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    facts = {
+        "steps": total_steps,
+        "pairs": len(train),
+        "epochs": config.epochs,
+        "final_loss": final_loss(history),
+        "learning_rate": config.learning_rate,
+    }
+    write_json(context.output("reward") / "training.json", facts)
+    write_json(context.output("report") / "report.json", report)
 
 
 def read_pairs(path: Path, tokenizer: Tokenizer) -> list[Pair]:
@@ -150,9 +151,12 @@ def read_pairs(path: Path, tokenizer: Tokenizer) -> list[Pair]:
     Raises:
         ComponentError: A line lacks a key, or both its answers are the same.
     """
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     pairs = []
-    for number, row in enumerate(rows, 1):
+    # Not splitlines: a text may hold other line separators, which JSON does not escape.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
         missing = [
             key for key in ("prompt", "chosen", "rejected", "head") if not isinstance(row.get(key), str)
         ]

@@ -11,7 +11,6 @@ Everything is a function of (seed, step), so a killed run resumes to the same by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from .training_report import write_json
 
 if TYPE_CHECKING:
     from ..model.network import Decoder
@@ -180,11 +180,9 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         "reward_after": report["after"]["reward"]["score"],
         "kl_after": report["after"]["kl"]["score"],
     }
-    (context.output("model") / "training.json").write_text(
-        json.dumps(training, indent=1, sort_keys=True) + "\n"
-    )
+    write_json(context.output("model") / "training.json", training)
     folder = context.output("report")
-    (folder / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report)
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")
 
 

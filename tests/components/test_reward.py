@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from millrace.components import reward
 from millrace.components.contract import ComponentError
+from millrace.data.tokenizer import Tokenizer
 from millrace.model import reward as model_reward
 
 CONFIG = {"epochs": 12, "batch_size": 8, "learning_rate": 3e-3, "weights": {"complete": 2.0}}
@@ -84,3 +85,10 @@ def test_bad_pairs_are_named(
     (folder / "held_out.jsonl").write_bytes((tiny.preferences / "held_out.jsonl").read_bytes())
     with pytest.raises(ComponentError, match=message):
         run_component("reward", config, inputs_of(tiny, preferences=folder))
+
+
+def test_a_line_separator_inside_a_text_is_no_end_of_a_line(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """JSON leaves U+2028 unescaped, so lines end at newlines only."""
+    row = {"prompt": "a\u2028b", "chosen": "b", "rejected": "c", "head": "h"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    assert len(reward.read_pairs(tmp_path / "train.jsonl", Tokenizer.load(tiny.tokenizer))) == 1
