@@ -19,7 +19,7 @@ ARG ACCELERATOR=
 RUN if [ -n "$ACCELERATOR" ]; then \
         pip install "jax[$ACCELERATOR]==$(python -c 'import importlib.metadata as m; print(m.version("jax"))')"; \
     fi
-COPY pyproject.toml LICENSE README.md /build/
+COPY pyproject.toml LICENSE README.md pipeline.yaml /build/
 COPY components /build/components
 COPY data /build/data
 COPY model /build/model
