@@ -108,6 +108,11 @@ def test_a_small_pipeline_compiles_to_its_golden(toys: Callable[..., Pipeline], 
     check_golden(toys(), "toys.kfp.yaml", tmp_path)
 
 
+def test_the_reference_pipeline_compiles_to_its_golden(tmp_path: Path) -> None:
+    pipeline = check.load(ROOT / "pipeline.yaml", store="s3://bucket/store")
+    check_golden(pipeline, "reference.kfp.yaml", tmp_path)
+
+
 def test_the_same_spec_gives_the_same_bytes(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("one.yaml", "two.yaml")]
     for file in files:
