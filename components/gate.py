@@ -54,7 +54,7 @@ class GateConfig(Config):
     )
     baseline: str | None = Field(
         None,
-        description="Folder of an earlier package whose scores must not be lost, relative to where you run.",
+        description="Folder of an earlier package whose scores must not be lost, relative to the spec's.",
     )
     baseline_model: str | None = Field(
         None, description="Label of the model in the baseline's evaluation; the gate's own when left out."

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,12 +22,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from .answers import Answers, Options, Piece
 from .engine import Engine
+from .event_stream import EventStream, cancel_when_gone
 from .openai_types import (
     COMPLETION_DEFAULT_TOKENS,
     ApiError,
@@ -117,42 +116,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _crash(_: Request, __: Exception) -> Response:
     body = ApiError(500, "the server failed; its log says how", kind="server_error").body
     return JSONResponse(body, 500)
-
-
-class _EventStream(StreamingResponse):
-    """Server-sent events; the answers are cancelled as soon as the client is gone."""
-
-    def __init__(self, answers: Answers, chunks: AsyncIterator[dict[str, Any]]) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may collect the chunks
-        super().__init__(_events(chunks), headers=headers, media_type="text/event-stream")
-        self._answers = answers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch = asyncio.create_task(_cancel_when_gone(receive, self._answers))
-        try:
-            await self.stream_response(send)
-        except OSError:
-            pass  # the client is gone
-        finally:
-            watch.cancel()
-            self._answers.cancel()
-
-
-async def _events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Chunks as server-sent events; an error becomes the last event, because the status is sent already."""
-    try:
-        async for chunk in chunks:
-            yield b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
-    except ApiError as error:
-        yield b"data: " + json.dumps(error.body).encode() + b"\n\n"
-    else:
-        yield b"data: [DONE]\n\n"
-
-
-async def _cancel_when_gone(receive: Receive, answers: Answers) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    answers.cancel()
 
 
 @dataclass(frozen=True)
@@ -378,7 +341,7 @@ class _Server:
 
     async def _whole(self, request: Request, answers: Answers, count: int) -> list[Piece] | None:
         """Complete answers in order, or None when the client did not wait for them."""
-        watch = asyncio.create_task(_cancel_when_gone(request.receive, answers))
+        watch = asyncio.create_task(cancel_when_gone(request.receive, answers))
         whole = [Piece(index, "") for index in range(count)]
         try:
             async for piece in answers.pieces():
@@ -410,4 +373,4 @@ class _Server:
             if wants_usage:
                 yield {**frame, "choices": [], "usage": usage(prompt_tokens, answers.completion_tokens)}
 
-        return _EventStream(answers, chunks())
+        return EventStream(answers, chunks())

@@ -84,7 +84,7 @@ def stop(server: RunningServer) -> None:
 @pytest.fixture(scope="session")
 def server(package: Path) -> Iterator[RunningServer]:
     """A server without a token."""
-    running = start(serve_served.load(package, rows=2), max_waiting=8)
+    running = start(serve_served.load(package, rows=2, warm_up=False), max_waiting=8)
     yield running
     stop(running)
 
@@ -92,7 +92,7 @@ def server(package: Path) -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def guarded(package: Path) -> Iterator[RunningServer]:
     """A server that asks for the token ``secret`` and takes bodies of 2,000 bytes."""
-    running = start(serve_served.load(package, rows=1), token="secret", max_body_bytes=2000)
+    running = start(serve_served.load(package, rows=1, warm_up=False), token="secret", max_body_bytes=2000)
     yield running
     stop(running)
 
