@@ -114,14 +114,14 @@ def parse(text: str, name: str) -> Source:
 
 
 def parse_value(text: str, name: str) -> Any:
-    """Reads one YAML value, as ``--set`` takes it; nothing at all is the empty string.
+    """Reads one YAML value, as ``--set`` takes it; nothing is the empty string, and a comment is its own text.
 
     Args:
         text: The value.
         name: The option that it came with, for messages.
     """
-    if not text.strip():
-        return ""
+    if not text.strip() or text.lstrip().startswith("#"):
+        return text.strip()
     try:
         return parse(text, name).data
     except SpecError as error:

@@ -341,7 +341,7 @@ class LocalEngine:
     def _verdict(self) -> str:
         statuses = [outcome.status for name, outcome in self.outcomes.items() if name in self.selected]
         for outcome in self.outcomes.values():
-            if outcome.status == "waiting" and outcome.name in self.selected:
+            if outcome.status == "waiting":
                 outcome.status = "skipped"
         if "failed" in statuses:
             return "failed"

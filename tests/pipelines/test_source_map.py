@@ -120,7 +120,9 @@ def test_merging_forgets_the_places_of_what_was_replaced() -> None:
     assert merged.where(("a", "b", "c")) == "--set"
 
 
-@pytest.mark.parametrize(("text", "value"), [("3", 3), ("", ""), ("[1, a]", [1, "a"]), ("{a: 1}", {"a": 1})])
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("", ""), ("#", "#"), ("[1, a]", [1, "a"]), ("{a: 1}", {"a": 1})]
+)
 def test_a_setting_is_yaml(text: str, value: Any) -> None:
     assert parse_value(text, "--set") == value
 
