@@ -121,7 +121,7 @@ def run_stage(pipeline: Pipeline, call: StageCall) -> tuple[StageRecord, bool]:
         tell("running")
         try:
             lineage = planner.lineage(node, _upstream(planner, node, call.upstream))
-            identity = identify(node, pipeline.spec.seed, inputs, lineage, planner.code)
+            identity = identify(node, pipeline.spec.seed, inputs, lineage, planner.code, pipeline.folder)
             request = request_for(pipeline, store, node, identity, run)
             log.info("stage %s of %s, key %s, run %s", node.name, pipeline.spec.name, identity.key[:12], run)
             record, ran = execute(request, _progress(log), log)
@@ -233,7 +233,7 @@ def _logger(name: str, text: io.StringIO) -> Iterator[logging.Logger]:
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)
-    handlers = [logging.StreamHandler(sys.stderr), logging.StreamHandler(text)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), logging.StreamHandler(text)]
     for handler in handlers:
         handler.setFormatter(form)
         root.addHandler(handler)

@@ -62,7 +62,7 @@ def report(
         log: Its log so far.
     """
     started = time.time() - seconds
-    own = {
+    own: dict[str, Any] = {
         "status": status,
         "key": key,
         "seconds": round(seconds, 3),
@@ -80,8 +80,16 @@ def report(
 
 def _state(store: Store, pipeline: Pipeline, run: str) -> dict[str, Any]:
     """The run's state, from the reports of its stages."""
-    waiting = {"status": "waiting", "key": None, "seconds": 0.0, "reasons": [], "message": None}
-    stages = {name: store.read_run(run, f"stages/{name}.json") or waiting for name in pipeline.nodes}
+    waiting: dict[str, Any] = {
+        "status": "waiting",
+        "key": None,
+        "seconds": 0.0,
+        "reasons": [],
+        "message": None,
+    }
+    stages: dict[str, dict[str, Any]] = {
+        name: store.read_run(run, f"stages/{name}.json") or waiting for name in pipeline.nodes
+    }
     statuses = [stage["status"] for stage in stages.values()]
     ends = {"failed": "failed", "closed": "closed"}
     status = next((ends[word] for word in ends if word in statuses), "running")

@@ -6,6 +6,7 @@ The UI loads it whole, so a report's own text is cut at 64 KiB; the artifacts th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .display import number, size
@@ -25,8 +26,8 @@ def summary(record: StageRecord, store: Store, ran: bool) -> str:
     state = f"ran in {record.seconds:.1f} s" if ran else f"reused from run {record.run}"
     parts = [f"# {record.stage}\n\n{record.component}: {state}. Stage key `{record.key}`.\n"]
     if record.metrics:
-        rows = [(name, number(value)) for name, value in sorted(record.metrics.items())]
-        parts.append("## Metrics\n\n" + _table(("metric", "value"), rows))
+        figures = [(name, number(value)) for name, value in sorted(record.metrics.items())]
+        parts.append("## Metrics\n\n" + _table(("metric", "value"), figures))
     rows = []
     reports = []
     for port, output in record.outputs.items():
@@ -52,6 +53,6 @@ def _digests(value: Any) -> str:
     return ", ".join(f"{label} `{digest}`" for label, digest in value.items())
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
