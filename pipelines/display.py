@@ -133,6 +133,8 @@ def table(outcomes: Mapping[str, Outcome]) -> Table:
     shown.add_column("key metric")
     for outcome in outcomes.values():
         record = outcome.record
+        if outcome.status == "waiting":
+            continue  # not asked for
         if record is None:
             shown.add_row(
                 outcome.name,
