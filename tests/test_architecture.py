@@ -1,0 +1,235 @@
+"""What points where: arrows between packages, what each module may import, how large it may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from millrace import pipelines
+from millrace.components import registry
+from millrace.pipelines.code_identity import CodeIndex
+
+ROOT = Path(str(pipelines.__path__[0])).resolve().parent
+PACKAGES = ("components", "data", "model", "pipelines")
+ARROWS = {
+    "pipelines": {"pipelines", "components", "data", "model"},
+    "components": {"components", "data", "model"},
+    "data": {"data"},
+    "model": {"model"},
+}
+MODULES = sorted(file.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+HEAVY = (
+    "numpy",
+    "pyarrow",
+    "jax",
+    "flax",
+    "optax",
+    "orbax",
+    "apache_beam",
+    "numba",
+    "sentencepiece",
+    "kfp",
+    "fsspec",
+)
+
+
+def imports(file: Path, *, top_only: bool = False) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, by its full name, with the line; ``millrace.data.x`` for relative ones."""
+    tree = ast.parse((ROOT / file).read_bytes())
+    package = ["millrace", *file.parent.parts]
+    for node in at_top(tree) if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{name}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def at_top(tree: ast.Module) -> Iterator[ast.stmt]:
+    """What runs when a module is imported: everything outside functions and type-checking blocks."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        stack.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arrows_point_from_pipelines_over_components_to_data_and_model(package: str) -> None:
+    wrong = [
+        f"{file}:{line} imports {name}"
+        for file in MODULES
+        if file.parts[0] == package
+        for name, line in imports(file)
+        if name.startswith("millrace.") and name.split(".")[1] not in ARROWS[package]
+    ]
+    assert wrong == []
+
+
+def test_kubeflow_is_imported_by_its_engine_only() -> None:
+    users = {
+        str(file)
+        for file in MODULES
+        for name, _ in imports(file)
+        if name.split(".")[0] in ("kfp", "kfp_kubernetes")
+    }
+    assert users <= {"pipelines/engines/kfp.py"}
+
+
+def test_beam_is_imported_by_the_wiring_of_data_stages_and_its_engine_only() -> None:
+    users = {
+        str(file) for file in MODULES for name, _ in imports(file) if name.split(".")[0] == "apache_beam"
+    }
+    assert {user for user in users if not user.startswith("components/")} <= {"pipelines/engines/beam.py"}
+    assert not users & {
+        "components/pretrain.py",
+        "components/sft.py",
+        "components/reward.py",
+        "components/rlhf.py",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(registry.COMPONENTS))
+def test_a_component_imports_only_the_standard_library_pydantic_and_light_siblings_at_the_top(
+    name: str,
+) -> None:
+    file = Path("components") / f"{registry.COMPONENTS[name]}.py"
+    if not (ROOT / file).exists():
+        file = Path("components") / registry.COMPONENTS[name] / "__init__.py"
+    allowed = {*sys.stdlib_module_names, "pydantic", "pydantic_core"}
+    wrong = [
+        f"{file}:{line} imports {module}"
+        for module, line in imports(file, top_only=True)
+        if module.split(".")[0] not in allowed and not module.startswith("millrace.components.")
+    ]
+    assert wrong == []
+
+
+def test_importing_every_component_and_planning_loads_nothing_heavy() -> None:
+    program = (
+        "import json, sys\n"
+        "from millrace.components import registry\n"
+        "for name in registry.names(): registry.get(name)\n"
+        "import millrace.pipelines.cli, millrace.pipelines.check, millrace.pipelines.engines.local\n"
+        "import millrace.pipelines.display, millrace.pipelines.store, millrace.pipelines.run_stage\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    loaded = set(
+        json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+    )
+    assert loaded & set(HEAVY) == set()
+
+
+def test_help_loads_neither_pydantic_nor_the_components() -> None:
+    program = (
+        "import json, sys\n"
+        "sys.argv = ['millrace', '--help']\n"
+        "from millrace.pipelines.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert not [name for name in loaded if name.split(".")[0] in (*HEAVY, "pydantic", "yaml")]
+    assert not [name for name in loaded if name.startswith("millrace.components.")]
+
+
+@pytest.mark.parametrize("package", ["millrace.data", "millrace.model"])
+def test_data_and_model_need_nothing_of_the_other_at_run_time(package: str) -> None:
+    folder, other = package.split(".")[1], "model" if package.endswith("data") else "data"
+    modules = [
+        ".".join(["millrace", *file.with_suffix("").parts]).removesuffix(".__init__")
+        for file in MODULES
+        if file.parts[0] == folder
+    ]
+    wrong = [
+        (module, name)
+        for module in modules
+        for name in CodeIndex().of(module.removeprefix("millrace.")).modules
+        if name.split(".")[0] in (other, "components", "pipelines")
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(registry.COMPONENTS))
+def test_everything_that_a_component_can_load_of_millrace_is_part_of_its_identity(name: str) -> None:
+    covered = CodeIndex().of(f"components.{registry.COMPONENTS[name]}").modules.keys()
+    missing = []
+    for module in covered:
+        base = Path(*module.split("."))
+        file = next(
+            path for path in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / path).is_file()
+        )
+        for imported, line in imports(file):
+            if not imported.startswith("millrace."):
+                continue
+            parts = imported.split(".")[1:]
+            known = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+            real = next(one for one in known if exists(one))
+            if real not in covered:
+                missing.append(f"{file}:{line} imports {real}")
+    assert missing == []
+
+
+def exists(module: str) -> bool:
+    path = ROOT.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def test_no_module_is_loaded_by_a_computed_name_outside_the_registry() -> None:
+    users = []
+    for file in MODULES:
+        for node in ast.walk(ast.parse((ROOT / file).read_bytes())):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            if name in ("import_module", "__import__", "exec", "eval", "run_module", "run_path"):
+                users.append(str(file))
+    assert sorted(set(users) - {"components/registry.py"}) == []
+
+
+def test_no_artifact_is_read_or_written_with_pickle() -> None:
+    banned = {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
+    assert [str(file) for file in MODULES for name, _ in imports(file) if name.split(".")[0] in banned] == []
+
+
+def test_the_list_of_packages_is_what_is_on_the_disk() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    folders = {file.parent for file in MODULES}
+    assert set(project["tool"]["setuptools"]["packages"]) == {
+        f"millrace.{'.'.join(folder.parts)}" for folder in folders
+    }
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
+    assert project["tool"]["setuptools"]["package-dir"] == {f"millrace.{name}": name for name in PACKAGES}
+
+
+def test_everything_imported_is_declared_as_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {
+        name.partition("[")[0].split(">")[0].split("<")[0].replace("-", "_")
+        for name in project["dependencies"]
+    }
+    modules = {"pyyaml": "yaml", "orbax_checkpoint": "orbax"}
+    declared = {modules.get(name, name) for name in declared} | {"millrace", "google", "pydantic_core"}
+    used = {name.split(".")[0] for file in MODULES for name, _ in imports(file)} - set(
+        sys.stdlib_module_names
+    )
+    assert used - declared == set()
+
+
+@pytest.mark.parametrize("file", [pytest.param(file, id=str(file)) for file in MODULES])
+def test_a_module_is_short_and_says_what_it_is(file: Path) -> None:
+    text = (ROOT / file).read_text()
+    assert text.count("\n") < 500
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+    assert not set(file.with_suffix("").parts) & {"utils", "helpers", "manager", "common"}
