@@ -30,6 +30,7 @@ EXCERPT_CHARACTERS = 320
 STEPS_SHOWN = 6
 SAME_SHOWN = 3
 COPIES_SHOWN = 5
+EXAMPLES_SHOWN = 5
 MATCHED_WORDS = 8
 ACTIONS = {"keep": "green", "drop": "red", "edit": "yellow"}
 
@@ -53,15 +54,17 @@ def document(console: Console, trace: DocumentTrace) -> None:
         _line(console, "tokens", f"{place} ({span.stage}.tokens {span.tokens[:ID]})")
     for reading in trace.readings:
         _line(console, "training", _reading(reading))
-    for made in trace.examples:
-        _line(console, "made", f"{made.kind}: {made.file}/{made.id} ({made.stage})")
+    for number, made in enumerate(trace.examples[:EXAMPLES_SHOWN]):
+        _line(console, "" if number else "made", f"{made.kind}: {made.file}/{made.id} ({made.stage})")
+    if len(trace.examples) > EXAMPLES_SHOWN:
+        _line(console, "", f"and {len(trace.examples) - EXAMPLES_SHOWN} more (--json lists them)")
 
 
 def search(console: Console, found: Search) -> None:
     """Prints the documents that contain a text."""
     loosely = "" if found.exact else ", white space read loosely"
     shown = f"; the first {len(found.found)}:" if found.documents > len(found.found) else ":"
-    console.print(Text(f"{found.documents:,} documents contain {found.text!r}{loosely}{shown}"))
+    console.print(Text(f"{_documents(found.documents, 'contain')} {found.text!r}{loosely}{shown}"))
     for item in found.found:
         console.print()
         head = Text.assemble((item.document.doc_id[:ID], "bold"), "  ", (item.fate, _fate_colour(item.fate)))
@@ -79,7 +82,7 @@ def example(console: Console, trace: ExampleTrace) -> None:
         _line(console, "made from", f"{trace.document.doc_id[:ID]}  {_address(trace.document)}")
     _quote(console, example_text(trace.record), " " * LABEL)
     console.print()
-    console.print(f"{len(trace.hits)} documents overlap it" + (":" if trace.hits else "."))
+    console.print(f"{_documents(len(trace.hits), 'overlap')} it" + (":" if trace.hits else "."))
     for hit in trace.hits:
         console.print(Text(f"\n{hit.document.doc_id[:ID]}  {_address(hit.document)}"), soft_wrap=True)
         console.print(Text(f"  {hit.fate}", style=_fate_colour(hit.fate)))
@@ -291,6 +294,10 @@ def _value(value: Any) -> str:
     if isinstance(value, list) and value:
         return ", ".join(map(_value, value))
     return json.dumps(value)
+
+
+def _documents(count: int, verb: str) -> str:
+    return f"1 document {verb}s" if count == 1 else f"{count:,} documents {verb}"
 
 
 def _address(source: Source) -> str:
