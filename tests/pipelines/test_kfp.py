@@ -10,10 +10,8 @@ Goldens are written anew with ``MILLRACE_UPDATE_GOLDENS=1``.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +28,7 @@ from millrace.pipelines import check, run_stage
 from millrace.pipelines.engines import kfp
 from millrace.pipelines.source_map import Source, SpecError
 from millrace.pipelines.spec import Pipeline, resolve
-from millrace.pipelines.store import Store
+from sandbox import CHAIN, Sandbox
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -174,19 +172,16 @@ def test_a_spec_that_no_argument_can_hold_is_refused(toys: Callable[..., Pipelin
 
 
 @pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[list[str]]]:
-    """A Docker whose containers are child processes; yields the commands that were run."""
-    commands: list[list[str]] = []
+def docker(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Iterator[list[tuple[str, int]]]:
+    """A Docker whose containers are child processes; yields the stages that were run, with exit codes."""
+    ran: list[tuple[str, int]] = []
 
     def run(image: str, command: list[str], **settings: Any) -> Any:
         assert (image, command[:2]) == (IMAGE, ["millrace", "run-stage"])
-        commands.append(command)
-        program = [sys.executable, "-c", "from millrace.pipelines.cli import main; main()", *command[1:]]
-        done = subprocess.run(
-            program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
+        done = sandbox.call(*command[1:])
+        ran.append((command[command.index("--stage") + 1], done.returncode))
         return SimpleNamespace(
-            logs=lambda stream: [done.stdout], wait=lambda: {"StatusCode": done.returncode}
+            logs=lambda stream: [done.stderr.encode()], wait=lambda: {"StatusCode": done.returncode}
         )
 
     module: Any = ModuleType("docker")
@@ -199,59 +194,44 @@ def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[lis
         containers=SimpleNamespace(run=run),
     )
     monkeypatch.setitem(sys.modules, "docker", module)
-    monkeypatch.setattr(
-        task_dispatcher, "docker_task_handler", importlib.import_module("kfp.local.docker_task_handler")
-    )
+    handler = importlib.import_module("kfp.local.docker_task_handler")
+    monkeypatch.setattr(task_dispatcher, "docker_task_handler", handler, raising=False)
     monkeypatch.setattr(task_dispatcher, "_DOCKER_AVAILABLE", True)
-    local.init(local.DockerRunner(), pipeline_root=str(tmp_path / "root"), raise_on_error=True)
-    yield commands
+    local.init(local.DockerRunner(), pipeline_root=str(sandbox.folder / "root"), raise_on_error=True)
+    yield ran
     sys.modules.pop("kfp.local.docker_task_handler", None)
 
 
-SPEC = """
-name: small
-stages:
-  ingest:
-    uses: ingest
-    with: {sources: {notes: {type: files, paths: notes.jsonl}}}
-  train_tokenizer:
-    uses: train_tokenizer
-    inputs: {documents: ingest.documents}
-    with: {vocab_size: 400}
-  tokenize:
-    uses: tokenize
-    inputs: {documents: ingest.documents, tokenizer: train_tokenizer.tokenizer}
-"""
+def submit(sandbox: Sandbox, store: str) -> None:
+    """Compiles the sandbox's pipeline and lets Kubeflow's local orchestrator run it."""
+    done = sandbox.call("compile", "--store", store, "--image", IMAGE)
+    assert done.returncode == 0, done.stderr
+    components.load_component_from_file(str(sandbox.folder / "pipeline.kfp.yaml"))()
 
 
 def test_kubeflows_orchestrator_runs_the_compiled_pipeline_and_the_local_engine_reuses_it(
-    docker: list[list[str]], tmp_path: Path
+    docker: list[tuple[str, int]], sandbox: Sandbox
 ) -> None:
-    lines = [
-        json.dumps({"text": f"Note {n}: the wheel turns {n * n} times, says miller {n % 7}."})
-        for n in range(300)
-    ]
-    (tmp_path / "notes.jsonl").write_text("\n".join(lines))
-    (tmp_path / "pipeline.yaml").write_text(SPEC)
-    store = f"file://{tmp_path}/objects"
-    output = tmp_path / "pipeline.kfp.yaml"
-    kfp.compile_pipeline(check.load(tmp_path / "pipeline.yaml", store=store), output, image=IMAGE)
-    components.load_component_from_file(str(output))()
-    assert [command[command.index("--stage") + 1] for command in docker] == [
-        "ingest",
-        "train_tokenizer",
-        "tokenize",
-    ]
-    [run] = Store(store).run_ids()
-    assert Store(store).read_run(run)["status"] == "done"
-    program = [
-        sys.executable,
-        "-c",
-        "from millrace.pipelines.cli import main; main()",
-        "run",
-        "--json",
-        "--store",
-        store,
-    ]
-    again = json.loads(subprocess.run(program, cwd=tmp_path, stdout=subprocess.PIPE, check=True).stdout)
-    assert {stage["status"] for stage in again["stages"].values()} == {"reused"}
+    store = f"file://{sandbox.folder}/objects"
+    submit(sandbox, store)
+    assert sorted(docker) == [(name, 0) for name in sorted(CHAIN)]
+    [run] = [run["id"] for run in sandbox.json("runs", "--store", store)["runs"]]
+    again = sandbox.run("--store", store)["stages"]
+    assert {stage["status"] for stage in again.values()} == {"reused"}
+    alone = sandbox.run()["stages"]
+    assert {name: (stage["key"], stage["outputs"]) for name, stage in again.items()} == {
+        name: (stage["key"], stage["outputs"]) for name, stage in alone.items()
+    }
+    assert "ran in" in sandbox.call("logs", "clean", "--run", run, "--store", store).stdout
+
+
+def test_a_closed_gate_fails_its_task_and_nothing_after_it_is_started(
+    docker: list[tuple[str, int]], sandbox: Sandbox
+) -> None:
+    store = f"file://{sandbox.folder}/objects"
+    sandbox.write(CHAIN | {"gate": {**CHAIN["gate"], "with": {"most": 1}}})
+    with pytest.raises(RuntimeError, match="gate"):
+        submit(sandbox, store)
+    assert dict(docker)["gate"] == 3
+    assert "pack" not in dict(docker)
+    assert [run["status"] for run in sandbox.json("runs", "--store", store)["runs"]] == ["closed"]

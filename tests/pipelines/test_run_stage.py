@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,60 +18,38 @@ from millrace.pipelines.run_stage import StageCall
 from millrace.pipelines.source_map import SpecError
 from millrace.pipelines.spec import Pipeline
 from millrace.pipelines.store import Store
-
-SPEC = """
-name: small
-stages:
-  ingest:
-    uses: ingest
-    with: {sources: {notes: {type: files, paths: notes.jsonl, language: en}}}
-  train_tokenizer:
-    uses: train_tokenizer
-    inputs: {documents: ingest.documents}
-    with: {vocab_size: 400}
-  tokenize:
-    uses: tokenize
-    inputs: {documents: ingest.documents, tokenizer: train_tokenizer.tokenizer}
-"""
+from sandbox import CHAIN, Sandbox
 
 
-def millrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from millrace.pipelines.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    lines = [
-        json.dumps({"text": f"Note {n}: the mill race turns the wheel {n * n} times, says miller {n % 7}."})
-        for n in range(300)
-    ]
-    (tmp_path / "notes.jsonl").write_text("\n".join(lines))
-    (tmp_path / "pipeline.yaml").write_text(SPEC)
-    return tmp_path
-
-
-def test_stages_one_by_one_give_the_keys_and_bytes_of_a_run_which_then_reuses_them(corpus: Path) -> None:
-    whole = json.loads(millrace(corpus, "run", "--json").stdout)
-    store = f"file://{corpus}/objects"
-    call = ("run-stage", "--store", store, "--job", "0f9c1b7e-aaaa")
-    for stage, ports in (
-        ("ingest", {}),
-        ("train_tokenizer", {"documents": "ingest/documents"}),
-        ("tokenize", {"documents": "ingest/documents", "tokenizer": "train_tokenizer/tokenizer"}),
-    ):
-        inputs = [f"--input={port}={(corpus / path).read_text()}" for port, path in ports.items()]
-        done = millrace(corpus, *call, "--stage", stage, "--output-folder", stage, *inputs)
+def test_stages_one_by_one_give_the_keys_and_bytes_of_a_run_which_then_reuses_them(sandbox: Sandbox) -> None:
+    whole = sandbox.run()["stages"]
+    store = f"file://{sandbox.folder}/objects"
+    for name, stage in CHAIN.items():
+        inputs = []
+        for port, references in stage.get("inputs", {}).items():
+            labelled = references.items() if isinstance(references, dict) else [("", references)]
+            for label, reference in labelled:
+                made = sandbox.folder / "made" / reference.replace(".", "/")
+                inputs.append(f"--input={port}{'.' * bool(label)}{label}={made.read_text()}")
+        call = (
+            "--stage",
+            name,
+            "--store",
+            store,
+            "--job",
+            "0f9c1b7e-aaaa",
+            "--output-folder",
+            f"made/{name}",
+        )
+        done = sandbox.call("run-stage", *call, *inputs)
         assert done.returncode == 0, done.stderr
-        assert (corpus / stage / "stage_key").read_text() == whole["stages"][stage]["key"]
-        for port, digest in whole["stages"][stage]["outputs"].items():
-            assert (corpus / stage / port).read_text() == digest
-        assert json.loads((corpus / stage / "metrics.json").read_text()) == whole["stages"][stage]["metrics"]
-    [run] = Store(store).run_ids()
-    state = Store(store).read_run(run)
-    assert (state["status"], {s["status"] for s in state["stages"].values()}) == ("done", {"ran"})
-    again = json.loads(millrace(corpus, "run", "--json", "--store", store).stdout)
-    assert {stage["status"] for stage in again["stages"].values()} == {"reused"}
+        made = sandbox.folder / "made" / name
+        assert (made / "stage_key").read_text() == whole[name]["key"]
+        assert {port: (made / port).read_text() for port in whole[name]["outputs"]} == whole[name]["outputs"]
+        assert json.loads((made / "metrics.json").read_text()) == whole[name]["metrics"]
+    [run] = sandbox.json("runs", "--store", store)["runs"]
+    assert run["status"] == "done"
+    assert set(sandbox.statuses("--store", store).values()) == {"reused"}
 
 
 class _Plain(Config):
