@@ -46,6 +46,10 @@ class GateConfig(Config):
         None,
         description="Largest share of a benchmark found in the training corpus: for all, or by benchmark.",
     )
+    contamination: Literal["remaining", "found"] = Field(
+        "remaining",
+        description="Which share counts: repeated by the documents that stayed for training, or by all that came in.",
+    )
     min_scores: dict[str, MinScore] = Field(
         default_factory=dict, description="Benchmark -> least score, for metrics where more is better."
     )
@@ -117,7 +121,7 @@ def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
         label: json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
         for label, artifact in inputs.many("reports").items()
     }
-    evidence = Evidence.of_reports(reports)
+    evidence = Evidence.of_reports(reports, config.contamination)
     baseline = None
     if config.baseline is not None:
         baseline = Evidence.of_reports(

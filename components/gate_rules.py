@@ -30,8 +30,13 @@ class Evidence:
     contamination: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_reports(cls, reports: Mapping[str, Mapping[str, Any]]) -> Evidence:
+    def of_reports(cls, reports: Mapping[str, Mapping[str, Any]], contamination: str = "found") -> Evidence:
         """Gathers the evidence of reports of evaluate (``models``) and decontaminate (``benchmarks``).
+
+        Args:
+            reports: Label -> ``report.json``.
+            contamination: ``remaining`` takes what documents repeat that stayed for training, where a report has
+                it; ``found`` what was there before, which is never less.
 
         Raises:
             ComponentError: A report is neither, or two disagree on who measured a model.
@@ -52,7 +57,8 @@ class Evidence:
                             seen[name] = float(entry["contamination"])
             elif isinstance(report.get("benchmarks"), dict):
                 for name, found in report["benchmarks"].items():
-                    shares[name] = max(float(found["share"]), shares.get(name, 0.0))
+                    share = found.get("remaining_share") if contamination == "remaining" else None
+                    shares[name] = float(found["share"] if share is None else share)
             else:
                 raise ComponentError(
                     f"gate: report {label!r} holds neither models nor benchmarks; connect the reports of "

@@ -120,6 +120,17 @@ def test_regression_against_an_earlier_package(
             run_component("gate", rules, {"reports": reports})
 
 
+def test_contamination_counts_what_stayed_for_training_or_what_was_found(
+    run_component: Any, tmp_path: Path
+) -> None:
+    """Decontamination opens the gate, unless the rule is about the corpus as it came."""
+    found = {"docs": {"share": 0.4, "remaining_share": 0.01}}
+    reports = {"contamination": write(tmp_path / "report", "report.json", {"benchmarks": found})}
+    run_component("gate", {"max_contamination": 0.05}, {"reports": reports})
+    with pytest.raises(GateClosed, match="docs: got 40.00%"):
+        run_component("gate", {"max_contamination": 0.05, "contamination": "found"}, {"reports": reports})
+
+
 def test_a_figure_that_is_no_number_closes_the_gate(run_component: Any, tmp_path: Path) -> None:
     """NaN compares with nothing, so no rule over it holds."""
     models = {"rlhf": {"benchmarks": {"docs": score(math.nan)}}}
