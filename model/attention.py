@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .config import ModelConfig
+from .linear import linear
 from .noise import Noise
 
 MASKED_SCORE = -1e30
@@ -129,9 +130,9 @@ class Attention(nnx.Module):
             [B, T, D], and the updated slots (None without a cache).
         """
         c, dtype = self.config, x.dtype
-        q = rotate(jnp.einsum("BTD,DNH->BNTH", x, self.query[...].astype(dtype)), angles)
-        k = rotate(jnp.einsum("BTD,DKH->BKTH", x, self.key[...].astype(dtype)), angles)
-        v = jnp.einsum("BTD,DKH->BKTH", x, self.value[...].astype(dtype))
+        q = rotate(linear(x, self.query[...]).swapaxes(1, 2), angles)
+        k = rotate(linear(x, self.key[...]).swapaxes(1, 2), angles)
+        v = linear(x, self.value[...]).swapaxes(1, 2)
         if slots is not None:
             k, v = slots = write_slots(slots[0], k, positions), write_slots(slots[1], v, positions)
         # The queries of one key head are stacked into one matrix of M = G T rows, so that scores and mixing are plain
@@ -143,5 +144,5 @@ class Attention(nnx.Module):
         scores = scores.reshape(b, c.kv_heads, groups, t, -1)
         scores = jnp.where(visible[:, None, None], scores, MASKED_SCORE)
         weights = jax.nn.softmax(scores, axis=-1).astype(dtype).reshape(b, c.kv_heads, groups * t, -1)
-        mixed = jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(b, n, t, h)
-        return jnp.einsum("BNTH,NHD->BTD", mixed, self.out[...].astype(dtype)), slots
+        mixed = jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(b, n, t, h).swapaxes(1, 2)
+        return linear(mixed, self.out[...], inputs=2), slots

@@ -1,0 +1,63 @@
+"""The chunked loss and its hand-made gradient equal the plain ones."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from millrace.model.loss import cross_entropy, linear_cross_entropy, next_token_loss, token_log_probs
+from millrace.model.network import Decoder
+
+RNG = np.random.default_rng(0)
+HIDDEN = jnp.asarray(RNG.normal(size=(3, 5, 8)), jnp.float32)
+EMBEDDING = jnp.asarray(RNG.normal(size=(11, 8)), jnp.float32)
+TARGETS = jnp.asarray(RNG.integers(0, 11, (3, 5)), jnp.int32)
+MASK = jnp.asarray(RNG.random((3, 5)) < 0.6)
+
+
+def test_token_log_probs_are_those_of_the_softmax() -> None:
+    """Log-probabilities over the vocabulary sum to one and are picked at the target."""
+    logits = jnp.einsum("BTD,VD->BTV", HIDDEN, EMBEDDING)
+    expected = jnp.take_along_axis(jax.nn.log_softmax(logits), TARGETS[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(token_log_probs(logits, TARGETS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk_tokens", [1, 4, 15, 512])
+def test_chunks_do_not_show(chunk_tokens: int) -> None:
+    """Loss and both gradients equal those of the plain loss, for chunks that divide the batch and that do not."""
+
+    def plain(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
+        return 3.0 * cross_entropy(jnp.einsum("BTD,VD->BTV", hidden, embedding), TARGETS, MASK)
+
+    def chunked(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
+        return 3.0 * linear_cross_entropy(hidden, embedding, TARGETS, MASK, chunk_tokens)
+
+    expected, slopes = jax.value_and_grad(plain, argnums=(0, 1))(HIDDEN, EMBEDDING)
+    found, found_slopes = jax.value_and_grad(chunked, argnums=(0, 1))(HIDDEN, EMBEDDING)
+    np.testing.assert_allclose([found, chunked(HIDDEN, EMBEDDING)], [expected, expected], rtol=1e-6)
+    for slope, found_slope in zip(slopes, found_slopes, strict=True):
+        np.testing.assert_allclose(found_slope, slope, atol=1e-6)
+
+
+def test_nothing_to_learn_is_zero() -> None:
+    """An empty mask gives loss 0 and gradient 0, not a division by zero."""
+    nothing = jnp.zeros(MASK.shape, bool)
+    loss, slope = jax.value_and_grad(linear_cross_entropy)(HIDDEN, EMBEDDING, TARGETS, nothing, 4)
+    assert float(loss) == float(cross_entropy(jnp.zeros((3, 5, 11)), TARGETS, nothing)) == 0.0
+    assert not np.asarray(slope).any()
+
+
+def test_only_learnt_tokens_count(small_decoder: Decoder) -> None:
+    """Targets outside ``learn`` do not enter: changing the last, unlearnt token changes nothing."""
+    tokens = np.arange(24, dtype=np.int32).reshape(2, 12)
+    learn = np.zeros((2, 12), bool)
+    learn[:, 3:9] = True
+    changed = tokens.copy()
+    changed[:, 10:] = 0
+    losses = [
+        float(next_token_loss(small_decoder, {"tokens": jnp.asarray(t), "learn": jnp.asarray(learn)})[0])
+        for t in (tokens, changed)
+    ]
+    assert losses[0] == losses[1]
+    assert float(next_token_loss(small_decoder, {"tokens": jnp.asarray(tokens)})[0]) != losses[0]
