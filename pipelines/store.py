@@ -239,6 +239,12 @@ class Store:
         finally:
             os.close(handle)
 
+    def forget_work(self, key: str) -> None:
+        """Removes the work folder of a finished stage, which a process killed right after the record leaves."""
+        if self.work(key).exists():
+            with self.lock(key) as folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Held by every run, so that `store gc` knows when it may remove what no record names yet."""

@@ -183,6 +183,7 @@ class LocalEngine:
                 self.plans[name] = self.planner.step(node, self.known)
             plan = self.plans[name]
             if plan.record is not None:
+                self.store.forget_work(plan.record.key)
                 self._finish(outcome, "reused", plan.record)
                 changed = True
             elif name not in self.selected:
