@@ -28,6 +28,7 @@ from flax import nnx
 
 from .attention import Cache, init_cache
 from .network import Decoder
+from .sampling import nucleus
 
 SMALLEST_PROMPT_BUCKET = 16
 TOP_CANDIDATES = 20  # as many alternatives as OpenAI's API lets a client ask for
@@ -65,28 +66,6 @@ class Token:
     candidates: tuple[tuple[int, float], ...] = ()
 
 
-def _nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
-    """Masks what lies outside the nucleus: [R, V] logits, [R] shares; the likeliest token always stays.
-
-    The nucleus is every token at or above the greatest threshold whose mass still reaches ``top_p``. The threshold
-    is found by bisection over the bits of the probabilities (positive floats order as their bits do), which is exact
-    after 31 halvings and several times faster than the usual sort of the vocabulary on a CPU.
-    """
-    probabilities = jax.nn.softmax(logits, axis=-1)
-    bits = jax.lax.bitcast_convert_type(probabilities, jnp.int32)
-
-    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = bounds
-        middle = low + (high - low) // 2
-        mass = jnp.sum(jnp.where(bits >= middle[:, None], probabilities, 0.0), axis=-1)
-        enough = mass >= top_p
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    start = (jnp.zeros(logits.shape[0], jnp.int32), jnp.max(bits, axis=-1) + 1)
-    threshold, _ = jax.lax.fori_loop(0, 31, halve, start)
-    return jnp.where(bits >= threshold[:, None], logits, -jnp.inf)
-
-
 def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The next token of each row.
 
@@ -105,7 +84,7 @@ def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.A
 
     def sample(_: None) -> jax.Array:
         scaled = logits / jnp.maximum(temperature, 1e-4)[:, None]
-        scaled = jax.lax.cond(jnp.any(top_p < 1), lambda: _nucleus(scaled, top_p), lambda: scaled)
+        scaled = jax.lax.cond(jnp.any(top_p < 1), lambda: nucleus(scaled, top_p), lambda: scaled)
         keys = jax.vmap(lambda seed, drawn: jax.random.fold_in(jax.random.key(seed), drawn))(
             control["seed"], control["drawn"]
         )

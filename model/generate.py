@@ -8,7 +8,7 @@ not depend on what else is in its batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from .attention import Cache, init_cache
 from .buckets import SMALLEST_TOKENS, batches_by_length, bucket, pad_rows
 from .loss import token_log_probs
 from .network import Decoder
+from .sampling import nucleus
 
 BATCH_TOKENS = 16_384
 
@@ -47,25 +48,20 @@ def choose(logits: jax.Array, keys: jax.Array, temperature: jax.Array, top_p: ja
         logits: [B, V] float32.
         keys: [B] PRNG keys.
         temperature: Scalar float32; 0 takes the most likely token.
-        top_p: Scalar float32, or None for the whole vocabulary: only the most likely tokens whose probabilities
-            (after the temperature) add up to at least this much may be drawn.
+        top_p: Scalar float32, or None for the whole vocabulary: see ``nucleus``, after the temperature.
 
     Returns:
         [B] int32.
-
-    References:
-        Holtzman et al. 2020, The Curious Case of Neural Text Degeneration, arXiv 1904.09751, section 3.1.
     """
-    greedy = jnp.argmax(logits, axis=-1)
-    scaled = logits / jnp.maximum(temperature, 1e-6)
-    if top_p is not None:
-        descending = -jnp.sort(-scaled, axis=-1)
-        probabilities = jax.nn.softmax(descending, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        threshold = jnp.min(jnp.where(before < top_p, descending, jnp.inf), axis=-1, keepdims=True)
-        scaled = jnp.where(scaled >= threshold, scaled, -jnp.inf)
-    drawn = jax.vmap(jax.random.categorical)(keys, scaled)
-    return jnp.where(temperature > 0, drawn, greedy).astype(jnp.int32)
+
+    def draw() -> jax.Array:
+        scaled = logits / jnp.maximum(temperature, 1e-6)
+        if top_p is not None:
+            scaled = nucleus(scaled, jnp.broadcast_to(top_p, logits.shape[:1]))
+        return jax.vmap(jax.random.categorical)(keys, scaled)
+
+    # Greedy decoding must not pay for random numbers over the vocabulary.
+    return jax.lax.cond(temperature > 0, draw, lambda: jnp.argmax(logits, axis=-1)).astype(jnp.int32)
 
 
 def _prefill(
@@ -207,61 +203,3 @@ def generate(
             samples.log_probs[index] = log_probs[line, : counts[line]].tolist()
             samples.stopped[index] = bool(stopped[line])
     return samples
-
-
-@functools.partial(jax.jit, static_argnames=("graph", "room_tokens"))
-def _start_stream(
-    graph: nnx.GraphDef, state: nnx.State, tokens: jax.Array, lengths: jax.Array, room_tokens: int
-) -> tuple[jax.Array, Cache]:
-    return _prefill(nnx.merge(graph, state), tokens, lengths, room_tokens)
-
-
-@functools.partial(jax.jit, static_argnames="graph", donate_argnames="cache")
-def _step_stream(
-    graph: nnx.GraphDef, state: nnx.State, cache: Cache, token: jax.Array
-) -> tuple[jax.Array, Cache]:
-    logits, cache = nnx.merge(graph, state)(token[:, None], cache=cache)
-    return logits[:, 0], cache
-
-
-@jax.jit
-def _draw(
-    logits: jax.Array, keys: jax.Array, step: jax.Array, temperature: jax.Array, top_p: jax.Array | None
-) -> jax.Array:
-    return choose(logits, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step), temperature, top_p)
-
-
-def stream(
-    decoder: Decoder,
-    prompt: Sequence[int],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    top_p: float = 1.0,
-    stop_ids: Sequence[int] = (),
-) -> Iterator[int]:
-    """Continues one prompt, token by token, as ``generate`` would for sample id 0.
-
-    Args and Raises are those of ``generate``. The stop token is yielded, too.
-    """
-    limit = decoder.config.max_sequence_tokens
-    if not 1 <= max_new_tokens < limit:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, expected 1 to {limit - 1}")
-    graph, state = nnx.split(decoder)
-    cut = _cut(prompt, limit - max_new_tokens)
-    width = min(bucket(len(cut)), limit)
-    keys = _row_keys(seed, [0])
-    nucleus = None if top_p >= 1.0 else jnp.float32(top_p)
-    # One room for every request, so that the decoding step compiles once per process.
-    logits, cache = _start_stream(
-        graph, state, jnp.asarray(pad_rows([cut], 1, width)), jnp.asarray([len(cut)], jnp.int32), limit
-    )
-    for step in range(max_new_tokens):
-        token = _draw(logits, keys, jnp.int32(step), jnp.float32(temperature), nucleus)
-        value = int(token[0])
-        yield value
-        if value in stop_ids:
-            return
-        if step + 1 < max_new_tokens:
-            logits, cache = _step_stream(graph, state, cache, token)

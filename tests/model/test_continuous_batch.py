@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 from millrace.model.config import ModelConfig
-from millrace.model.continuous_batch import ContinuousBatch, Sampling, _nucleus
+from millrace.model.continuous_batch import ContinuousBatch, Sampling
 from millrace.model.network import Decoder
+from millrace.model.sampling import nucleus
 
 CONFIG = ModelConfig(
     vocab_size=67,
@@ -105,7 +106,7 @@ def test_nucleus_is_the_smallest_set_that_holds_the_share(top_p: float) -> None:
             break
         wanted.add(int(token))
         total += float(probabilities[token])
-    kept = np.asarray(_nucleus(jnp.asarray(logits[None]), jnp.asarray([top_p], jnp.float32)))[0]
+    kept = np.asarray(nucleus(jnp.asarray(logits[None]), jnp.asarray([top_p], jnp.float32)))[0]
     assert {int(token) for token in np.flatnonzero(np.isfinite(kept))} == wanted
 
 
