@@ -48,10 +48,12 @@ def doc(
     as_json: options.Json = False,
 ) -> None:
     """Trace a document: its source, every stage's decision and evidence, its tokens, the steps that read them."""
-    from .. import trace
+    from ..trace import documents
     from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: trace.document(opened, document), tracing_view.document)
+    _answer(
+        spec, store, run, as_json, lambda opened: documents.document(opened, document), tracing_view.document
+    )
 
 
 @trace_app.command("text")
@@ -66,12 +68,10 @@ def text(
     as_json: options.Json = False,
 ) -> None:
     """Find the documents that contain a text, and what became of each."""
-    from .. import trace_text
+    from ..trace import text
     from . import tracing_view
 
-    _answer(
-        spec, store, run, as_json, lambda opened: trace_text.search(opened, words, limit), tracing_view.search
-    )
+    _answer(spec, store, run, as_json, lambda opened: text.search(opened, words, limit), tracing_view.search)
 
 
 @trace_app.command("example")
@@ -83,10 +83,10 @@ def example(
     as_json: options.Json = False,
 ) -> None:
     """Trace a benchmark example: what it says, what it was made from, which documents overlap it."""
-    from .. import trace
+    from ..trace import documents
     from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: trace.example(opened, name), tracing_view.example)
+    _answer(spec, store, run, as_json, lambda opened: documents.example(opened, name), tracing_view.example)
 
 
 @trace_app.command("step")
@@ -98,10 +98,10 @@ def step(
     as_json: options.Json = False,
 ) -> None:
     """Trace a training step: which documents stood in each row of its batch."""
-    from .. import trace_training
+    from ..trace import training
     from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: trace_training.step(opened, number), tracing_view.step)
+    _answer(spec, store, run, as_json, lambda opened: training.step(opened, number), tracing_view.step)
 
 
 @trace_app.command("artifact")
@@ -115,7 +115,7 @@ def artifact(
     import contextlib
 
     from .. import lineage
-    from ..trace_artifact import artifact as trace_artifact
+    from ..trace.artifacts import artifact as trace_artifact
     from . import tracing_view
 
     opened, _ = _open(spec, store)
@@ -131,7 +131,7 @@ def _answer(
     ask: Callable[[Any], Any],
     view: Callable[[Console, Any], None],
 ) -> None:
-    from ..trace_run import open_run
+    from ..trace.runs import open_run
 
     opened, pipeline = _open(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:

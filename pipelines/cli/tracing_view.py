@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ..trace import Decision, DocumentTrace, ExampleTrace
-from ..trace_artifact import ArtifactTrace, Relative
-from ..trace_evidence import Match, example_text
-from ..trace_run import Source
-from ..trace_text import Search
-from ..trace_training import Reading, StepTrace
+from ..trace.artifacts import ArtifactTrace, Relative
+from ..trace.documents import Decision, DocumentTrace, ExampleTrace
+from ..trace.matches import Match, example_text
+from ..trace.runs import Source
+from ..trace.text import Search
+from ..trace.training import Reading, StepTrace
 
 LABEL = 13
 STAGE = 15

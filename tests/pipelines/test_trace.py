@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millrace.components.contract import ComponentError
-from millrace.pipelines import lineage, trace, trace_artifact, trace_find, trace_text, trace_training
+from millrace.pipelines import lineage
 from millrace.pipelines.cli import app
-from millrace.pipelines.trace_run import Run, open_run
+from millrace.pipelines.trace import artifacts, documents, find, training
+from millrace.pipelines.trace import text as text_search
+from millrace.pipelines.trace.runs import Run, open_run
 from typer.testing import CliRunner
 
 
@@ -24,52 +26,52 @@ def run(small_store: SimpleNamespace) -> Iterator[Run]:
 
 
 def test_a_near_duplicate_names_its_file_rule_survivor_and_similarity(run: Run) -> None:
-    traced = trace.document(run, "vendored/api.py")
+    traced = documents.document(run, "vendored/api.py")
     last = traced.decisions[-1]
     assert (traced.document.uri, last.stage, last.rule) == ("vendored/api.py", "dedup", "near")
     assert last.survivor is not None
     assert last.survivor.uri == "lib/api.py"
     assert last.evidence["similarity"] == 0.91
     assert traced.fate == "dropped by dedup: near"
-    assert [copy.uri for copy in trace.document(run, "lib/api.py").duplicates] == ["vendored/api.py"]
+    assert [copy.uri for copy in documents.document(run, "lib/api.py").duplicates] == ["vendored/api.py"]
 
 
 def test_a_contaminated_file_shows_the_example_and_the_span(run: Run, small_store: SimpleNamespace) -> None:
-    traced = trace.document(run, small_store.id("docs/leak.md")[:6])
+    traced = documents.document(run, small_store.id("docs/leak.md")[:6])
     match, also = traced.decisions[-1].matches
     assert (also.example, also.span) == ("answer", "")
     assert (match.benchmark, match.example, match.span) == ("foxes", "q1", "it sleeps for a while")
     assert "What does the fox do?" in match.text
-    (hit,) = trace.example(run, "foxes/q1").hits
+    (hit,) = documents.example(run, "foxes/q1").hits
     assert (hit.document.uri, hit.fate) == ("docs/leak.md", "dropped by decontaminate: contaminated")
 
 
 def test_decisions_stand_in_running_order(run: Run) -> None:
-    traced = trace.document(run, "lib/api.py")
+    traced = documents.document(run, "lib/api.py")
     assert [item.stage for item in traced.decisions] == ["ingest", "filter", "dedup", "decontaminate"]
 
 
 def test_a_held_out_document_names_the_examples_made_of_it(run: Run) -> None:
-    traced = trace.document(run, "held/exam.py")
+    traced = documents.document(run, "held/exam.py")
     assert traced.fate == "held out for evaluation"
     assert [f"{made.file}/{made.id}" for made in traced.examples] == ["foxes/answer"]
-    origin = trace.example(run, "foxes/answer").document
+    origin = documents.example(run, "foxes/answer").document
     assert origin is not None
     assert origin.uri == "held/exam.py"
 
 
 def test_a_record_that_could_not_be_read_is_found_by_its_file(run: Run) -> None:
-    traced = trace.document(run, "docs/bad.md")
+    traced = documents.document(run, "docs/bad.md")
     assert traced.fate == "dropped by ingest: malformed"
     assert (traced.document.locator, traced.document.lang) == ("7", None)
 
 
 def test_training_steps_are_those_whose_rows_hold_the_document(run: Run) -> None:
-    traced = trace.document(run, "lib/api.py")
+    traced = documents.document(run, "lib/api.py")
     (reading,) = traced.readings
     found = []
     for number in range(reading.total_steps):
-        for row in trace_training.step(run, number).rows:
+        for row in training.step(run, number).rows:
             if any(part.document.uri == "lib/api.py" for part in row.parts):
                 found.append((number, row.row))
     assert list(reading.steps) == found
@@ -77,7 +79,7 @@ def test_training_steps_are_those_whose_rows_hold_the_document(run: Run) -> None
 
 
 def test_the_parts_of_a_row_add_up_to_it(run: Run) -> None:
-    for row in trace_training.step(run, 3).rows:
+    for row in training.step(run, 3).rows:
         assert sum(part.length for part in row.parts) == row.length
 
 
@@ -92,13 +94,13 @@ def test_the_parts_of_a_row_add_up_to_it(run: Run) -> None:
 )
 def test_an_unknown_document_gets_the_closest(run: Run, word: str, message: str) -> None:
     with pytest.raises(ComponentError, match=message):
-        trace_find.find_document(run, word)
+        find.find_document(run, word)
 
 
 def test_the_end_of_a_uri_must_fit_one_document(run: Run, small_store: SimpleNamespace) -> None:
-    assert trace_find.find_document(run, "setup.py") == small_store.id("lib/setup.py")
+    assert find.find_document(run, "setup.py") == small_store.id("lib/setup.py")
     with pytest.raises(ComponentError, match=r"2 documents fit.*\n.*lib/api.py\n.*vendored/api.py"):
-        trace_find.find_document(run, "api.py")
+        find.find_document(run, "api.py")
 
 
 def test_a_document_of_another_run_names_that_run(small_store: SimpleNamespace) -> None:
@@ -109,9 +111,9 @@ def test_a_document_of_another_run_names_that_run(small_store: SimpleNamespace) 
         open_run(small_store.store) as newest,
         pytest.raises(ComponentError, match="--run 20250101-000000-aaaa"),
     ):
-        trace.document(newest, small_store.id("lib/api.py"))
+        documents.document(newest, small_store.id("lib/api.py"))
     with open_run(small_store.store, run="20250101") as first:
-        assert trace.document(first, small_store.id("lib/api.py")).fate == "kept, 300 tokens"
+        assert documents.document(first, small_store.id("lib/api.py")).fate == "kept, 300 tokens"
 
 
 def test_a_store_without_runs_says_so(builder: SimpleNamespace) -> None:
@@ -123,20 +125,18 @@ def test_a_store_without_runs_says_so(builder: SimpleNamespace) -> None:
 
 
 def test_text_is_found_exactly_and_then_with_any_white_space(run: Run) -> None:
-    exact = trace_text.search(run, "return request('get', url)", 10)
+    exact = text_search.search(run, "return request('get', url)", 10)
     assert (exact.exact, [item.document.uri for item in exact.found]) == (True, ["lib/api.py"])
-    loose = trace_text.search(run, "def get(url): return  request", 1)
+    loose = text_search.search(run, "def get(url): return  request", 1)
     assert (loose.exact, loose.documents, len(loose.found)) == (False, 2, 1)
     with pytest.raises(ComponentError, match="no document of the run"):
-        trace_text.search(run, "nobody wrote this", 10)
+        text_search.search(run, "nobody wrote this", 10)
 
 
 @pytest.mark.parametrize("builder", ["remote"], indirect=True)
 def test_a_store_on_an_object_store_answers_too(run: Run) -> None:
-    assert [item.document.uri for item in trace_text.search(run, "raise SystemExit", 10).found] == [
-        "lib/end.py"
-    ]
-    assert trace.document(run, "lib/api.py").readings[0].steps
+    assert [item.document.uri for item in text_search.search(run, "raise SystemExit", 10).found] == ["lib/end.py"]
+    assert documents.document(run, "lib/api.py").readings[0].steps
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,14 +148,14 @@ def test_every_piece_of_a_document_leads_to_it(
     text = small_store.texts[uri]
     start = data.draw(st.integers(0, len(text) - 5))
     piece = text[start : data.draw(st.integers(start + 5, len(text)))]
-    if len(piece.strip()) >= trace_text.SHORTEST_CHARACTERS:
-        found = trace_text.search(run, piece, 10).found
+    if len(piece.strip()) >= text_search.SHORTEST_CHARACTERS:
+        found = text_search.search(run, piece, 10).found
         assert uri in {item.document.uri for item in found}
 
 
 def test_an_artifact_leads_up_to_the_sources_and_down_to_the_model(small_store: SimpleNamespace) -> None:
     index = lineage.open_index(small_store.store)
-    traced = trace_artifact.artifact(small_store.store, index, small_store.digests["dedup.documents"][:10])
+    traced = artifacts.artifact(small_store.store, index, small_store.digests["dedup.documents"][:10])
     assert (traced.makers[0].stage, traced.makers[0].port) == ("dedup", "documents")
     (above,) = traced.inputs
     assert (above.stage, above.children[0].stage, above.children[0].children) == ("filter", "ingest", ())
@@ -169,7 +169,7 @@ def test_an_artifact_that_no_record_names_is_traced_by_its_manifest(small_store:
     builder = small_store.builder
     (small_store.store.scratch / "stages" / f"{builder.keys['pretrain']}.json").unlink()
     index = lineage.open_index(small_store.store)
-    traced = trace_artifact.artifact(small_store.store, index, small_store.digests["pretrain.model"])
+    traced = artifacts.artifact(small_store.store, index, small_store.digests["pretrain.model"])
     assert traced.makers[0].stage == "pretrain"
     assert [above.stage for above in traced.inputs] == ["tokenize"]
     index.close()
@@ -177,11 +177,11 @@ def test_an_artifact_that_no_record_names_is_traced_by_its_manifest(small_store:
 
 def test_an_unknown_artifact_and_example_get_the_closest(run: Run, small_store: SimpleNamespace) -> None:
     with pytest.raises(ComponentError, match="has no artifact"):
-        trace_artifact.artifact(small_store.store, run.index, "0123456789")
+        artifacts.artifact(small_store.store, run.index, "0123456789")
     with pytest.raises(ComponentError, match="did you mean 'foxes'"):
-        trace.example(run, "foxe/q1")
+        documents.example(run, "foxe/q1")
     with pytest.raises(ComponentError, match="closest: foxes/answer"):
-        trace.example(run, "foxes/answers")
+        documents.example(run, "foxes/answers")
 
 
 @pytest.mark.parametrize("width", ["80", "160"])

@@ -6,10 +6,11 @@ import json
 import random
 
 import pytest
-from millrace.pipelines import trace, trace_text
 from millrace.pipelines.cli import app
 from millrace.pipelines.store import Store
-from millrace.pipelines.trace_run import Run, open_run
+from millrace.pipelines.trace import documents
+from millrace.pipelines.trace import text as text_search
+from millrace.pipelines.trace.runs import Run, open_run
 from typer.testing import CliRunner
 
 SPEC = """
@@ -46,9 +47,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(folder / ".millrace"))
 
 
-def _document(run: Run, text: str) -> trace.DocumentTrace:
-    found = trace_text.search(run, text, 1).found[0]
-    return trace.document(run, found.document.doc_id)
+def _document(run: Run, text: str) -> documents.DocumentTrace:
+    found = text_search.search(run, text, 1).found[0]
+    return documents.document(run, found.document.doc_id)
 
 
 def test_a_near_duplicate_shows_file_rule_survivor_and_similarity(store: Store) -> None:
@@ -56,7 +57,7 @@ def test_a_near_duplicate_shows_file_rule_survivor_and_similarity(store: Store) 
         dropped = _document(run, "but with another end")
         decision = dropped.decisions[-1]
         assert decision.survivor is not None
-        kept = trace.document(run, decision.survivor.doc_id)
+        kept = documents.document(run, decision.survivor.doc_id)
     assert (decision.stage, decision.action, decision.rule) == ("dedup", "drop", "near")
     assert dropped.document.uri.endswith("texts/stories.jsonl")
     assert decision.threshold is not None
@@ -69,7 +70,7 @@ def test_a_contaminated_document_shows_the_example_and_the_span(store: Store) ->
     with open_run(store) as run:
         dropped = _document(run, QUESTION)
         (match,) = dropped.decisions[-1].matches
-        (hit,) = trace.example(run, "exam/7").hits
+        (hit,) = documents.example(run, "exam/7").hits
     assert dropped.fate == "dropped by decontaminate: contaminated"
     assert (match.benchmark, match.example) == ("exam", "7")
     assert QUESTION in match.text
@@ -80,4 +81,4 @@ def test_a_contaminated_document_shows_the_example_and_the_span(store: Store) ->
 def test_a_document_whose_id_the_user_gave_keeps_its_place(store: Store) -> None:
     with open_run(store) as run:
         place = _document(run, QUESTION).document
-        assert trace.document(run, f"{place.uri}#{place.locator}").document == place
+        assert documents.document(run, f"{place.uri}#{place.locator}").document == place

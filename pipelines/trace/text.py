@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..components.contract import ComponentError
-from . import lineage
-from .trace import fates
-from .trace_find import source_of
-from .trace_run import Run, Source
+from ...components.contract import ComponentError
+from .. import lineage
+from .documents import fates
+from .find import source_of
+from .runs import Run, Source
 
 AROUND_CHARACTERS = 60
 SHORTEST_CHARACTERS = 3

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..components.contract import ComponentError
-from . import lineage
-from .store import Store
+from ...components.contract import ComponentError
+from .. import lineage
+from ..store import Store
 
 RUNS_SHOWN = 5
 

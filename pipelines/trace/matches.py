@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import evidence, lineage
-from .spec import closest
-from .trace_find import source_of
-from .trace_run import Run, Source
+from .. import evidence, lineage
+from ..spec import closest
+from .find import source_of
+from .runs import Run, Source
 
 
 @dataclass(frozen=True)

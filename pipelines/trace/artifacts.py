@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..components.contract import ComponentError
-from .store import Store
+from ...components.contract import ComponentError
+from ..store import Store
 
 HINTS = 5
 STAGES_SHOWN = 3

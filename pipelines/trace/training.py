@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from ..components.contract import ComponentError
-from . import identity, lineage
-from .trace_find import source_of
-from .trace_run import Run, RunStage, Source
+from ...components.contract import ComponentError
+from .. import identity, lineage
+from .find import source_of
+from .runs import Run, RunStage, Source
 
 if TYPE_CHECKING:
-    from ..data.mixture import Mixture
+    from ...data.mixture import Mixture
 
 TRAINS_ON_TOKENS = "pretrain"
 
@@ -190,7 +190,7 @@ def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
 
 def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     """The sampler that a training stage read its batches with."""
-    from ..components import pretrain
+    from ...components import pretrain
 
     with lineage.open_file(run.store, tokens, "index.json") as handle:
         sources = json.loads(handle.read())["sources"]

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..components.contract import ComponentError
-from .trace_run import Run, Source
+from ...components.contract import ComponentError
+from .runs import Run, Source
 
 ID_CHARACTERS = 32
 SHORTEST_PREFIX = 6

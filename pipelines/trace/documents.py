@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..components.contract import ComponentError
-from . import evidence, trace_evidence, trace_training
-from .trace_evidence import Match
-from .trace_find import find_document, source_of
-from .trace_run import Run, Source
-from .trace_training import Reading, Span
+from ...components.contract import ComponentError
+from .. import evidence
+from . import matches, training
+from .find import find_document, source_of
+from .matches import Match
+from .runs import Run, Source
+from .training import Reading, Span
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def document(run: Run, what: str) -> DocumentTrace:
     doc_id = find_document(run, what)
     source = source_of(run, doc_id)
     assert source is not None
-    spans = trace_training.spans_of(run, doc_id)
+    spans = training.spans_of(run, doc_id)
     return DocumentTrace(
         run=run.run,
         pipeline=run.pipeline,
@@ -138,11 +139,11 @@ def document(run: Run, what: str) -> DocumentTrace:
         fate=fates(run, [doc_id])[doc_id],
         decisions=decisions_of(run, doc_id),
         spans=spans,
-        readings=trace_training.readings(run, spans) if spans else (),
+        readings=training.readings(run, spans) if spans else (),
         examples=examples_of(run, doc_id),
         duplicates=tuple(
             copy
-            for other, _ in trace_evidence.pointing_at(run, doc_id)
+            for other, _ in matches.pointing_at(run, doc_id)
             if (copy := source_of(run, other)) is not None
         ),
     )
@@ -159,11 +160,11 @@ def example(run: Run, name: str) -> ExampleTrace:
         ComponentError: The run has no such example; the message names the closest.
     """
     benchmark, _, number = name.partition("/")
-    record = trace_evidence.example_record(run, benchmark, number)
+    record = matches.example_record(run, benchmark, number)
     if record is None:
-        raise ComponentError(trace_evidence.unknown_example(run, benchmark, number))
+        raise ComponentError(matches.unknown_example(run, benchmark, number))
     origin = record.get("doc_id")
-    pointing = trace_evidence.pointing_at(run, f"{benchmark}/{number}")
+    pointing = matches.pointing_at(run, f"{benchmark}/{number}")
     fate = fates(run, [doc_id for doc_id, _ in pointing])
     hits = []
     for doc_id, found in pointing:
@@ -198,8 +199,8 @@ def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
                 evidence=found,
                 bytes_before=row["bytes_before"],
                 bytes_after=row["bytes_after"],
-                survivor=trace_evidence.survivor(run, found),
-                matches=trace_evidence.matches(run, found),
+                survivor=matches.survivor(run, found),
+                matches=matches.matches(run, found),
             )
         )
     return tuple(decisions)
@@ -228,6 +229,6 @@ def fates(run: Run, doc_ids: Sequence[str]) -> dict[str, str]:
         elif any(row["rule"] == "held_out" for row in rows):
             words[doc_id] = "held out for evaluation"
         else:
-            tokens = sum(span.length for span in trace_training.spans_of(run, doc_id))
+            tokens = sum(span.length for span in training.spans_of(run, doc_id))
             words[doc_id] = f"kept, {tokens:,} tokens" if tokens else "kept"
     return words
