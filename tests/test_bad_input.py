@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -161,9 +162,7 @@ def test_a_full_disk_is_one_message_and_the_next_run_with_room_goes_on(sandbox: 
         }
     )
     sandbox.store.mkdir()
-    run, verify = (
-        " ".join(map(quoted, sandbox.command(*words))) for words in (("run",), ("store", "verify"))
-    )
+    run, verify = (shlex.join(sandbox.command(*words)) for words in (("run",), ("store", "verify")))
     script = f"""mount -t tmpfs -o size=2m none .millrace
         {run}; echo code $?
         {verify}; echo code $?
@@ -187,10 +186,6 @@ def test_a_full_disk_is_one_message_and_the_next_run_with_room_goes_on(sandbox: 
     ]
     assert "the disk is full" in text
     assert text.count("all sound") == 2
-
-
-def quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"
 
 
 def limit_files() -> None:
