@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow lint lock benchmarks clean
+.PHONY: run test test-slow lint readme lock benchmarks clean
 
 run: $(VENV)/runtime
 	$(BIN)/millrace run
@@ -20,6 +20,9 @@ lint: $(VENV)/development
 	mkdir -p $(VENV)/types/millrace
 	for package in components data model pipelines; do ln -sfn ../../../$$package $(VENV)/types/millrace/$$package; done
 	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml --namespace-packages -p millrace
+
+readme:
+	$(PYTHON) docs/file_list.py
 
 # After a change of dependencies in pyproject.toml; `pip install uv` first.
 lock:
