@@ -98,12 +98,13 @@ def _front_matter(facts: CardFacts) -> str:
 def _opening(facts: CardFacts) -> list[str]:
     shape = facts.shape
     attention = "multi-query" if shape["kv_heads"] == 1 else "grouped-query"
+    heads = f"{shape['kv_heads']} key-value head{'' if shape['kv_heads'] == 1 else 's'}"
     return [
         f"# {facts.name}",
         "",
         f"A decoder-only Transformer with {facts.parameters:,} parameters: {shape['layers']} layers of width "
-        f"{shape['model_size']}, {attention} attention ({shape['heads']} query heads on {shape['kv_heads']} key-value "
-        f"heads of {shape['head_size']}), rotary positions, RMSNorm, gated feed-forward layers of "
+        f"{shape['model_size']}, {attention} attention ({shape['heads']} query heads on {heads} of "
+        f"{shape['head_size']}), rotary positions, RMSNorm, gated feed-forward layers of "
         f"{shape['feed_forward_size']}, tied embeddings, a context of {shape['max_sequence_tokens']:,} tokens.",
         "",
         "This card was written by the pipeline that made the model, from its records.",
@@ -168,6 +169,7 @@ def _licences(licences: Mapping[str, int] | None) -> list[str]:
     if licences is None:
         return [*lines, "Not counted in this run."]
     most = sorted(licences.items(), key=lambda item: (-item[1], item[0]))
+    lines += ["As the sources state them.", ""]
     lines += _table(["licence", "documents"])
     lines += [_row([name, _count(count)]) for name, count in most[:MOST_LICENCES]]
     if len(most) > MOST_LICENCES:

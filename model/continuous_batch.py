@@ -7,7 +7,7 @@ little more than one, because decoding is bound by reading the weights.
 
 Each row draws its random numbers from its own seed and its own count of tokens, and the shapes never depend on how
 many rows are busy, so a request with a seed gets the same answer on an idle server and on a busy one. Shapes are
-fixed (one step; prompts padded to powers of two), so after ``warm_up`` nothing is compiled while users wait.
+fixed (one step; prompts padded to a few lengths), so after ``warm_up`` nothing is compiled while users wait.
 
 References:
   Yu et al. 2022, Orca, OSDI, section 3.1 (iteration-level scheduling).
@@ -30,7 +30,7 @@ from .attention import Cache, init_cache
 from .network import Decoder
 from .sampling import nucleus
 
-SMALLEST_PROMPT_BUCKET = 16
+PROMPT_BUCKETS = (32, 128)  # then doubling; each is compiled once, and short prompts are cheap to pad
 TOP_CANDIDATES = 20  # as many alternatives as OpenAI's API lets a client ask for
 
 
@@ -112,11 +112,14 @@ def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.A
     }
 
 
+_choose_first = jax.jit(_choose)  # apart from the prefill, which is compiled once per bucket
+
+
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _prefill(
-    graph: Any, weights: Any, cache: Cache, tokens: jax.Array, length: jax.Array, row: jax.Array, control: Any
-) -> tuple[Cache, dict[str, jax.Array]]:
-    """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache and chooses the first token."""
+    graph: Any, weights: Any, cache: Cache, tokens: jax.Array, length: jax.Array, row: jax.Array
+) -> tuple[Cache, jax.Array]:
+    """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache; its last logits are [1, V]."""
     decoder: Decoder = nnx.merge(graph, weights)
     fresh = init_cache(decoder.config, 1, decoder.config.max_sequence_tokens)
     valid = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :] < length
@@ -127,7 +130,7 @@ def _prefill(
         values=cache.values.at[:, row].set(fresh.values[:, 0]),
         lengths=cache.lengths.at[row].set(length),
     )
-    return cache, _choose(decoder.unembed(last), control)
+    return cache, decoder.unembed(last)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -138,6 +141,16 @@ def _step(
     decoder: Decoder = nnx.merge(graph, weights)
     logits, cache = decoder(tokens[:, None], cache=cache, mask=busy[:, None])
     return cache, _choose(logits[:, 0], control)
+
+
+def _buckets(capacity_tokens: int) -> list[int]:
+    """The lengths that prompts are padded to, ascending; the last is the capacity."""
+    sizes = [size for size in PROMPT_BUCKETS if size < capacity_tokens]
+    size = 2 * PROMPT_BUCKETS[-1]
+    while size < capacity_tokens:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, capacity_tokens]
 
 
 class ContinuousBatch:
@@ -157,6 +170,7 @@ class ContinuousBatch:
         self.capacity_tokens = decoder.config.max_sequence_tokens
         self._graph, self._weights = nnx.split(decoder)
         self._config, self._rows = decoder.config, rows
+        self._buckets = _buckets(self.capacity_tokens)
         self.reset()
 
     def reset(self) -> None:
@@ -212,18 +226,15 @@ class ContinuousBatch:
         }
         for name, value in values.items():
             self._control[name][row] = value
-        bucket = min(
-            max(SMALLEST_PROMPT_BUCKET, 1 << (len(prompt) - 1).bit_length()),
-            self.capacity_tokens,
-        )
+        bucket = next(size for size in self._buckets if size >= len(prompt))
         padded = np.zeros((1, bucket), np.int32)
         padded[0, : len(prompt)] = prompt
         one = {name: array[row : row + 1].copy() for name, array in self._control.items()}
-        self._cache, chosen = _prefill(
-            self._graph, self._weights, self._cache, padded, np.int32(len(prompt)), np.int32(row), one
+        self._cache, logits = _prefill(
+            self._graph, self._weights, self._cache, padded, np.int32(len(prompt)), np.int32(row)
         )
         self._busy[row] = True
-        return row, self._take(row, jax.device_get(chosen), 0)
+        return row, self._take(row, jax.device_get(_choose_first(logits, one)), 0)
 
     def step(self) -> dict[int, Token]:
         """Adds one token to every busy row; the caller releases rows that ended or are full.
@@ -248,8 +259,7 @@ class ContinuousBatch:
 
     def warm_up(self) -> None:
         """Compiles every shape that serving can need, so that no user waits for it."""
-        lengths = {min(SMALLEST_PROMPT_BUCKET << power, self.capacity_tokens) for power in range(32)}
-        for length in sorted(lengths):
+        for length in self._buckets:
             row, _ = self.admit([0] * length, Sampling())
             self.release(row)
         row, _ = self.admit([0], Sampling())
