@@ -1,0 +1,154 @@
+"""Training reaches the optimum it should, resumes to the same bits, and does not go on from a broken loss."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from millrace.model.checkpoint import Checkpoints
+from millrace.model.fit import Evaluation, History, NonFiniteLoss, fit
+
+TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion() -> None:
+    """Not here: Optax raises floats to the power of integer counts."""
+
+
+class Line(nnx.Module):
+    """A linear model."""
+
+    def __init__(self) -> None:
+        self.slopes = nnx.Param(jnp.zeros((3,)))
+
+
+def batch_of(step: int) -> dict[str, np.ndarray]:
+    x = np.random.default_rng(step).normal(size=(16, 3)).astype(np.float32)
+    return {"x": x, "y": x @ TRUE_SLOPES}
+
+
+def loss_of(line: Line, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    error = batch["x"] @ line.slopes[...] - batch["y"]
+    return jnp.mean(error**2), {"largest_error": jnp.max(jnp.abs(error))}
+
+
+def train(line: Line, steps: int = 60, folder: Path | None = None, batches=batch_of, **settings) -> History:
+    evaluation = Evaluation(
+        ["distance"], lambda line: [float(np.abs(line.slopes[...] - TRUE_SLOPES).max())], every_steps=25
+    )
+    checkpoints = Checkpoints(folder) if folder else None
+    try:
+        return fit(
+            line,
+            optax.adam(0.1),
+            loss_of,
+            batches,
+            steps,
+            checkpoints=checkpoints,
+            checkpoint_every_steps=10,
+            evaluation=evaluation,
+            **settings,
+        )
+    finally:
+        if checkpoints:
+            checkpoints.close()
+
+
+def test_it_finds_the_least_squares_solution() -> None:
+    """The module is trained in place; curves hold every step and evaluations begin before the first."""
+    line, logged = Line(), []
+    history = train(line, 200, on_log=lambda step, values: logged.append((step, values["loss"])))
+    np.testing.assert_allclose(line.slopes[...], TRUE_SLOPES, atol=1e-2)
+    assert {name: curve.shape for name, curve in history.curves.items()} == dict.fromkeys(
+        ("loss", "gradient_norm", "largest_error"), (200,)
+    )
+    assert list(history.evaluation_steps) == [0, 25, 50, 75, 100, 125, 150, 175, 200]
+    assert history.evaluations["distance"][0] == 2.0
+    assert logged == [(step, history.curves["loss"][step - 1]) for step in range(10, 201, 10)]
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("kill_at", [4, 10, 26, 59])
+def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path, kill_at: int) -> None:
+    """Weights, curves and evaluations are the same bits, whether it died before or after a checkpoint."""
+    undisturbed, resumed = Line(), Line()
+    expected = train(undisturbed)
+
+    def dying(step: int) -> dict[str, np.ndarray]:
+        if step == kill_at:
+            raise Killed
+        return batch_of(step)
+
+    with pytest.raises(Killed):
+        train(Line(), folder=tmp_path / "work", batches=dying)
+    asked: list[int] = []
+    history = train(
+        resumed, folder=tmp_path / "work", batches=lambda step: (asked.append(step), batch_of(step))[1]
+    )
+    assert asked[1:] == list(range(kill_at // 10 * 10, 60))
+    assert np.array_equal(resumed.slopes[...], undisturbed.slopes[...])
+    for name, curve in expected.curves.items():
+        assert np.array_equal(history.curves[name], curve)
+    assert np.array_equal(history.evaluations["distance"], expected.evaluations["distance"])
+
+
+def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
+    """The first bad step is named, and no checkpoint holds what came of it."""
+
+    def broken(step: int) -> dict[str, np.ndarray]:
+        batch = batch_of(step)
+        return batch | {"y": batch["y"] * np.float32(np.nan if step == 13 else 1)}
+
+    with pytest.raises(NonFiniteLoss, match="step 13") as caught:
+        train(Line(), folder=tmp_path / "work", batches=broken)
+    assert caught.value.step == 13
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["10"]
+
+
+TRAIN_AND_PRINT = """
+import hashlib, sys
+import numpy as np
+from millrace.model import loss, network, weights
+from millrace.model.config import ModelConfig
+from millrace.model.fit import fit
+from millrace.model.optimizer import make_optimizer
+
+config = ModelConfig(256, 2, 64, 4, 1, 16, 160, 64)
+decoder = network.create(config, 0)
+batches = lambda step: {"tokens": np.random.default_rng(step).integers(0, 256, (8, 65)).astype(np.int32)}
+fit(decoder, make_optimizer(1e-2), loss.next_token_loss, batches, 6)
+digest = hashlib.sha256()
+for name, value in sorted(weights.tensors(decoder).items()):
+    digest.update(name.encode() + value.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_two_processes_train_to_the_same_bits() -> None:
+    """Whatever the hash seed and the threads' timing, equal steps give equal weights on one machine."""
+    digests = set()
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", TRAIN_AND_PRINT],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1
+    assert digests != {hashlib.sha256().hexdigest()}
