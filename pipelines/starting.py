@@ -26,6 +26,9 @@ LARGE_DROP = 0.2
 LARGE_TOTAL_DROP = 0.4
 KEPT_FRACTION = 0.5  # of the text that is there after filter, dedup and held-out documents, at worst
 MAX_EPOCHS = 6
+BATCH_SIZE, SEQUENCE_TOKENS = 16, 256
+PROMPT_TOKENS, ANSWER_TOKENS = 192, 48  # of what a row holds, when the model learns from its own answers
+TOKEN_MARGIN = 0.75  # prompts and answers have more tokens to a character than whole documents
 CONTROL_TOKENS = 300  # 256 bytes, the chat's and the reserved control tokens
 
 
@@ -41,7 +44,6 @@ class Size:
         model_size: Width.
         head_size: Width of each of four heads.
         feed_forward_size: Width of the feed-forward layer.
-        sequence_length_tokens: Tokens in a row.
         tokens: The most that are trained on.
         minutes: How long a run takes on two cores, about.
     """
@@ -53,26 +55,16 @@ class Size:
     model_size: int
     head_size: int
     feed_forward_size: int
-    sequence_length_tokens: int
     tokens: int
     minutes: str
 
 
 SIZES = (
-    Size(1e6, 1024, 2.4, 2, 128, 32, 320, 128, 500_000, "about 4 minutes"),
-    Size(1e7, 2048, 2.8, 3, 160, 40, 400, 192, 700_000, "about 6 minutes"),
-    Size(1e9, 4096, 3.3, 4, 192, 48, 512, 256, 800_000, "about 10 minutes"),
+    Size(1e6, 1024, 2.4, 2, 128, 32, 320, 500_000, "about 4 minutes"),
+    Size(1e7, 2048, 2.8, 3, 160, 40, 400, 700_000, "about 6 minutes"),
+    Size(1e9, 4096, 3.3, 4, 192, 48, 512, 800_000, "about 10 minutes"),
     Size(
-        float("inf"),
-        8192,
-        3.6,
-        4,
-        192,
-        48,
-        512,
-        256,
-        800_000,
-        "an hour or more, most of it reading and cleaning",
+        float("inf"), 8192, 3.6, 4, 192, 48, 512, 800_000, "an hour or more, most of it reading and cleaning"
     ),
 )
 
@@ -153,8 +145,10 @@ def _values(sources: Sequence[Survey], size: Size, documents: int, text_bytes: i
     """The numbers and words of the template."""
     is_code = all(source.is_code for source in sources)
     trainable = KEPT_FRACTION * text_bytes / size.bytes_per_token
-    batch_size = 16
-    step_tokens = batch_size * size.sequence_length_tokens
+    step_tokens = BATCH_SIZE * SEQUENCE_TOKENS
+    characters_per_token = (
+        TOKEN_MARGIN * size.bytes_per_token / max(source.bytes_per_character for source in sources)
+    )
     steps = max(20, int(min(size.tokens, MAX_EPOCHS * trainable) / step_tokens))
     characters = max(source.characters for source in sources)
     vocab_size = max(size.vocab_size, -(-(characters * 5 // 4 + CONTROL_TOKENS) // 256) * 256)
@@ -178,20 +172,20 @@ def _values(sources: Sequence[Survey], size: Size, documents: int, text_bytes: i
         "heads": 4,
         "head_size": size.head_size,
         "feed_forward_size": size.feed_forward_size,
-        "sequence_length_tokens": size.sequence_length_tokens,
+        "sequence_length_tokens": SEQUENCE_TOKENS,
         "until_tokens": steps * step_tokens,
         "weights": _flow(weights),
-        "batch_size": batch_size,
+        "batch_size": BATCH_SIZE,
         "learning_rate": 0.002,
         "evaluate_every_steps": max(10, steps // 4),
         "max_examples": min(2000, max(200, 4 * documents)),
-        "max_prompt_characters": 300,
-        "max_answer_characters": 120,
+        "max_prompt_characters": min(500, max(120, round(characters_per_token * PROMPT_TOKENS))),
+        "max_answer_characters": min(200, max(100, round(characters_per_token * ANSWER_TOKENS))),
         "sft_epochs": 1 if documents >= 500 else 2,
         "rlhf_steps": 12,
         "rlhf_rule": "docstring" if is_code else "text",
-        "max_prompt_tokens": min(160, size.sequence_length_tokens - 40),
-        "max_new_tokens": 32,
+        "max_prompt_tokens": PROMPT_TOKENS,
+        "max_new_tokens": ANSWER_TOKENS,
         "max_scores": _flow({f"held_out_{source.name}": "{max: 5.0}" for source in sources}),
         "languages": "[" + ", ".join([*languages][:8] or ["en"]) + "]",
     }

@@ -42,6 +42,7 @@ class Survey:
         file_bytes: Size of all files.
         documents: Documents, estimated unless everything was read.
         text_bytes: UTF-8 bytes of their text, likewise.
+        bytes_per_character: UTF-8 bytes of a character of the text, on average.
         is_exact: Whether everything was read.
         text_column: Column of the text; None when no file has columns.
         id_column: Column of ids that are there and differ, or None.
@@ -60,6 +61,7 @@ class Survey:
     file_bytes: int
     documents: int
     text_bytes: int
+    bytes_per_character: float
     is_exact: bool
     text_column: str | None
     id_column: str | None
@@ -112,6 +114,7 @@ def survey(name: str, patterns: Sequence[str]) -> Survey:
     if not good:
         raise ComponentError("--documents: got no text in the first records, expected a column of strings")
     scale = 1.0 if is_exact else sum(file.size_bytes for file in found) / max(read_bytes, 1)
+    size_bytes = sum(len(text.encode("utf-8", "replace")) for text in good)
     language_column = _named(
         tabular, LANGUAGE_NAMES, lambda value: isinstance(value, str) and len(value) <= 12
     )
@@ -122,7 +125,8 @@ def survey(name: str, patterns: Sequence[str]) -> Survey:
         formats=dict(sorted(formats.items())),
         file_bytes=sum(file.size_bytes for file in found),
         documents=max(1, round(len(good) * scale)),
-        text_bytes=round(sum(len(text.encode("utf-8", "replace")) for text in good) * scale),
+        text_bytes=round(size_bytes * scale),
+        bytes_per_character=size_bytes / sum(map(len, good)),
         is_exact=is_exact,
         text_column=text_column,
         id_column=_id_column(tabular) if formats.keys() != {"text"} else None,
