@@ -24,6 +24,12 @@ from millrace import pipelines
 TOYS = Path(__file__).parent / "toy"
 NAMES = tuple(sorted(file.stem for file in TOYS.glob("toy_*.py")))
 CHECKOUT = Path(str(pipelines.__path__[0])).resolve().parent
+SPECS = [
+    Path(path)
+    for path in (os.environ.get("MILLRACE_SPEC"), Path(__file__).parent / "reduced.yaml")
+    if path and Path(path).exists()
+]
+"""Whole pipelines of the real components, for slow tests: the one that the variable names, and the reduced reference."""
 CHAIN: dict[str, Any] = {
     "read": {"uses": "toy_source"},
     "clean": {"uses": "toy_step", "inputs": {"documents": "read.documents"}},

@@ -14,6 +14,7 @@ import pytest
 from millrace import pipelines
 from millrace.components import registry
 from millrace.pipelines.code_identity import CodeIndex
+from sandbox import SPECS, Sandbox
 
 ROOT = Path(str(pipelines.__path__[0])).resolve().parent
 PACKAGES = ("components", "data", "model", "pipelines")
@@ -186,6 +187,79 @@ def test_everything_that_a_component_can_load_of_millrace_is_part_of_its_identit
 def exists(module: str) -> bool:
     path = ROOT.joinpath(*module.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+WATCH = """
+import json, os, sys
+
+def leave(code, leave=os._exit):
+    if sys.argv[0].endswith("stage_process.py"):
+        names = [name.removeprefix("millrace.") for name in sys.modules if name.startswith("millrace.")]
+        component = json.load(open(sys.argv[1]))["component"]
+        json.dump(names, open(os.path.join(os.environ["LOADED"], component), "w"))
+    leave(code)
+
+os._exit = leave
+"""
+"""Makes every stage process tell which of our modules it has loaded when it leaves."""
+
+
+def run_watched(sandbox: Sandbox, *arguments: str) -> dict[str, set[str]]:
+    """Runs a pipeline; returns component -> modules that its process had loaded at the end."""
+    loaded = sandbox.folder / "loaded"
+    loaded.mkdir()
+    (sandbox.site / "sitecustomize.py").write_text(WATCH)
+    sandbox.environment["LOADED"] = str(loaded)
+    assert set(sandbox.statuses(*arguments).values()) == {"ran"}
+    return {file.name: set(json.loads(file.read_text())) for file in loaded.iterdir()}
+
+
+def not_covered(component: str, loaded: set[str]) -> set[str]:
+    """What counts for a component's bytes and is not part of its identity; the registry only looks it up."""
+    counted = {name for name in loaded if name.split(".")[0] in ("components", "data", "model")}
+    covered = CodeIndex().of(f"components.{registry.COMPONENTS[component]}").modules.keys()
+    return counted - covered - {"components", "components.registry"}
+
+
+def test_what_a_stage_really_loads_is_part_of_its_identity(sandbox: Sandbox) -> None:
+    rows = (
+        json.dumps({"text": f"the number {n} of the documents that have words in them"}) for n in range(50)
+    )
+    (sandbox.folder / "a.jsonl").write_text("\n".join(rows))
+    rules = [{"rule": "gopher_quality", "min_words": 3}, {"rule": "code"}]
+    sandbox.write(
+        {
+            "ingest": {
+                "uses": "ingest",
+                "with": {"sources": {"mine": {"type": "files", "paths": "*.jsonl"}}},
+            },
+            "filter": {
+                "uses": "filter",
+                "inputs": {"documents": "ingest.documents"},
+                "with": {"rules": {"mine": rules}},
+            },
+            "dedup": {
+                "uses": "dedup",
+                "inputs": {"documents": "filter.documents"},
+                "with": {"max_drop_fraction": 1},
+            },
+        }
+    )
+    loaded = run_watched(sandbox)
+    assert {component: not_covered(component, names) for component, names in loaded.items()} == {
+        "ingest": set(), "filter": set(), "dedup": set(),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.name)
+def test_what_any_stage_of_a_whole_pipeline_loads_is_part_of_its_identity(
+    sandbox: Sandbox, spec: Path
+) -> None:
+    loaded = run_watched(sandbox, str(spec.absolute()), "--store", str(sandbox.store))
+    assert {
+        component: names for component in loaded if (names := not_covered(component, loaded[component]))
+    } == {}
 
 
 def test_no_module_is_loaded_by_a_computed_name_outside_the_registry() -> None:

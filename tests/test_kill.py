@@ -4,13 +4,12 @@ Every run is a process group of its own, whose tree is killed by process id. Mom
 from each of twenty equal parts of an undisturbed run's time, so that all of it is covered.
 
     pytest tests/test_kill.py                                     toy stages, every moment on a store of its own
-    MILLRACE_KILL_SPEC=my.yaml pytest -m slow tests/test_kill.py  any pipeline, all moments along one run
+    MILLRACE_SPEC=my.yaml pytest -m slow tests/test_kill.py  any pipeline, all moments along one run
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import time
@@ -21,21 +20,37 @@ from typing import Any
 import pytest
 from millrace.pipelines import maintenance
 from millrace.pipelines.store import Store
-from sandbox import Sandbox, kill_tree
+from sandbox import SPECS, Sandbox, kill_tree
 
 MOMENTS = 20
 SEED = 20
-SPECS = [
-    Path(path)
-    for path in (os.environ.get("MILLRACE_KILL_SPEC"), Path(__file__).parent / "reduced.yaml")
-    if path and Path(path).exists()
-]
 TOYS: dict[str, Any] = {
     "read": {"uses": "toy_source", "with": {"parts": 40}},
     "clean": {"uses": "toy_step", "inputs": {"documents": "read.documents"}, "with": {"seconds": 0.2, "checkpoints": 8}},
     "sort": {"uses": "toy_step", "inputs": {"documents": "clean.documents"}},
 }  # fmt: skip
-WORDS = ["the", "of", "and", "to", "in", "that", "with", "have", "be", "for", "data", "model", "file", "value", "list", "name", "type", "code", "test", "line"]
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "that",
+    "with",
+    "have",
+    "be",
+    "for",
+    "data",
+    "model",
+    "file",
+    "value",
+    "list",
+    "name",
+    "type",
+    "code",
+    "test",
+    "line",
+]
 
 
 def moments(duration_seconds: float, count: int = MOMENTS) -> list[float]:

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from millrace import pipelines
 from millrace.components import registry
 from millrace.pipelines import check, spec
 from millrace.pipelines.source_map import SpecError
 
+ROOT = Path(str(pipelines.__path__[0])).resolve().parent
+SHIPPED = [  # documents.yaml is what `millrace init` fills in, and tested with it
+    file
+    for file in (ROOT / "pipeline.yaml", *sorted((ROOT / "pipelines" / "specs").glob("*.yaml")))
+    if file.name != "documents.yaml"
+]
 pytestmark = pytest.mark.usefixtures("toys")
 
 GOOD = """\
@@ -193,6 +200,36 @@ def test_the_schema_has_each_components_own_configuration() -> None:
         assert definitions[f"with.{name}"]["properties"].keys() == fields.keys()
     references = [text.partition('"')[0] for text in json.dumps(schema).split('"#/$defs/')[1:]]
     assert set(references) <= definitions.keys()
+
+
+def conforms(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    """Whether a value has only keys that a JSON Schema knows, and all that it requires."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    if not isinstance(value, dict) or schema.get("type") != "object":
+        return True
+    known = schema.get("properties", {})
+    other = schema.get("additionalProperties", True)
+    patterns = schema.get("patternProperties", {})
+    if not set(schema.get("required", ())) <= value.keys() or (
+        other is False and not value.keys() <= known.keys() and not patterns
+    ):
+        return False
+    rest = next(iter(patterns.values()), other if isinstance(other, dict) else {})
+    return all(conforms(item, known.get(key, rest), definitions) for key, item in value.items())
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_spec_is_right_in_every_profile_and_as_the_schema_says(file: Path) -> None:
+    pipeline = check.load(file)
+    assert list(check.profiles(pipeline, file)) == []
+    assert [warning for warning in check.warnings(pipeline) if "gate" in warning.message] == []
+    schema = spec.schema()
+    data = spec.read(file).data
+    assert conforms(data, schema, schema["$defs"])
+    assert not conforms({**data, "sede": 1}, schema, schema["$defs"])
+    for stage in data["stages"].values():
+        assert conforms(stage.get("with", {}), schema["$defs"][f"with.{stage['uses']}"], schema["$defs"])
 
 
 def test_the_closest_name_is_offered_or_all_of_them() -> None:
