@@ -273,7 +273,7 @@ def _found(source: Survey, dropped: Mapping[str, float]) -> list[str]:
     if named:
         lines.append(f"  columns: {named}")
     if source.bad_fraction:
-        lines.append(f"  {100 * source.bad_fraction:.1f}% of the sampled records hold no text")
+        lines.append(f"  {100 * source.bad_fraction:.1f}% of the records hold no text")
     if source.languages:
         top = ", ".join(f"{tag} {100 * share:.0f}%" for tag, share in list(source.languages.items())[:5])
         lines.append(f"  languages: {top}{', …' if len(source.languages) > 5 else ''}")

@@ -48,7 +48,7 @@ class Survey:
         id_column: Column of ids that are there and differ, or None.
         language_column: Column of language tags, or None.
         licence_column: Column of licences, or None.
-        bad_fraction: Share of the sampled records without a text.
+        bad_fraction: Share of the sampled records without a text, or of empty files.
         languages: Language tag -> share of the sampled documents; empty without a column.
         is_code: Whether most of the sample is Python.
         characters: Different characters that make up ``CHARACTER_COVERAGE`` of the sample.
@@ -132,7 +132,10 @@ def survey(name: str, patterns: Sequence[str]) -> Survey:
         id_column=_id_column(tabular) if formats.keys() != {"text"} else None,
         language_column=language_column,
         licence_column=_named(tabular, LICENCE_NAMES, lambda value: isinstance(value, str)),
-        bad_fraction=sum(not isinstance(text, str) for text in texts) / len(texts),
+        bad_fraction=max(
+            sum(not isinstance(text, str) for text in texts) / len(texts),
+            sum(file.size_bytes == 0 for file in found) / len(found),
+        ),
         languages={tag: count / tags.total() for tag, count in tags.most_common()},
         is_code=_is_code(rows, good),
         characters=_characters(good),
@@ -174,7 +177,7 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
             else:
                 data = files.decompressed(opened, compression).read(MAX_LINE_BYTES)
                 name = file.uri.removesuffix(".gz").removesuffix(".zst")
-                return [{"\0file": name, "\0text": data.decode("utf-8", "replace")}], file.size_bytes, True
+                return [{"\0file": name, "\0text": _decoded(data)}], file.size_bytes, True
             for size, row in records:
                 used += size
                 rows.append(row if isinstance(row, dict) else {})
@@ -184,6 +187,15 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
     except (OSError, ValueError) as error:
         raise ComponentError(f"--documents: {file.uri}: got {error}, expected a readable file") from None
     return rows, file.size_bytes, True
+
+
+def _decoded(data: bytes) -> str | None:
+    """A file's text, or None for what ingesting calls malformed: nothing at all, or not UTF-8."""
+    try:
+        return data.decode("utf-8-sig") or None
+    except UnicodeDecodeError as error:
+        # The read may have ended in the middle of a character.
+        return data[: error.start].decode() if error.start >= MAX_LINE_BYTES - 4 else None
 
 
 def _jsonl(lines: Iterator[tuple[int, int, bytes | None]]) -> Iterator[tuple[int, Any]]:

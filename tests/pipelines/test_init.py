@@ -115,6 +115,16 @@ def test_python_files_and_python_in_columns_are_code(folder: Path) -> None:
     assert survey("b", ["*.py"]).is_code
 
 
+def test_empty_and_undecodable_files_are_counted_so_that_the_spec_lets_them_be(folder: Path) -> None:
+    make_code(folder)
+    for n in range(5):
+        (folder / "src" / f"empty{n}.py").touch()
+    (folder / "src" / "latin.py").write_bytes(b"# \xe9")
+    text, found = starting.documents_spec(["src/**/*.py"], [], folder)
+    assert yaml.safe_load(text)["stages"]["ingest"]["with"]["max_bad_fraction"] > 6 / 66
+    assert any(line.endswith("% of the records hold no text") for line in found)
+
+
 def test_sources_are_named_after_their_patterns() -> None:
     patterns = ["my/*.jsonl", "s3://b/Web Pages.jsonl.gz", "2024/*", "other/my/*.txt", "**/*.md"]
     assert source_names(patterns) == ["my", "web_pages", "source_2024", "my_2", "documents"]
