@@ -294,4 +294,4 @@ def test_a_client_that_leaves_frees_its_row(server: Any, stream: bool) -> None:
         assert time.monotonic() - started < 5
         time.sleep(0.02)
     answer = server.client().completions.create(model="tiny", prompt="a", max_tokens=2)
-    assert answer.usage.completion_tokens == 2
+    assert answer.choices[0].finish_reason
