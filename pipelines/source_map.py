@@ -144,7 +144,7 @@ class _Reader:
     def document(self) -> Any:
         """The only document of the text; what is wrong with it is in ``mistakes``."""
         try:
-            events = (
+            events: Iterator[Any] = (
                 event
                 for event in yaml.parse(self._text, Loader=Loader)
                 if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent)
