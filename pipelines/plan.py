@@ -150,7 +150,7 @@ class Planner:
         return [
             reason
             for reason in self._reasons(expected, previous, lineage=False)
-            if not reason.startswith("its artifacts")
+            if not reason.startswith(("its artifacts", "recorded by"))
         ]
 
     def _reasons(self, current: Identity, previous: StageRecord | None, lineage: bool = True) -> list[str]:
@@ -168,6 +168,8 @@ class Planner:
         ]
         if lineage and not reasons and previous.lineage != current.lineage:
             reasons.append("the records of stages upstream changed")
+        if not reasons and all(self.store.has(output["digest"]) for output in previous.outputs.values()):
+            reasons.append("recorded by a version of Millrace that computed keys in another way")
         return reasons or ["its artifacts are no longer in the store"]
 
 

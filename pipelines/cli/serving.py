@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from . import options
+
 Package = Annotated[
     Path | None,
     typer.Argument(metavar="[PACKAGE]", help="A package folder; the spec's newest when left out."),
@@ -19,6 +21,87 @@ Weights = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the application."""
+    app.command("chat")(chat)
+    app.command("serve")(serve)
+
+
+def chat(
+    package: Package = None,
+    spec: SpecOption = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    weights: Weights = "float32",
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Answer this once and leave.")] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="A system message that opens the conversation.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, max=2.0, help="0 always takes the likeliest token.")
+    ] = 0.7,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p", min=0.01, max=1.0, help="Draw from the likeliest tokens of this total probability."
+        ),
+    ] = 0.95,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Longest answer; all that fits when left out.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="The same seed gives the same answers.")
+    ] = None,
+) -> None:
+    """Talk to a model package in the terminal; also answers one prompt, or what is piped in."""
+    from ...components.contract import ComponentError
+
+    folder = package or newest_package(spec, store)
+    from ...model.package import PackageError
+    from .. import chat as conversation
+
+    try:
+        conversation.chat(
+            folder,
+            weights=weights,
+            prompt=prompt,
+            system=system,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+    except (conversation.ChatError, PackageError) as error:
+        raise ComponentError(str(error)) from error
+
+
+def serve(
+    package: Package = None,
+    spec: SpecOption = options.DEFAULT_SPEC,
+    store: options.StoreUri = None,
+    weights: Weights = "float32",
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", help="Address to bind; any but this machine's own asks for a token (MILLRACE_TOKEN)."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, max=256, help="Answers that grow at the same time.")
+    ] = 4,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Requests that may wait; more are refused.")
+    ] = 64,
+) -> None:
+    """Serve a model package with OpenAI's routes: /v1/models, /v1/completions, /v1/chat/completions."""
+    from ...components.contract import ComponentError
+
+    folder = package or newest_package(spec, store)
+    from ...model.package import PackageError
+    from ..serve import run
+
+    try:
+        run.serve(folder, host=host, port=port, weights=weights, rows=rows, max_waiting=max_waiting)
+    except (run.ServeError, PackageError) as error:
+        raise ComponentError(str(error)) from error
 
 
 def newest_package(spec: Path, store: str | None) -> Path:
