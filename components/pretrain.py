@@ -161,7 +161,7 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
                 f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g})"
             ) from error
 
-    facts = {
+    facts: dict[str, Any] = {
         "parameters": shape.parameter_count(),
         "steps": mixture.total_steps,
         "tokens": total_tokens,

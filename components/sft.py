@@ -145,7 +145,7 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
                 f"sft: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it"
             ) from error
 
-    facts = {
+    facts: dict[str, Any] = {
         "steps": batches.steps,
         "epochs": config.epochs,
         "final_loss": final_loss(history),
