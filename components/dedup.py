@@ -313,5 +313,5 @@ COMPONENT = Component(
         "decisions": Port("decisions", "Per document: unique, survivor, or its survivor and similarity."),
     },
     run=run,
-    key_metric="documents_out",
+    key_metric="clusters",
 )

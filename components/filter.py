@@ -229,5 +229,5 @@ COMPONENT = Component(
         "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),
     },
     run=run,
-    key_metric="documents_out",
+    key_metric="drop_fraction",
 )

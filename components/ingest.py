@@ -280,6 +280,6 @@ COMPONENT = Component(
         "decisions": Port("decisions", "What was read, held out, empty or malformed."),
     },
     run=run,
-    key_metric="documents_out",
+    key_metric="held_out_documents",
     fingerprint=fingerprint,
 )

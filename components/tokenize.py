@@ -125,5 +125,5 @@ COMPONENT = Component(
     },
     outputs={"tokens": Port("tokens", "Token streams by source.")},
     run=run,
-    key_metric="tokens_out",
+    key_metric="bytes_per_token",
 )

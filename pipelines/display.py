@@ -13,9 +13,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from ..components import registry
-from .engines.local import Outcome
+from .engines.local import Outcome, RunResult
 
 PLAIN_PROGRESS_SECONDS = 10.0
+WIDE_COLUMNS = 100
 MARKS = {
     "ran": "[green]✓[/]",
     "reused": "[cyan]=[/]",
@@ -123,41 +124,45 @@ def display(console: Console) -> Iterator[LiveDisplay | PlainDisplay]:
         yield PlainDisplay(console)
 
 
-def table(outcomes: Mapping[str, Outcome]) -> Table:
-    """The closing table: stage, ran or reused, seconds, what went in and out, the key metric."""
+def table(result: RunResult, width: int) -> Table:
+    """The closing table: stage, ran or reused, seconds, what went in and out, the key metric.
+
+    Args:
+        result: How the run ended.
+        width: Columns of the terminal; below 100 the memory of each stage is left out.
+    """
+    wide = width >= WIDE_COLUMNS
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("stage", no_wrap=True)
     shown.add_column("", no_wrap=True)
-    for title in ("seconds", "memory", "in", "out"):
+    for title in ("seconds", *(("memory",) if wide else ()), "in → out"):
         shown.add_column(title, justify="right", no_wrap=True)
-    shown.add_column("key metric")
-    for outcome in outcomes.values():
+    shown.add_column("key metric", no_wrap=True)
+    for outcome in result.outcomes.values():
         record = outcome.record
-        if outcome.status == "waiting":
-            continue  # not asked for
+        unasked = outcome.status == "skipped" and result.status == "done"
+        if outcome.status == "waiting" or unasked:
+            continue
         if record is None:
-            shown.add_row(
-                outcome.name,
-                f"[red]{outcome.status}[/]" if outcome.status != "skipped" else "[dim]skipped[/]",
-                "",
-                "",
-                "",
-                "",
-                "",
-            )
+            colour = "dim" if outcome.status == "skipped" else "red"
+            shown.add_row(outcome.name, f"[{colour}]{outcome.status}[/]")
             continue
         seconds = f"{outcome.seconds:.1f}" if outcome.status == "ran" else f"[dim]({record.seconds:.1f})[/]"
         colour = "green" if outcome.status == "ran" else "cyan"
+        memory = (size(record.peak_bytes),) if wide else ()
+        flow = _flow(record.metrics)
         shown.add_row(
-            outcome.name,
-            f"[{colour}]{outcome.status}[/]",
-            seconds,
-            size(record.peak_bytes),
-            amount(record.metrics, "in"),
-            amount(record.metrics, "out"),
-            key_metric(outcome),
+            outcome.name, f"[{colour}]{outcome.status}[/]", seconds, *memory, flow, key_metric(outcome)
         )
     return shown
+
+
+def _flow(metrics: Mapping[str, float]) -> str:
+    """``8,075 → 8,049 docs``; the unit stands once where both sides have the same."""
+    before, after = amount(metrics, "in"), amount(metrics, "out")
+    if before and after and before.partition(" ")[2] == after.partition(" ")[2]:
+        before = before.partition(" ")[0]
+    return " → ".join(text for text in (before, after) if text)
 
 
 def summary(outcome: Outcome) -> str:
@@ -166,9 +171,9 @@ def summary(outcome: Outcome) -> str:
     if record is None:
         return outcome.status
     parts = [f"{outcome.seconds:.1f} s" if outcome.status == "ran" else "reused"]
-    flows = [text for text in (amount(record.metrics, "in"), amount(record.metrics, "out")) if text]
-    if flows:
-        parts.append(" → ".join(flows))
+    flow = _flow(record.metrics)
+    if flow:
+        parts.append(flow)
     metric = key_metric(outcome)
     return "  ".join([*parts, *([metric] if metric else [])])
 

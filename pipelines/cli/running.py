@@ -265,17 +265,20 @@ def _result_json(result: RunResult, planner: Planner) -> dict[str, Any]:
 def _closing(console: Console, result: RunResult, planner: Planner, spec: Path) -> None:
     from rich.markup import escape
 
-    from ..display import table
+    from ..display import size, table
 
     console.print()
-    console.print(table(result.outcomes))
+    console.print(table(result, console.width))
     counts: Mapping[str, int] = {
         status: sum(outcome.status == status for outcome in result.outcomes.values())
-        for status in ("ran", "reused", "skipped")
+        for status in ("ran", "reused", *(("skipped",) if result.status != "done" else ()))
     }
+    peak = size(
+        max((outcome.record.peak_bytes for outcome in result.outcomes.values() if outcome.record), default=0)
+    )
     parts = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     console.print(
-        f"\nrun {result.run}: {result.status} in {result.seconds:.1f} s ({parts or 'nothing ran'})",
+        f"\nrun {result.run}: {result.status} in {result.seconds:.1f} s ({parts or 'nothing ran'}), at most {peak} a stage",
         highlight=False,
     )
     for outcome in result.outcomes.values():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from millrace.pipelines import display
-from millrace.pipelines.engines.local import Outcome
+from millrace.pipelines.engines.local import Outcome, RunResult
 from millrace.pipelines.store import StageRecord
 from rich.console import Console
 
@@ -37,9 +37,9 @@ def record(**metrics: float) -> StageRecord:
     return StageRecord(component="toy_step", metrics=metrics, peak_bytes=3 * 2**30, **facts)
 
 
-def console(**options: Any) -> tuple[Console, io.StringIO]:
+def console(width: int = 150, **options: Any) -> tuple[Console, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, width=150, **options), text
+    return Console(file=text, width=width, **options), text
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,20 @@ def test_the_table_has_a_row_for_every_stage_whatever_became_of_it() -> None:
         "three": Outcome("three", "failed", message="[bold]bad"),
         "four": Outcome("four", "skipped"),
     }
-    shown.print(display.table(outcomes))
+    shown.print(display.table(RunResult("r", "failed", outcomes, 3.0), 120))
     rows = [line.split() for line in text.getvalue().splitlines()[1:]]
-    assert rows[0] == ["one", "ran", "2.5", "3.0", "GiB", "10", "docs", "8", "docs", "documents_out", "8"]
+    assert rows[0] == ["one", "ran", "2.5", "3.0", "GiB", "10", "→", "8", "docs", "documents_out", "8"]
     assert rows[1][:3] == ["two", "reused", "(65.2)"]
     assert rows[2:] == [["three", "failed"], ["four", "skipped"]]
+
+
+def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
+    shown, text = console(80)
+    done = record(documents_in=8_075.0, documents_out=8_049.0)
+    outcomes = {"decontaminate": Outcome("decontaminate", "ran", record=done, seconds=123.4)}
+    shown.print(display.table(RunResult("r", "done", outcomes, 3.0), 80))
+    assert len(text.getvalue().splitlines()) == 2
+    assert "documents_out" in text.getvalue()
 
 
 def test_a_plain_log_has_one_line_per_change_and_progress_every_ten_seconds(
