@@ -140,9 +140,14 @@ def generation(subject: Subject, benchmark: Benchmark, max_new_tokens: int, seed
         prompt, short = subject.prompt(example["prompt"], max_new_tokens)
         prompts.append(prompt)
         cut += short
-    stops = subject.tokenizer.chat_stop_ids
     samples = generate(
-        subject.decoder, prompts, max_new_tokens=max_new_tokens, temperature=0.0, seed=seed, stop_ids=stops
+        subject.decoder,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=0.0,
+        seed=seed,
+        stop_ids=subject.tokenizer.chat_stop_ids,
+        width_tokens=max(map(len, prompts)),  # one shape: compiling another takes longer than padding
     )
     right = 0
     for example, tokens in zip(benchmark.examples, samples.tokens, strict=True):

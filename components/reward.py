@@ -2,8 +2,8 @@
 
 The trunk starts from the model that is going to be trained with it, so that it knows the text it judges. Every head
 named in the pairs is trained on its own pairs, and its accuracy on held-out pairs (how often the preferred answer
-scores higher, 50% by chance) is reported with an interval: a head near 50% teaches the policy noise, and says so here
-before any compute is spent on it.
+scores higher, 50% by chance) is reported with an interval: a head near 50% would teach the policy noise, so unless
+told otherwise a head whose interval reaches down to chance gets weight 0 in the reward, and the report says so.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..data.tokenizer import Tokenizer
-    from ..model.reward import RewardModel
+    from ..model.reward import Head, RewardModel
 
+PAIR_KEYS = ("prompt", "chosen", "rejected", "head")
 STANDARDISE_PAIRS = 500  # per head; the error of a mean over 1,000 scores is 3% of their deviation
 
 
@@ -44,7 +45,11 @@ class RewardConfig(Config):
     max_sequence_tokens: int | None = Field(
         None,
         ge=8,
-        description="Longest exchange; longer ones lose their beginning. The model's own by default.",
+        description="Pairs with a longer exchange are left out, and counted; the model's own limit by default.",
+    )
+    unproven_heads: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
     )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
     log_every_steps: int = runtime(10, ge=1, description="Steps between points of the reported curve.")
@@ -69,14 +74,13 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
 
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
-    train = read_pairs(folder / "train.jsonl", tokenizer)
-    held_out = read_pairs(folder / "held_out.jsonl", tokenizer)
-    heads = head_names(train, held_out, config.weights)
-
     model_config, decoder = weights.load(inputs.one("model").path)
     limit_tokens = min(
         config.max_sequence_tokens or model_config.max_sequence_tokens, model_config.max_sequence_tokens
     )
+    train, too_long = read_pairs(folder / "train.jsonl", tokenizer, limit_tokens)
+    held_out, held_out_too_long = read_pairs(folder / "held_out.jsonl", tokenizer, limit_tokens)
+    heads = head_names(train, held_out, config.weights)
     model = reward.RewardModel(decoder, len(heads))
     batches = PairBatches(train, heads, config.batch_size, limit_tokens, context.seed)
     total_steps = max(1, math.ceil(config.epochs * len(train) / config.batch_size))
@@ -112,25 +116,32 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
                 f"reward: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate"
             ) from error
 
-    combined = []
-    for index, name in enumerate(heads):
-        own = [pair for pair in train if pair.head == name][:STANDARDISE_PAIRS]
-        scores = _scores(model, own, limit_tokens)[:, :, index]
-        deviation = float(scores.std())
-        if not deviation > 0:
-            raise ComponentError(
-                f"reward: head {name!r} gives every exchange the same score after {total_steps} steps; "
-                "train longer (epochs) or drop its pairs"
+    combined = [
+        standardised(
+            model, [pair for pair in train if pair.head == name], index, config.weights.get(name, 1.0)
+        )
+        for index, name in enumerate(heads)
+    ]
+    report = measure(model, held_out, combined)
+    for index, (name, figures) in enumerate(report["heads"].items()):
+        figures["above_chance"] = figures["low"] > report["chance"]
+        if not figures["above_chance"] and config.unproven_heads == "drop":
+            context.log.warning(
+                "head %s ranks %.1f%% of the held-out pairs right (at least %.1f%%), no better than chance: weight 0",
+                name,
+                100 * figures["score"],
+                100 * figures["low"],
             )
-        combined.append(reward.Head(name, config.weights.get(name, 1.0), float(scores.mean()), deviation))
-    report = measure(model, held_out, combined, limit_tokens)
-    report["training"] = {
-        "pairs": len(train),
-        "steps": total_steps,
-        "loss": loss_curve(history),
-    }
-    for name, figures in report["heads"].items():
+            combined[index] = replace(combined[index], weight=0.0)
+        figures["weight"] = combined[index].weight
         context.metric(f"accuracy_{name}", figures["score"])
+    report["pairs"] = {
+        "train": len(train),
+        "train_too_long": too_long,
+        "held_out": len(held_out),
+        "held_out_too_long": held_out_too_long,
+    }
+    report["training"] = {"steps": total_steps, "loss": loss_curve(history)}
     context.metric("accuracy", report["all"]["score"])
     context.metric("loss", final_loss(history))
     reward.save(context.output("reward"), model_config, model, combined)
@@ -145,22 +156,21 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     write_json(context.output("report") / "report.json", report)
 
 
-def read_pairs(path: Path, tokenizer: Tokenizer) -> list[Pair]:
-    """The pairs of a ``preferences`` file as exchanges in tokens.
+def read_pairs(path: Path, tokenizer: Tokenizer, limit_tokens: int) -> tuple[list[Pair], int]:
+    """The pairs of a ``preferences`` file as exchanges in tokens, and how many were too long.
+
+    Too long ones are left out, not cut: without the beginning of its question no answer can be judged.
 
     Raises:
         ComponentError: A line lacks a key, or both its answers are the same.
     """
-    pairs = []
+    pairs, too_long = [], 0
     # Not splitlines: a text may hold other line separators, which JSON does not escape.
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         row = json.loads(line)
-        missing = [
-            key for key in ("prompt", "chosen", "rejected", "head") if not isinstance(row.get(key), str)
-        ]
-        if missing:
+        if missing := [key for key in PAIR_KEYS if not isinstance(row.get(key), str)]:
             raise ComponentError(
                 f"{path.name}:{number}: got a pair without the text {', '.join(missing)}; add it"
             )
@@ -168,12 +178,13 @@ def read_pairs(path: Path, tokenizer: Tokenizer) -> list[Pair]:
             raise ComponentError(
                 f"{path.name}:{number}: chosen and rejected are the same, expected two answers"
             )
-        sides = [
-            exchange(tokenizer, [{"role": "user", "content": row["prompt"]}], row[side])
-            for side in ("chosen", "rejected")
-        ]
-        pairs.append(Pair(sides[0], sides[1], row["head"]))
-    return pairs
+        question = [{"role": "user", "content": row["prompt"]}]
+        chosen, rejected = (exchange(tokenizer, question, row[side]) for side in ("chosen", "rejected"))
+        if max(len(chosen), len(rejected)) > limit_tokens:
+            too_long += 1
+        else:
+            pairs.append(Pair(chosen, rejected, row["head"]))
+    return pairs, too_long
 
 
 def exchange(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], answer: str) -> list[int]:
@@ -193,7 +204,8 @@ def head_names(train: Sequence[Pair], held_out: Sequence[Pair], weights: Mapping
     """
     if not train:
         raise ComponentError(
-            "reward: got no training pairs, expected some; look at the stage that makes them"
+            "reward: got no training pairs that fit, expected some; look at the stage that makes them, or set a "
+            "larger max_sequence_tokens"
         )
     heads = sorted({pair.head for pair in train})
     if unknown := sorted(set(weights) - set(heads)):
@@ -222,7 +234,7 @@ class PairBatches:
         from ..data.epochs import Epochs
         from ..model.buckets import bucket, pad_rows
 
-        sides = [*(p.chosen[-limit_tokens:] for p in pairs), *(p.rejected[-limit_tokens:] for p in pairs)]
+        sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
         lengths = [len(side) for side in sides]
         width = min(bucket(max(lengths)), limit_tokens)
         self._tokens = pad_rows(sides, len(sides), width).reshape(2, len(pairs), -1)
@@ -241,39 +253,53 @@ class PairBatches:
         }
 
 
-def measure(
-    model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Any], limit_tokens: int
-) -> dict[str, Any]:
+def standardised(model: RewardModel, pairs: Sequence[Pair], index: int, weight: float) -> Head:
+    """A head with the mean and deviation of its scores on its own training pairs.
+
+    Raises:
+        ComponentError: All scores are the same.
+    """
+    from ..model.reward import Head
+
+    own = pairs[:STANDARDISE_PAIRS]
+    scores = _scores(model, own)[:, :, index].astype(float)
+    deviation = float(scores.std())
+    if not deviation > 0:
+        raise ComponentError(
+            f"reward: head {own[0].head!r} gives every exchange the same score; train longer (epochs) or drop its pairs"
+        )
+    return Head(own[0].head, weight, float(scores.mean()), deviation)
+
+
+def measure(model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Head]) -> dict[str, Any]:
     """Held-out accuracy per head and in all, with 95% Wilson intervals; a tie counts as wrong."""
     import numpy as np
 
     from ..model.intervals import wilson
 
-    scores = _scores(model, pairs, limit_tokens)
-    index = {head.name: position for position, head in enumerate(heads)}
-    own = np.asarray([index[pair.head] for pair in pairs])
+    scores = _scores(model, pairs)
+    names = [head.name for head in heads]
+    own = np.asarray([names.index(pair.head) for pair in pairs])
     rows = np.arange(len(pairs))
     margins = scores[0, rows, own] - scores[1, rows, own]
     figures = {}
-    for name, position in index.items():
-        mine = margins[own == position]
-        interval = wilson(int((mine > 0).sum()), mine.size)
-        figures[name] = {
-            **interval.as_json(),
+    for index, head in enumerate(heads):
+        mine = margins[own == index]
+        figures[head.name] = {
+            **wilson(int((mine > 0).sum()), mine.size).as_json(),
             "pairs": int(mine.size),
-            "weight": heads[position].weight,
-            "mean_margin": float(mine.mean() / heads[position].deviation),
+            "mean_margin": float(mine.mean() / head.deviation),
         }
     everything = wilson(int((margins > 0).sum()), len(pairs))
     return {"heads": figures, "all": {**everything.as_json(), "pairs": len(pairs)}, "chance": 0.5}
 
 
-def _scores(model: RewardModel, pairs: Sequence[Pair], limit_tokens: int) -> np.ndarray:
-    """Raw scores [2, pairs, heads] of the preferred and the other exchanges."""
+def _scores(model: RewardModel, pairs: Sequence[Pair]) -> np.ndarray:
+    """Raw scores, float32 [2, pairs, heads], of the preferred and the other exchanges."""
     from ..model.reward import raw_scores
 
     sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
-    return raw_scores(model, [tokens[-limit_tokens:] for tokens in sides]).reshape(2, len(pairs), -1)
+    return raw_scores(model, sides).reshape(2, len(pairs), -1)
 
 
 COMPONENT = Component(

@@ -32,7 +32,9 @@ def test_learns_the_easy_head_and_reports_intervals(tiny: SimpleNamespace, run_c
     assert complete["low"] <= complete["score"] <= complete["high"]
     assert done.metrics["accuracy_complete"] == complete["score"] == 1.0
     _, _, heads = model_reward.load(done.outputs["reward"])
-    assert [(head.name, head.weight) for head in heads] == [("complete", 2.0), ("match", 1.0)]
+    # The other head cannot be learnt from 36 questions by this model: noise gets no say.
+    assert [(head.name, head.weight) for head in heads] == [("complete", 2.0), ("match", 0.0)]
+    assert report["heads"]["match"]["above_chance"] is False
 
 
 def test_runs_and_resumed_runs_give_the_same_bytes(
@@ -87,8 +89,11 @@ def test_bad_pairs_are_named(
         run_component("reward", config, inputs_of(tiny, preferences=folder))
 
 
-def test_a_line_separator_inside_a_text_is_no_end_of_a_line(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    """JSON leaves U+2028 unescaped, so lines end at newlines only."""
+def test_pairs_end_at_newlines_and_long_ones_are_counted(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """JSON leaves U+2028 unescaped, so it is no line end; a pair over the limit is left out whole."""
     row = {"prompt": "a\u2028b", "chosen": "b", "rejected": "c", "head": "h"}
     (tmp_path / "train.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
-    assert len(reward.read_pairs(tmp_path / "train.jsonl", Tokenizer.load(tiny.tokenizer))) == 1
+    tokenizer = Tokenizer.load(tiny.tokenizer)
+    for limit_tokens, want in ((64, (1, 0)), (4, (0, 1))):
+        pairs, too_long = reward.read_pairs(tmp_path / "train.jsonl", tokenizer, limit_tokens)
+        assert (len(pairs), too_long) == want
