@@ -75,7 +75,7 @@ def _prefill(
     return decoder.unembed(last), cache
 
 
-@functools.partial(jax.jit, static_argnames=("graph", "max_new_tokens", "stop_ids"))
+@functools.partial(jax.jit, static_argnames=("graph", "max_new_tokens"))
 def _generate(
     graph: nnx.GraphDef,
     state: nnx.State,
@@ -85,14 +85,13 @@ def _generate(
     keys: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array | None,
+    stop_ids: jax.Array,
     max_new_tokens: int,
-    stop_ids: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """New tokens [B, max_new_tokens], their log-probabilities, counts [B], and whether each row stopped [B]."""
     decoder: Decoder = nnx.merge(graph, state)
     logits, cache = _prefill(decoder, tokens, lengths, tokens.shape[1] + max_new_tokens)
     rows = tokens.shape[0]
-    stops = jnp.asarray(stop_ids, jnp.int32)
 
     def unfinished(carry: tuple[Any, ...]) -> jax.Array:
         step, *_, count, stopped = carry
@@ -107,7 +106,7 @@ def _generate(
         out = out.at[:, step].set(jnp.where(active, token, 0))
         log_probs = log_probs.at[:, step].set(jnp.where(active, token_log_probs(logits, token), 0.0))
         count = count + active.astype(jnp.int32)
-        stopped = stopped | (active & jnp.any(token[:, None] == stops[None, :], axis=1))
+        stopped = stopped | (active & jnp.any(token[:, None] == stop_ids[None, :], axis=1))
         next_logits, cache = decoder(token[:, None], cache=cache, mask=active[:, None])
         return step + 1, next_logits[:, 0], cache, out, log_probs, count, stopped
 
@@ -177,6 +176,8 @@ def generate(
     cut = [_cut(prompt, limit - max_new_tokens) for prompt in prompts]
     keys = _row_keys(seed, range(len(prompts)) if sample_ids is None else sample_ids)
     new_room = bucket(max_new_tokens, 16)
+    # Never empty: no token is -1, and up to four stop tokens share a program.
+    stops = jnp.asarray([*stop_ids, *[-1] * (max(4, len(stop_ids)) - len(stop_ids))], jnp.int32)
     samples = Samples([[]] * len(cut), [[]] * len(cut), [False] * len(cut))
     prompt_share = max(batch_tokens // (limit + new_room), 1) * limit
     for count, width, members in batches_by_length(
@@ -194,8 +195,8 @@ def generate(
                 keys[picked],
                 jnp.float32(temperature),
                 None if top_p >= 1.0 else jnp.float32(top_p),
+                stops,
                 new_room,
-                tuple(stop_ids),
             )
         )
         for line, index in enumerate(members):

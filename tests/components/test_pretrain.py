@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from millrace.components import held_out_text
 from millrace.components.contract import ComponentError
 from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
@@ -82,9 +83,25 @@ def files(outputs: dict[str, Path]) -> dict[str, bytes]:
     }
 
 
-def test_it_learns_what_the_mixture_feeds(run_component, corpus: dict[str, Path]) -> None:
+@pytest.fixture(scope="module")
+def finished() -> dict[str, SimpleNamespace]:
+    """Runs that several tests look at."""
+    return {}
+
+
+@pytest.fixture
+def undisturbed(
+    run_component: Any, corpus: dict[str, Path], finished: dict[str, SimpleNamespace]
+) -> SimpleNamespace:
+    """A run of ``CONFIG`` from start to end."""
+    if not finished:
+        finished["undisturbed"] = run_component("pretrain", CONFIG, corpus)
+    return finished["undisturbed"]
+
+
+def test_it_learns_what_the_mixture_feeds(undisturbed: SimpleNamespace) -> None:
     """Held-out bits per byte fall from those of a uniform guess, and the report tells the curve in tokens."""
-    done = run_component("pretrain", CONFIG, corpus)
+    done = undisturbed
     config, _ = weights.load(done.outputs["model"])
     report = json.loads((done.outputs["report"] / "report.json").read_text())
     first, *_, last = report["held_out"]
@@ -101,10 +118,13 @@ class Killed(BaseException):
 
 
 def test_a_killed_training_ends_with_the_same_bytes(
-    run_component, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_component: Any,
+    corpus: dict[str, Path],
+    undisturbed: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed at its thirteenth step, it goes on from the tenth, and all files are those of an undisturbed run."""
-    undisturbed = run_component("pretrain", CONFIG, corpus)
     read, asked = token_stream.TokenStreams.read, []
 
     def dying(self: Any, *span: Any) -> Any:
@@ -121,12 +141,10 @@ def test_a_killed_training_ends_with_the_same_bytes(
     assert files(resumed.outputs) == files(undisturbed.outputs)
 
 
-def test_benchmarks_are_optional(run_component, corpus: dict[str, Path]) -> None:
-    """Without held-out text there is no bits per byte, and a model all the same."""
-    config = CONFIG | {"phases": [PHASES[0] | {"until_tokens": 256}]}
-    done = run_component("pretrain", config, {k: v for k, v in corpus.items() if k != "benchmarks"})
-    assert "bits_per_byte" not in done.metrics
-    assert (done.outputs["model"] / "weights.safetensors").exists()
+def test_benchmarks_are_optional(tiny: SimpleNamespace) -> None:
+    """Without held-out text nothing is measured."""
+    held_out = held_out_text.read(None, Tokenizer.load(tiny.tokenizer), 1000)
+    assert held_out_text.evaluation(held_out, 32, 10) is None
 
 
 @pytest.mark.parametrize(
@@ -156,5 +174,6 @@ def test_a_foreign_tokenizer_is_refused(run_component, corpus: dict[str, Path], 
 def test_a_loss_that_explodes_stops_with_its_step(run_component, corpus: dict[str, Path]) -> None:
     """A learning rate far too high ends in an error that names the step and what to lower."""
     config = CONFIG | {"learning_rate": 1e30, "clip_norm": 1e30, "warmup_steps": 0}
+    without = {port: folder for port, folder in corpus.items() if port != "benchmarks"}
     with pytest.raises(ComponentError, match=r"loss of step \d+ is not finite"):
-        run_component("pretrain", config, corpus)
+        run_component("pretrain", config, without)

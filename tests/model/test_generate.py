@@ -11,7 +11,7 @@ from millrace.model.network import Decoder
 from millrace.model.score import row_log_probs
 
 PROMPTS = [[1, 2, 3], [4], [5] * 20, [6, 7] * 20]
-SETTINGS = {"max_new_tokens": 16, "seed": 3}
+SETTINGS = {"max_new_tokens": 16, "seed": 3, "width_tokens": 48}
 
 
 def test_greedy_takes_the_most_likely_token(small_decoder: Decoder) -> None:
@@ -32,13 +32,13 @@ def test_greedy_takes_the_most_likely_token(small_decoder: Decoder) -> None:
 
 
 def test_a_sample_does_not_depend_on_its_company(small_decoder: Decoder) -> None:
-    """The same id and seed give the same tokens in a batch of four, alone, and padded wider; another seed does not."""
+    """The same id and seed give the same tokens in a batch of four, alone, and in the smallest buckets; another seed does not."""
     together = generate(small_decoder, PROMPTS, temperature=1.0, **SETTINGS)
     alone = generate(small_decoder, PROMPTS[2:3], temperature=1.0, sample_ids=[2], **SETTINGS)
-    wider = generate(small_decoder, PROMPTS, temperature=1.0, width_tokens=48, **SETTINGS)
-    other = generate(small_decoder, PROMPTS, temperature=1.0, max_new_tokens=16, seed=4)
+    narrow = generate(small_decoder, PROMPTS, temperature=1.0, max_new_tokens=16, seed=3)
+    other = generate(small_decoder, PROMPTS, temperature=1.0, **SETTINGS | {"seed": 4})
     assert alone.tokens[0] == together.tokens[2]
-    assert wider.tokens == together.tokens
+    assert narrow.tokens == together.tokens
     assert all(a != b for a, b in zip(other.tokens, together.tokens, strict=True))
 
 
@@ -74,7 +74,8 @@ def test_draws_have_the_models_frequencies(temperature: float, top_p: float | No
 def test_long_prompts_lose_their_beginning(small_decoder: Decoder) -> None:
     """A prompt without room for the answer continues as its end would."""
     long = [*range(60), 1, 2]
-    samples = generate(small_decoder, [long, long[-48:]], temperature=0.0, max_new_tokens=16, seed=0)
+    prompts = [long, long[-48:], [1], [2]]
+    samples = generate(small_decoder, prompts, temperature=0.0, **SETTINGS)
     assert samples.tokens[0] == samples.tokens[1]
 
 
