@@ -147,6 +147,7 @@ class LocalEngine:
         ):
             self._save("running")
             status = "failed"
+            signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends is a Ctrl-C without a keyboard
             try:
                 self._loop()
                 status = self._verdict()
@@ -392,6 +393,10 @@ def _run_id() -> str:
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     return f"{stamp}-{int(now % 1 * 1000):03d}{secrets.token_hex(2)}"
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
