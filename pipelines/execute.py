@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..components import registry
 from ..components.contract import Artifact, ComponentError, Inputs, Upstream
 from . import identity
 from .context import StageContext
 from .identity import Identity
-from .spec import Node, Pipeline
 from .store import StageRecord, Store
+
+if TYPE_CHECKING:
+    from .spec import Node, Pipeline
 
 RECORDED = (
     "millrace",

@@ -13,13 +13,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..components import registry
 from ..components.contract import Upstream
 from . import canonical
 from .code_identity import CodeIdentity, CodeIndex
-from .spec import Node
+
+if TYPE_CHECKING:  # a stage's process has no use for the spec's models, which take 30 ms to make
+    from .spec import Node
 
 InputDigests = Mapping[str, str | Mapping[str, str]]
 

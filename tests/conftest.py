@@ -9,10 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from millrace.components import registry
 from millrace.components.contract import Artifact, Inputs, Upstream
 from millrace.pipelines.context import StageContext
 from sandbox import NAMES, TOYS, Sandbox
+
+settings.register_profile("millrace", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("millrace")
 
 RunComponent = Callable[..., SimpleNamespace]
 

@@ -27,7 +27,6 @@ SEED = 20
 TOYS: dict[str, Any] = {
     "read": {"uses": "toy_source", "with": {"parts": 40}},
     "clean": {"uses": "toy_step", "inputs": {"documents": "read.documents"}, "with": {"seconds": 0.2, "checkpoints": 8}},
-    "sort": {"uses": "toy_step", "inputs": {"documents": "clean.documents"}},
 }  # fmt: skip
 WORDS = [
     "the",

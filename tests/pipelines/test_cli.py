@@ -99,12 +99,15 @@ def test_the_version_is_the_distributions() -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_whatever_reports_does_so_in_json_and_in_text(done: Any, words: tuple[str, ...]) -> None:
-    sandbox = done[0]
-    assert sandbox.json(*words)
-    text = sandbox.call(*words)
-    assert text.returncode == 0
-    assert not text.stdout.startswith("{")
+@pytest.mark.usefixtures("toys")
+def test_whatever_reports_does_so_in_json_and_in_text(
+    done: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done[0].folder)
+    as_json, as_text = (CliRunner().invoke(app, [*words, *more]) for more in (["--json"], []))
+    assert as_json.exit_code == as_text.exit_code == 0
+    assert json.loads(as_json.stdout)
+    assert not as_text.stdout.startswith("{")
 
 
 def test_a_mistake_is_json_as_well(done: Any) -> None:
