@@ -169,7 +169,8 @@ def _all_artifacts(store: Store) -> Iterator[str]:
 
 def _sweep(store: Store) -> None:
     """Removes what killed processes left aside; nobody else is writing now."""
-    for pattern in ("artifacts/*/.*", "stages/.*", "runs/.*"):  # no deeper: an artifact may have hidden files of its own
+    # No deeper than this: an artifact may have hidden files of its own.
+    for pattern in ("artifacts/*/.*", "stages/.*", "runs/.*"):
         for path in list(store.scratch.glob(pattern)):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
