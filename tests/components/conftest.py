@@ -9,12 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flax import nnx
 from millrace.data import tokenizer as tokenizers
 from millrace.data import tokenizer_training
-from millrace.model import weights
+from millrace.model import network, weights
 from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
 
 NOUNS = ("count", "name", "value", "index", "path", "number")
 VERBS = ("Return", "Check", "Set", "Find", "Print", "Remove")
@@ -59,7 +57,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         max_sequence_tokens=64,
     )
     (base / "model").mkdir()
-    weights.save(base / "model", config, Decoder(config, rngs=nnx.Rngs(0)))
+    weights.save(base / "model", config, network.create(config, 0))
 
     def chat(index: int, couple: tuple[str, str]) -> dict[str, Any]:
         messages = [
