@@ -17,6 +17,8 @@ from .engines.local import Outcome, RunResult
 
 PLAIN_PROGRESS_SECONDS = 10.0
 WIDE_COLUMNS = 100
+PLAIN_COLUMNS = 120  # of output that is not a terminal and has no width of its own
+NARROW_METRIC_CHARACTERS = 19
 MARKS = {
     "ran": "[green]✓[/]",
     "reused": "[cyan]=[/]",
@@ -151,9 +153,8 @@ def table(result: RunResult, width: int) -> Table:
         colour = "green" if outcome.status == "ran" else "cyan"
         memory = (size(record.peak_bytes),) if wide else ()
         flow = _flow(record.metrics)
-        shown.add_row(
-            outcome.name, f"[{colour}]{outcome.status}[/]", seconds, *memory, flow, key_metric(outcome)
-        )
+        metric = key_metric(outcome, None if wide else NARROW_METRIC_CHARACTERS)
+        shown.add_row(outcome.name, f"[{colour}]{outcome.status}[/]", seconds, *memory, flow, metric)
     return shown
 
 
@@ -187,12 +188,16 @@ def amount(metrics: Mapping[str, float], direction: str) -> str:
     return ""
 
 
-def key_metric(outcome: Outcome) -> str:
-    """The stage's key metric with its name."""
+def key_metric(outcome: Outcome, most_characters: int | None = None) -> str:
+    """The stage's key metric: its name, cut to fit, and its value."""
     record = outcome.record
     name = registry.get(record.component).key_metric if record else None
     value = record.metrics.get(name) if record and name else None
-    return f"{name} {number(value)}" if value is not None else ""
+    if name is None or value is None:
+        return ""
+    text = number(value)
+    room = len(name) if most_characters is None else most_characters - len(text) - 1
+    return f"{name if len(name) <= room else name[: room - 1] + '…'} {text}"
 
 
 def number(value: Any) -> str:

@@ -65,13 +65,15 @@ def run(
     from rich.markup import escape
 
     from .. import check as checks
-    from ..display import display
+    from ..display import PLAIN_COLUMNS, display
     from ..engines.local import LocalEngine
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
     planner = _planner(pipeline)
     selected = _selection(pipeline, only, from_, until)
-    console = Console(stderr=as_json, soft_wrap=False)
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = PLAIN_COLUMNS
     for warning in checks.warnings(pipeline):
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", highlight=False, soft_wrap=True)
     with display(console) as shown:
