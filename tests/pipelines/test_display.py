@@ -95,7 +95,9 @@ def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
     outcomes = {"decontaminate": Outcome("decontaminate", "ran", record=done, seconds=123.4)}
     shown.print(display.table(RunResult("r", "done", outcomes, 3.0), 80))
     assert len(text.getvalue().splitlines()) == 2
-    assert text.getvalue().splitlines()[1].endswith("documents_o… 123,049")
+    row = text.getvalue().splitlines()[1].rstrip()
+    assert "…" in row
+    assert row.endswith("123,049")
 
 
 def test_a_plain_log_has_one_line_per_change_and_progress_every_ten_seconds(
