@@ -84,9 +84,12 @@ def verify(store: Store, progress: Callable[[int, int], None] = lambda done, tot
 def collect(store: Store, keep_runs: int, *, dry_run: bool = False) -> Freed:
     """Removes runs, records, artifacts and work folders that the newest runs do not reach.
 
+    The newest run that ended well is kept too, however many failed after it, and so are the checkpoints of stages that
+    a kept run has started and not finished.
+
     Args:
         store: The store.
-        keep_runs: How many of the newest runs of each pipeline to keep.
+        keep_runs: How many of the newest runs of each pipeline to keep; 0 keeps nothing at all.
         dry_run: Only say what would go.
 
     Raises:
@@ -94,15 +97,19 @@ def collect(store: Store, keep_runs: int, *, dry_run: bool = False) -> Freed:
     """
     with _alone(store):
         kept: dict[str, int] = {}
+        done: set[str] = set()
         runs: list[str] = []
         keys: set[str] = set()
         for run in reversed(store.run_ids()):
             state = store.read_run(run) or {}
             pipeline = str(state.get("pipeline"))
-            if kept.get(pipeline, 0) >= keep_runs:
+            newest_done = state.get("status") == "done" and pipeline not in done and keep_runs > 0
+            if kept.get(pipeline, 0) >= keep_runs and not newest_done:
                 runs.append(run)
                 continue
             kept[pipeline] = kept.get(pipeline, 0) + 1
+            if state.get("status") == "done":
+                done.add(pipeline)
             keys.update(stage["key"] for stage in state.get("stages", {}).values() if stage.get("key"))
         reached: set[str] = set()
         for key in keys:
@@ -110,7 +117,8 @@ def collect(store: Store, keep_runs: int, *, dry_run: bool = False) -> Freed:
             reached.update(output["digest"] for output in record.outputs.values()) if record else None
         records = [key for key in store.stage_keys() if key not in keys]
         artifacts = [digest for digest in _all_artifacts(store) if digest not in reached]
-        work = sorted(os.listdir(store.scratch / "work")) if (store.scratch / "work").is_dir() else []
+        started = os.listdir(store.scratch / "work") if (store.scratch / "work").is_dir() else []
+        work = sorted(name for name in started if name not in keys)
         size = sum(store.backend.bytes_of(artifact_path(digest)) for digest in artifacts)
         for name in work:
             size += sum(

@@ -103,7 +103,7 @@ class Planner:
         return StagePlan(node.name, "run", tuple(self._reasons(current, previous)), current, None, previous)
 
     def lineage(self, node: Node, known: Mapping[str, StageRecord]) -> tuple[Upstream, ...]:
-        """Records of all stages upstream of one, in running order."""
+        """Records of all stages upstream of one, in an order that does not depend on the spec's."""
         wanted = ancestors(self.pipeline.nodes, node.name)
         return tuple(
             Upstream(
@@ -113,7 +113,7 @@ class Planner:
                 outputs={port: output["digest"] for port, output in known[name].outputs.items()},
                 metrics=known[name].metrics,
             )
-            for name in order(self.pipeline.nodes)
+            for name in order(dict(sorted(self.pipeline.nodes.items())))
             if name in wanted and name in known
         )
 

@@ -51,6 +51,7 @@ class Outcome:
         status: Its state.
         reasons: Why it ran.
         record: Its record, once it is done.
+        key: Its stage key, once it has started.
         message: Why it failed.
         seconds: Wall time in this run.
         attempts: Child processes started.
@@ -61,6 +62,7 @@ class Outcome:
     status: Status = "waiting"
     reasons: tuple[str, ...] = ()
     record: StageRecord | None = None
+    key: str | None = None
     message: str | None = None
     seconds: float = 0.0
     attempts: int = 0
@@ -210,6 +212,7 @@ class LocalEngine:
         folder = self.store.run_folder(self.run_id)
         outcome.log = folder / "logs" / f"{node.name}.log"
         outcome.attempts += 1
+        outcome.key = plan.identity.key if plan.identity else None
         file = folder / f"{node.name}.request.json"
         file.write_text(json.dumps(to_json(request)), encoding="utf-8")
         read_end, write_end = os.pipe()
@@ -355,7 +358,7 @@ class LocalEngine:
         stages = {
             name: {
                 "status": outcome.status,
-                "key": outcome.record.key if outcome.record else None,
+                "key": outcome.record.key if outcome.record else outcome.key,
                 "seconds": round(outcome.seconds, 3),
                 "reasons": list(outcome.reasons),
                 "message": outcome.message,

@@ -35,10 +35,10 @@ def stage(store: Store, name: str, text: str) -> str:
     return key
 
 
-def run(store: Store, number: int, pipeline: str, keys: dict[str, str]) -> str:
+def run(store: Store, number: int, pipeline: str, keys: dict[str, str], status: str = "done") -> str:
     name = f"20250101-{number:06d}-0000"
     stages = {stage: {"status": "ran", "key": key} for stage, key in keys.items()}
-    store.write_run(name, "run.json", {"id": name, "pipeline": pipeline, "status": "done", "stages": stages})
+    store.write_run(name, "run.json", {"id": name, "pipeline": pipeline, "status": status, "stages": stages})
     return name
 
 
@@ -149,6 +149,18 @@ def test_collecting_sweeps_what_killed_processes_left_and_keeps_hidden_files_of_
     maintenance.collect(store, 1)
     assert not any(path.exists() for path in left)
     assert maintenance.verify(store) == []
+
+
+def test_collecting_keeps_the_newest_good_run_and_the_checkpoints_of_interrupted_ones(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    good = run(store, 1, "p", {"a": stage(store, "a", "one")})
+    for number in (2, 3, 4):
+        run(store, number, "p", {"a": f"unfinished-{number}"}, status="interrupted")
+        (tmp_path / "work" / f"unfinished-{number}").mkdir(parents=True)
+    maintenance.collect(store, 1)
+    assert store.run_ids() == [good, "20250101-000004-0000"]
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["unfinished-4"]
+    assert len(list(store.artifacts())) == 1
 
 
 History = list[tuple[str, dict[str, str]]]
