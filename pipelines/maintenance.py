@@ -118,7 +118,8 @@ def collect(store: Store, keep_runs: int, *, dry_run: bool = False) -> Freed:
         records = [key for key in store.stage_keys() if key not in keys]
         artifacts = [digest for digest in _all_artifacts(store) if digest not in reached]
         started = os.listdir(store.scratch / "work") if (store.scratch / "work").is_dir() else []
-        work = sorted(name for name in started if name not in keys)
+        finished = set(store.stage_keys())
+        work = sorted(name for name in started if name not in keys or name in finished)
         size = sum(store.backend.bytes_of(artifact_path(digest)) for digest in artifacts)
         for name in work:
             size += sum(
