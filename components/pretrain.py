@@ -31,11 +31,11 @@ class ModelShape(Config):
     """Sizes of the decoder; the vocabulary comes from the tokenizer, the longest sequence from the phases."""
 
     layers: int = Field(4, ge=1, le=512, description="Number of decoder layers.")
-    model_size: int = Field(256, ge=8, description="Width of the residual stream.")
+    model_size: int = Field(128, ge=8, description="Width of the residual stream.")
     heads: int = Field(4, ge=1, description="Query heads.")
     kv_heads: int = Field(1, ge=1, description="Key-value heads: 1 is multi-query attention.")
-    head_size: int = Field(64, ge=2, description="Width of one head; even.")
-    feed_forward_size: int = Field(640, ge=8, description="Width of the gated feed-forward layer.")
+    head_size: int = Field(32, ge=2, description="Width of one head; even.")
+    feed_forward_size: int = Field(384, ge=8, description="Width of the gated feed-forward layer.")
     rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary frequencies.")
     activation: Literal["gelu", "silu"] = Field("gelu", description="Gate: GeGLU or SwiGLU.")
     compute_dtype: Literal["float32", "bfloat16"] = Field(
@@ -72,8 +72,8 @@ class PretrainConfig(Config):
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
     phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
-    batch_size: int = Field(16, ge=1, description="Rows per step.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    batch_size: int = Field(8, ge=1, description="Rows per step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     warmup_steps: int = Field(20, ge=0, description="Steps of linear rise.")
     decay: Literal["stable", "cosine", "constant"] = Field(
         "stable", description="Schedule after warmup; stable falls linearly over the last decay_fraction."

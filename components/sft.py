@@ -31,7 +31,7 @@ class SftConfig(Config):
     """Settings of ``sft``."""
 
     epochs: float = Field(2.0, gt=0, le=100, description="Passes over the chats; may be a fraction.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Packed rows per step.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Packed rows per step.")
     learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate.")
     warmup_steps: int = Field(5, ge=0, description="Steps of linear rise.")
     decay: Literal["stable", "cosine", "constant"] = Field("cosine", description="Schedule after warmup.")

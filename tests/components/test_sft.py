@@ -12,7 +12,7 @@ from millrace.components.contract import ComponentError
 from millrace.components.sft import PackedBatches, SftConfig, read_chats
 from millrace.data.tokenizer import Tokenizer
 
-CONFIG = {"epochs": 6, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
+CONFIG = {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
 
 
 def inputs_of(tiny: SimpleNamespace, **changes: Path) -> dict[str, Path]:
