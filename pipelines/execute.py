@@ -40,6 +40,15 @@ RECORDED = (
     "sentencepiece",
 )
 
+# Of every process that runs a stage. Huge pages took a fifth off the processor time of a training step, with the
+# same bits; the C library ignores the variable where it does not know it.
+STAGE_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+}
+
 
 @dataclass(frozen=True)
 class Request:

@@ -24,12 +24,12 @@ from typing import Any
 
 from kfp import compiler, components, dsl
 
+from ..execute import STAGE_ENVIRONMENT
 from ..plan import ancestors, order
 from ..run_stage import KEY, METRICS, SUMMARY
 from ..source_map import Mistake, SpecError
 from ..spec import Node, Pipeline, Resources
 
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
 SUFFIXES = (".yaml", ".yml")
 # Linux passes at most 131,072 bytes in one argument, and Kubeflow's executor input holds the spec once more, quoted,
 # with the other parameters and paths.
@@ -97,7 +97,7 @@ def _pipeline_component(pipeline: Pipeline, text: str, image: str) -> Any:
                 spec=spec, store=store, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **arguments
             )
             task.set_display_name(name).set_caching_options(False)
-            for variable, value in ENVIRONMENT.items():
+            for variable, value in STAGE_ENVIRONMENT.items():
                 task.set_env_variable(variable, value)
             _set_resources(task, node.stage.resources, deterministic=node.component.gate)
             tasks[name] = task

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from ..execute import request_for, to_json
+from ..execute import STAGE_ENVIRONMENT, request_for, to_json
 from ..plan import Planner, StagePlan, ancestors, order
 from ..spec import Node
 from ..store import StageRecord
@@ -217,13 +217,7 @@ class LocalEngine:
         file.write_text(json.dumps(to_json(request)), encoding="utf-8")
         read_end, write_end = os.pipe()
         # The safe path keeps a user's json.py beside the spec from being imported in place of the library's.
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": "0",
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONUTF8": "1",
-        }
+        environment = {**os.environ, **STAGE_ENVIRONMENT, "PYTHONSAFEPATH": "1"}
         with open(outcome.log, "ab") as log:
             process = subprocess.Popen(
                 [
