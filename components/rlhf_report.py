@@ -51,10 +51,11 @@ def make_report(
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report to read: figures before and after, the curve at ten points, some answers."""
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in report["weights"].items())
     lines = [
         "# RLHF",
         "",
-        f"Answers to {report['prompts']['held_out']} held-out prompts, 95% intervals over prompts.",
+        f"Reward: {terms}. Answers to {report['prompts']['held_out']} held-out prompts, 95% intervals over prompts.",
         "",
     ]
     lines += ["| figure | before | after | change |", "| --- | --- | --- | --- |"]
