@@ -11,6 +11,7 @@ first model takes two thirds, because it compiles what all of them use; peak 1.1
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,11 @@ def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
         entries = {}
         for benchmark in benchmarks:
             score = score_of(subject, benchmark, config, context.seed)
+            if not math.isfinite(score.figures["score"]):
+                raise ComponentError(
+                    f"evaluate: model {label} gives {benchmark.name} the score {score.figures['score']}; its weights "
+                    "are not finite, so train it again with a lower learning_rate"
+                )
             entries[benchmark.name] = entry(benchmark, score, contamination.get(benchmark.name, {}))
             context.metric(f"{label}/{benchmark.name}", score.figures["score"])
             context.log.info("%s on %s: %s %s", label, benchmark.name, score.metric, score.figures)

@@ -177,3 +177,16 @@ def test_an_empty_benchmark_is_an_error(tiny: SimpleNamespace, benchmarks: Path,
     (benchmarks / "gen.jsonl").write_text("")
     with pytest.raises(ComponentError, match="benchmark gen has no examples"):
         run_component("evaluate", {}, inputs_of(tiny, benchmarks))
+
+
+def test_a_broken_model_is_an_error(
+    tiny: SimpleNamespace, benchmarks: Path, run_component, tmp_path: Path
+) -> None:
+    """Weights that are not numbers give no score, and the message names the model."""
+    config, decoder = weights.load(tiny.model)
+    decoder.embedding[...] = decoder.embedding[...] * np.float32(np.nan)
+    (tmp_path / "broken").mkdir()
+    weights.save(tmp_path / "broken", config, decoder)
+    inputs = {**inputs_of(tiny, benchmarks), "models": {"sft": tmp_path / "broken"}}
+    with pytest.raises(ComponentError, match="model sft gives held the score nan"):
+        run_component("evaluate", {"benchmarks": ["held"]}, inputs)
