@@ -56,7 +56,7 @@ class RewardConfig(Config):
         description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
     )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
-    log_every_steps: int = runtime(10, ge=1, description="Steps between points of the reported curve.")
+    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
 
 
 @dataclass(frozen=True)
