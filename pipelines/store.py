@@ -220,10 +220,12 @@ class Store:
         """
         folder = self.work(key)
         while True:
-            folder.mkdir(parents=True, exist_ok=True)
             try:
+                folder.mkdir(parents=True, exist_ok=True)
                 handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            except FileNotFoundError:
+            except (FileExistsError, FileNotFoundError):
+                if folder.exists() and not folder.is_dir():
+                    raise
                 continue  # the holder finished and removed the folder just now
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
