@@ -21,7 +21,9 @@ def section() -> str:
         for path in sorted((ROOT / folder).rglob("*.py"), key=lambda path: (len(path.parts), path)):
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
             if docstring:
-                lines.append(f"- `{path.relative_to(ROOT).as_posix()}`: {_uncapped(docstring.splitlines()[0])}")
+                lines.append(
+                    f"- `{path.relative_to(ROOT).as_posix()}`: {_uncapped(docstring.splitlines()[0])}"
+                )
     return "\n".join(lines) + "\n\n"
 
 

@@ -135,7 +135,9 @@ def test_text_is_found_exactly_and_then_with_any_white_space(run: Run) -> None:
 
 @pytest.mark.parametrize("builder", ["remote"], indirect=True)
 def test_a_store_on_an_object_store_answers_too(run: Run) -> None:
-    assert [item.document.uri for item in text_search.search(run, "raise SystemExit", 10).found] == ["lib/end.py"]
+    assert [item.document.uri for item in text_search.search(run, "raise SystemExit", 10).found] == [
+        "lib/end.py"
+    ]
     assert documents.document(run, "lib/api.py").readings[0].steps
 
 
