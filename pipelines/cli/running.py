@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -306,14 +308,23 @@ def _closing(console: Console, result: RunResult, planner: Planner, spec: Path) 
         where = "" if spec == options.DEFAULT_SPEC else f" --spec {spec}"
         console.print(f"\npackage     {shown}", highlight=False, soft_wrap=True)
         console.print(f"model card  {shown}/MODEL_CARD.md", highlight=False, soft_wrap=True)
+        program = _program()
         console.print("\nnext:", highlight=False)
         for command, what in (
-            (f"millrace chat{where}", "talk to the model"),
-            (f"millrace serve{where}", "serve it with the OpenAI routes"),
-            ("millrace plan --set stages.sft.with.epochs=2", "what would rerun, and why"),
-            ("millrace trace text 'Apache License'", "where a text came from and what became of it"),
+            (f"{program} chat{where}", "talk to the model"),
+            (f"{program} serve{where}", "serve it with the OpenAI routes"),
+            (f"{program} plan --set stages.sft.with.epochs=2", "what would rerun, and why"),
+            (f"{program} trace text 'Apache License'", "where a text came from and what became of it"),
         ):
-            console.print(f"  {command:<48} [dim]{what}[/]", highlight=False, soft_wrap=True)
+            console.print(f"  {command:<58} [dim]{what}[/]", highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program can be called from here: by name where that finds it, else by its path."""
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) != "millrace" or shutil.which("millrace") == called:
+        return "millrace"
+    return os.path.relpath(called)
 
 
 def _package(result: RunResult) -> str | None:
