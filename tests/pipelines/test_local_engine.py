@@ -182,7 +182,7 @@ def test_an_interrupt_ends_with_130_and_the_next_run_goes_on_from_the_checkpoint
     sandbox.write({"read": READ, "slow": step(seconds=6.0, checkpoints=30)})
     work = sandbox.store / "work"
     with sandbox.started("run") as process:
-        wait_until(lambda: len(list(work.glob("*/work/checkpoint-*"))) >= 5)
+        wait_until(lambda: len(list(work.rglob("checkpoint-*"))) >= 5)
         children = descendants(process.pid)
         os.killpg(process.pid, number)
         output = process.communicate(timeout=30)
@@ -190,7 +190,7 @@ def test_an_interrupt_ends_with_130_and_the_next_run_goes_on_from_the_checkpoint
     assert b"Run the same command again: it goes on from here." in output[0]
     assert b"Traceback" not in output[0] + output[1]
     wait_until(lambda: not any(Path(f"/proc/{number}/cmdline").exists() for number in children))
-    assert len(list(work.glob("*/work/checkpoint-*"))) >= 5
+    assert len(list(work.rglob("checkpoint-*"))) >= 5
     assert json.loads(sandbox.call("runs", "--json").stdout)["runs"][-1]["status"] == "interrupted"
     started = time.monotonic()
     assert sandbox.statuses("--set", "stages.slow.with.seconds=0.1") == {"read": "reused", "slow": "ran"}
@@ -202,7 +202,7 @@ def test_children_die_with_an_engine_that_is_killed(sandbox: Sandbox) -> None:
     sandbox.write({"read": READ, "slow": step(seconds=60.0)})
     with sandbox.started("run") as process:
         wait_until(
-            lambda: (sandbox.store / "runs").exists() and list(sandbox.store.glob("work/*/work/attempts"))
+            lambda: (sandbox.store / "runs").exists() and list(sandbox.store.rglob("attempts"))
         )
         wait_until(lambda: len(descendants(process.pid)) == 1)
         (child,) = descendants(process.pid)
