@@ -95,11 +95,19 @@ class Sandbox:
         return [sys.executable, "-P", "-c", start, *arguments]
 
     def call(
-        self, *arguments: str, cwd: Path | None = None, defect: bool = False, **options: Any
+        self, *arguments: str, cwd: Path | None = None, defect: bool = False, before: str = "", **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command and returns what came of it; a traceback in its output fails the test, unless of a defect."""
+        """Runs a command and returns what came of it; a traceback in its output fails the test, unless of a defect.
+
+        ``before`` is Python that runs in the command's process first, to take something away from it: `preexec_fn`
+        would fork this process, which threads of jax do not survive.
+        """
+        command = self.command(*arguments)
+        if before:
+            then = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+            command = [sys.executable, "-c", f"{before}; {then}", *command]
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=cwd or self.folder,
             env=self.environment,
             capture_output=True,

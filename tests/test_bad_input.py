@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gzip
 import json
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -22,7 +20,6 @@ from millrace.pipelines.store import Store
 from sandbox import CHAIN, Sandbox
 
 GOOD = "".join(json.dumps({"text": f"A good document with the number {n} in it."}) + "\n" for n in range(40))
-DROP_FROM_BOUNDING_SET, OVERRIDE_PERMISSIONS, SEARCH_ANYWHERE = 24, 1, 2
 
 
 def sound(sandbox: Sandbox) -> None:
@@ -188,25 +185,20 @@ def test_a_full_disk_is_one_message_and_the_next_run_with_room_goes_on(sandbox: 
     assert text.count("all sound") == 2
 
 
-def limit_files() -> None:
-    """The largest file that this process may write is 60 kB."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+LIMIT_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
+# Takes from root what lets it write and look anywhere (1 and 2 of the bounding set), so that permissions count for it too.
+WITHOUT_PRIVILEGES = (
+    "import ctypes; [ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) for capability in (1, 2)]"
+)
 
 
 def test_a_file_over_the_limit_is_one_message_and_the_next_run_goes_on(sandbox: Sandbox) -> None:
     sandbox.write(
         {"read": {"uses": "toy_source"}, "big": {"uses": "toy_source", "with": {"text": "x" * 99_000}}}
     )
-    assert "grow beyond the largest file that is allowed" in said(sandbox, preexec_fn=limit_files)
+    assert "grow beyond the largest file that is allowed" in said(sandbox, before=LIMIT_FILES)
     sound(sandbox)
     assert sandbox.statuses()["big"] == "ran"
-
-
-def without_privileges() -> None:
-    """Takes from root what lets it write anywhere, so that permissions count in a container as well."""
-    process = ctypes.CDLL(None, use_errno=True)
-    for capability in (OVERRIDE_PERMISSIONS, SEARCH_ANYWHERE):
-        process.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
 
 
 @contextlib.contextmanager
@@ -233,7 +225,7 @@ def test_a_store_without_permission_is_one_message_and_the_next_run_goes_on(
 ) -> None:
     sandbox.write({name: CHAIN[name] for name in ("read", "clean")})
     with read_only(place(sandbox)):
-        message = said(sandbox, preexec_fn=without_privileges)
+        message = said(sandbox, before=WITHOUT_PRIVILEGES)
     assert "no permission to write or read" in message
     assert ".millrace" in message
     assert sandbox.statuses()["clean"] == "ran"
@@ -247,7 +239,7 @@ def test_a_read_only_store_can_be_planned_and_verified(sandbox: Sandbox) -> None
             folder.chmod(0o555)
     try:
         for words in (("plan",), ("store", "verify")):
-            done = sandbox.call(*words, preexec_fn=without_privileges)
+            done = sandbox.call(*words, before=WITHOUT_PRIVILEGES)
             assert done.returncode == 0, done.stderr
     finally:
         for folder in (sandbox.store, *sandbox.store.iterdir()):

@@ -201,9 +201,7 @@ def test_an_interrupt_ends_with_130_and_the_next_run_goes_on_from_the_checkpoint
 def test_children_die_with_an_engine_that_is_killed(sandbox: Sandbox) -> None:
     sandbox.write({"read": READ, "slow": step(seconds=60.0)})
     with sandbox.started("run") as process:
-        wait_until(
-            lambda: (sandbox.store / "runs").exists() and list(sandbox.store.rglob("attempts"))
-        )
+        wait_until(lambda: (sandbox.store / "runs").exists() and list(sandbox.store.rglob("attempts")))
         wait_until(lambda: len(descendants(process.pid)) == 1)
         (child,) = descendants(process.pid)
         process.kill()
