@@ -223,8 +223,8 @@ def _training(facts: CardFacts) -> list[str]:
 
 def _training_row(stage: Upstream) -> str:
     metrics, config = stage.metrics, stage.config
-    if "tokens_trained" in metrics:
-        budget = f"{_count(metrics['tokens_trained'])} tokens"
+    if "tokens_out" in metrics:
+        budget = f"{_count(metrics['tokens_out'])} tokens"
     elif isinstance(epochs := config.get("epochs"), (int, float)):
         budget = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
     else:

@@ -176,7 +176,7 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     write_json(context.output("model") / "training.json", facts)
     write_json(context.output("report") / "report.json", facts | report(history, phases))
     context.metric("tokens_in", sum(streams.source_tokens.values()))
-    context.metric("tokens_trained", total_tokens)
+    context.metric("tokens_out", total_tokens)
     context.metric("parameters", shape.parameter_count())
     context.metric("loss", final_loss(history))
     for name, values in history.evaluations.items():

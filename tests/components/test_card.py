@@ -58,7 +58,7 @@ FACTS = CardFacts(
         stage("decontaminate", {"documents_in": 90, "documents_out": 80, "dropped.ngram": 10}),
         stage(
             "pretrain",
-            {"tokens_trained": 2_000_000, "loss": 3.5, "bits_per_byte_code": 1.75},
+            {"tokens_out": 2_000_000, "loss": 3.5, "bits_per_byte_code": 1.75},
             learning_rate=1e-3,
         ),
         stage("reward", {"accuracy": 0.8, "accuracy_helpfulness": 0.81, "loss": 0.4}, epochs=2.0),

@@ -34,7 +34,7 @@ LINEAGE = (
         "pretrain",
         {"learning_rate": 0.003},
         {"model": "b" * 64},
-        {"tokens_trained": 5000, "loss": 4.5},
+        {"tokens_out": 5000, "loss": 4.5},
     ),
 )
 SHAPE = ModelConfig(

@@ -110,7 +110,7 @@ def test_it_learns_what_the_mixture_feeds(undisturbed: SimpleNamespace) -> None:
     assert done.metrics["bits_per_byte_docs"] < done.metrics["bits_per_byte_code"]
     assert report["loss"][0]["loss"] == pytest.approx(math.log(config.vocab_size), rel=0.02)
     assert [entry["step"] for entry in report["loss"]] == list(range(1, 21))
-    assert done.metrics["tokens_trained"] == last["tokens"] == report["tokens"]
+    assert done.metrics["tokens_out"] == last["tokens"] == report["tokens"]
 
 
 class Killed(BaseException):
