@@ -81,6 +81,7 @@ class LiveDisplay:
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
+        self._shown: dict[str, str] = {}
         self._metric: dict[str, str] = {}
 
     def stage(self, outcome: Outcome) -> None:
@@ -103,7 +104,9 @@ class LiveDisplay:
         if task is None:
             return
         if event["event"] == "metric" and event["step"] is not None:
-            self._metric[outcome.name] = f"{event['name']} {number(event['value'])}"
+            # The metric that a stage reports first is what it is about; the others are in its log.
+            if self._shown.setdefault(outcome.name, event["name"]) == event["name"]:
+                self._metric[outcome.name] = f"{event['name']} {number(event['value'])}"
         elif event["event"] == "progress":
             text = f"{count(event['done'])}/{count(event['total'])} {event['unit']}"
             metric = self._metric.get(outcome.name)
@@ -204,7 +207,8 @@ def number(value: Any) -> str:
     """A metric in a few digits."""
     if not isinstance(value, int | float):
         return str(value)
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
+    whole = float(value).is_integer() or abs(value) >= 1e4
+    return f"{value:,.0f}" if whole and abs(value) < 1e12 else f"{value:.4g}"
 
 
 def count(value: float) -> str:
