@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import numpy as np
@@ -138,15 +137,3 @@ def test_impossible_phases_are_refused(phases: list[Phase], message: str) -> Non
     """What cannot be sampled is an error that names it."""
     with pytest.raises(ValueError, match=message):
         Mixture(0, 4, phases, {"a": 100, "b": 8})
-
-
-def test_locating_a_step_is_quick() -> None:
-    """A batch of 32 rows over three sources is located in under two milliseconds (0.5 on an idle machine)."""
-    mixture = Mixture(0, 32, [Phase(10**9, 256, {"a": 5, "b": 3, "c": 1})], dict.fromkeys("abc", 10**7))
-    mixture.locate(0)
-    seconds = []
-    for step in range(50):
-        begin = time.perf_counter()
-        mixture.locate(step)
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < 0.002

