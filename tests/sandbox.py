@@ -182,7 +182,9 @@ def kill_tree(process: int) -> None:
 
 def found(folder: Path, name: str) -> list[Path]:
     """Files below a folder whose names start with ``name``, while a run makes and removes folders there."""
-    return [Path(place, file) for place, _, files in os.walk(folder) for file in files if file.startswith(name)]
+    return [
+        Path(place, file) for place, _, files in os.walk(folder) for file in files if file.startswith(name)
+    ]
 
 
 def wait_until(condition: Any, seconds: float = 30.0) -> None:
