@@ -153,6 +153,29 @@ Tallies = dict[str, Tally]
 """Source -> tally: what one shard's work returns (as ``dump_tallies``) and what a whole stage adds up to."""
 
 
+def tally(decisions: Any) -> Tallies:
+    """Adds up a table of decisions by source.
+
+    Args:
+        decisions: A pyarrow table with the columns of a ``decisions`` artifact.
+    """
+    grouped = decisions.group_by(["source", "action", "rule"]).aggregate(
+        [("doc_id", "count"), ("bytes_before", "sum"), ("bytes_after", "sum")]
+    )
+    tallies: Tallies = {}
+    for row in grouped.to_pylist():
+        own = tallies.setdefault(row["source"], Tally())
+        count = row["doc_id_count"]
+        own.documents_in += count
+        own.bytes_in += row["bytes_before_sum"]
+        own.bytes_out += row["bytes_after_sum"]
+        if row["action"] == "drop":
+            own.dropped[row["rule"]] = own.dropped.get(row["rule"], 0) + count
+        else:
+            own.documents_out += count
+    return tallies
+
+
 def dump_tallies(tallies: Mapping[str, Tally]) -> dict[str, Any]:
     """The JSON form that a shard's work returns."""
     return {source: asdict(tally) for source, tally in sorted(tallies.items())}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .filters.batch import TextBatch
+from .filters.batch import TextBatch, replaced
 from .kernels import kernel
 
 # Thai, Lao, Myanmar, Khmer; kana; CJK ideographs with extensions. They are written without spaces between words.
@@ -79,7 +79,7 @@ def fold(text: str) -> str:
 def fold_batch(batch: TextBatch) -> TextBatch:
     """The batch with every text that has characters beyond ASCII folded; others as they are, for ``FOLD_TABLE``."""
     rows = np.flatnonzero(_beyond_ascii(batch.data, batch.offsets))
-    return _replace(batch, {int(row): fold(_text(batch, row)).encode() for row in rows})
+    return replaced(batch, {int(row): fold(_text(batch, row)).encode() for row in rows})
 
 
 def character_span(text: str, first_byte: int, end_byte: int) -> tuple[int, int]:
@@ -109,7 +109,7 @@ def exact_digests(batch: TextBatch) -> npt.NDArray[np.uint64]:
     for row in np.flatnonzero(_beyond_ascii(batch.data, batch.offsets)).tolist():
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", _text(batch, row)).lower())
         normal[row] = " ".join(text.split()).encode()
-    batch = _replace(batch, normal)
+    batch = replaced(batch, normal)
     data, offsets = _collapse(batch.data, batch.offsets)
     view = memoryview(data)
     digests = np.empty((len(batch), 2), np.uint64)
@@ -121,21 +121,6 @@ def exact_digests(batch: TextBatch) -> npt.NDArray[np.uint64]:
 
 def _text(batch: TextBatch, row: Any) -> str:
     return batch.data[batch.offsets[row] : batch.offsets[row + 1]].tobytes().decode()
-
-
-def _replace(batch: TextBatch, texts: dict[int, bytes]) -> TextBatch:
-    """The batch with some rows' bytes exchanged."""
-    if not texts:
-        return batch
-    lengths = np.diff(batch.offsets)
-    parts = []
-    done = 0
-    for row, text in sorted(texts.items()):
-        parts += [batch.data[batch.offsets[done] : batch.offsets[row]], np.frombuffer(text, np.uint8)]
-        lengths[row] = len(text)
-        done = row + 1
-    parts.append(batch.data[batch.offsets[done] : batch.offsets[-1]])
-    return TextBatch(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))
 
 
 @kernel

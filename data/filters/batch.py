@@ -6,7 +6,7 @@ shards are filtered on all cores by threads, and no Python string is made for a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,44 @@ def from_texts(texts: Sequence[str]) -> TextBatch:
     if not texts:
         return TextBatch(np.zeros(0, np.uint8), np.zeros(1, np.int64))
     return from_arrow(pa.array(texts, pa.large_string()))
+
+
+def replaced(batch: TextBatch, texts: Mapping[int, bytes]) -> TextBatch:
+    """The batch with some rows' bytes exchanged.
+
+    Args:
+        batch: The texts.
+        texts: Row -> its new bytes of UTF-8.
+    """
+    if not texts:
+        return batch
+    lengths = np.diff(batch.offsets)
+    parts = []
+    done = 0
+    for row, text in sorted(texts.items()):
+        parts += [batch.data[batch.offsets[done] : batch.offsets[row]], np.frombuffer(text, np.uint8)]
+        lengths[row] = len(text)
+        done = row + 1
+    parts.append(batch.data[batch.offsets[done] : batch.offsets[-1]])
+    return TextBatch(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def to_arrow(batch: TextBatch) -> pa.Array:
+    """The large_string array of a batch, without a copy."""
+    offsets = np.ascontiguousarray(batch.offsets, np.int64)
+    return pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(offsets), pa.py_buffer(batch.data))
+
+
+class Edited(NamedTuple):
+    """What an editing rule made of a batch.
+
+    Attributes:
+        batch: The texts as they go on.
+        counts: What was edited -> how often, int64 [documents] each ("email").
+    """
+
+    batch: TextBatch
+    counts: dict[str, np.ndarray]
 
 
 class ByteTables(NamedTuple):
