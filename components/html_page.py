@@ -1,0 +1,191 @@
+"""HTML reports of stages: one small file without scripts or anything fetched, for browsers and Kubeflow's page alike.
+
+Pieces are plain strings of markup that these functions return; every text that a caller hands over is escaped, because
+reports quote documents and documents hold markup. Charts are inline SVG and take their colours from the page, light or
+dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+QUOTE_CHARACTERS = 600
+_WIDTH, _HEIGHT = 360, 96
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1d2430;--soft:#5c6675;--line:#d9dee5;--page:#fff;--bar:#3d7ab8;--mark:#c2410c;--quote:#f4f6f8}
+@media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--soft:#9aa5b4;--line:#343c48;--page:#14181e;--bar:#6ba4dd;--mark:#fb923c;--quote:#1d232c}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:72rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin-bottom:.3rem}
+p.summary{color:var(--soft);margin-top:0}.wide{overflow-x:auto}
+table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+th{font-weight:600;color:var(--soft)}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+td{overflow-wrap:anywhere}
+blockquote{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--quote);margin:.4rem 0;padding:.5rem .8rem;border-left:3px solid var(--line);font:13px/1.45 ui-monospace,monospace}
+figure{display:inline-block;margin:.4rem 1.4rem .4rem 0;vertical-align:top}figcaption{font-size:13px;color:var(--soft)}
+svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .bar{fill:var(--bar)}svg .over{fill:var(--mark);opacity:.55}svg .mark{stroke:var(--mark);stroke-width:1.5}
+mark{background:var(--mark);color:var(--page)}summary{cursor:pointer;color:var(--soft)}
+"""
+
+
+def page(title: str, summary: str, *parts: str) -> str:
+    """A whole file.
+
+    Args:
+        title: The report's name.
+        summary: One sentence with the figures that matter.
+        parts: Markup of the pieces, in order.
+    """
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f'<h1>{escape(title)}</h1><p class="summary">{escape(summary)}</p>\n{"".join(parts)}</body></html>\n'
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """Pieces under a heading."""
+    return f"<h2>{escape(title)}</h2>\n{''.join(parts)}"
+
+
+def subsection(title: str, *parts: str) -> str:
+    """Pieces under a smaller heading."""
+    return f"<h3>{escape(title)}</h3>\n{''.join(parts)}"
+
+
+def folded(title: str, *parts: str) -> str:
+    """Pieces that show when their title is clicked."""
+    return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>\n"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>\n"
+
+
+def number(value: float | None) -> str:
+    """A figure as people read it: 1,234,567, 0.0312, 12.5; nothing for None and NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+    """A table; numbers are aligned to the right and grouped.
+
+    Args:
+        headers: Names of the columns.
+        rows: Texts, numbers or None for an empty cell, as many as headers.
+    """
+    body = [list(row) for row in rows]
+    is_number = [
+        any(isinstance(row[at], int | float) for row in body)
+        and not any(isinstance(row[at], str) for row in body)
+        for at in range(len(headers))
+    ]
+    marks = [' class="number"' if numeric else "" for numeric in is_number]
+    head = "".join(f"<th{mark}>{escape(name)}</th>" for name, mark in zip(headers, marks, strict=True))
+    lines = [
+        "<tr>"
+        + "".join(f"<td{mark}>{_cell(value)}</td>" for value, mark in zip(row, marks, strict=True))
+        + "</tr>\n"
+        for row in body
+    ]
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{"".join(lines)}</tbody></table></div>\n'
+
+
+def _cell(value: str | float | None) -> str:
+    return escape(value) if isinstance(value, str) else number(value)
+
+
+def quote(text: str, span: tuple[int, int] | None = None, limit: int = QUOTE_CHARACTERS) -> str:
+    """A stretch of a document.
+
+    Args:
+        text: The document's text, or part of it.
+        span: First and last (exclusive) character of what to mark; what is quoted is then taken around it.
+        limit: Most characters to quote.
+    """
+    if span is None:
+        return f"<blockquote>{escape(text[:limit])}{'…' if len(text) > limit else ''}</blockquote>\n"
+    begin, end = span
+    margin = max((limit - (end - begin)) // 2, 0)
+    first, last = max(begin - margin, 0), min(max(end, begin) + margin, len(text))
+    end = min(end, begin + limit)
+    return (
+        f"<blockquote>{'…' if first else ''}{escape(text[first:begin])}<mark>{escape(text[begin:end])}</mark>"
+        f"{escape(text[end:last])}{'…' if last < len(text) else ''}</blockquote>\n"
+    )
+
+
+def bars(values: Mapping[str, float], caption: str = "") -> str:
+    """Horizontal bars, one per name, with the figure behind each."""
+    most = max(values.values(), default=0) or 1
+    rows = []
+    for place, (name, value) in enumerate(values.items()):
+        y, length = 16 * place, 200 * max(value, 0) / most
+        rows.append(
+            f'<text x="146" y="{y + 12}" text-anchor="end">{escape(name[:24])}</text>'
+            f'<rect class="bar" x="150" y="{y + 3}" width="{length:.1f}" height="11"/>'
+            f'<text x="{154 + length:.1f}" y="{y + 12}">{number(value)}</text>'
+        )
+    return _figure(f'viewBox="0 0 440 {16 * len(rows)}" width="440"', "".join(rows), caption)
+
+
+def histogram(
+    counts: Sequence[int],
+    edges: Sequence[float],
+    caption: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> str:
+    """How often values fall in each bin; what lies beyond a threshold is drawn in another colour.
+
+    Args:
+        counts: Values in each bin; heights are logarithmic, because a tail of a hundredth is what one looks for.
+        edges: Borders of the bins, one more than counts, ascending.
+        caption: What is counted.
+        minimum: Values below it are dropped; None when there is no such bound.
+        maximum: Values above it are dropped.
+    """
+    tops = [math.log1p(count) for count in counts]
+    most = max(tops, default=0) or 1.0
+    step = _WIDTH / max(len(counts), 1)
+    pieces = []
+    for at, top in enumerate(tops):
+        is_over = (minimum is not None and edges[at + 1] <= minimum) or (
+            maximum is not None and edges[at] >= maximum
+        )
+        height = (_HEIGHT - 20) * top / most
+        pieces.append(
+            f'<rect class="{"over" if is_over else "bar"}" x="{at * step:.1f}" y="{_HEIGHT - 14 - height:.1f}" '
+            f'width="{max(step - 1, 0.5):.1f}" height="{height:.1f}"><title>{number(edges[at])} to '
+            f"{number(edges[at + 1])}: {number(counts[at])}</title></rect>"
+        )
+    for threshold in (minimum, maximum):
+        if threshold is not None and edges[0] <= threshold <= edges[-1]:
+            x = step * _place(threshold, edges)
+            pieces.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{_HEIGHT - 14}"/>')
+    pieces.append(
+        f'<text x="0" y="{_HEIGHT - 2}">{number(edges[0])}</text>'
+        f'<text x="{_WIDTH}" y="{_HEIGHT - 2}" text-anchor="end">{number(edges[-1])}</text>'
+    )
+    return _figure(f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}"', "".join(pieces), caption)
+
+
+def _place(value: float, edges: Sequence[float]) -> float:
+    """Where a value lies, counted in bins from the left."""
+    for at in range(len(edges) - 1):
+        if value <= edges[at + 1]:
+            return at + (value - edges[at]) / ((edges[at + 1] - edges[at]) or 1)
+    return float(len(edges) - 1)
+
+
+def _figure(frame: str, content: str, caption: str) -> str:
+    under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><svg {frame} role="img">{content}</svg>{under}</figure>\n'

@@ -1,0 +1,78 @@
+"""HTML reports are well-formed, self-contained, and never let a document's markup through."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from hypothesis import given
+from hypothesis import strategies as st
+from millrace.components import html_page as html
+
+VOID = {"meta"}
+
+
+class Tags(HTMLParser):
+    """Collects elements and checks that every one is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def full_page(text: str) -> str:
+    return html.page(
+        text,
+        text,
+        html.section(text, html.paragraph(text), html.quote(text), html.quote(text, (1, 3))),
+        html.subsection(text, html.folded(text, html.bars({text: 2.0}, text))),
+        html.table([text, "figure"], [[text, 1], [text, None]]),
+        html.histogram([1, 2], [0.0, 1.0, 2.0], text, minimum=0.5, maximum=1.5),
+    )
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
+def test_no_text_becomes_markup(text: str) -> None:
+    expected = Tags(full_page("plain"))
+    found = Tags(full_page(text))
+    assert found.seen == expected.seen
+    assert not found.open
+    assert "script" not in found.seen
+
+
+def test_a_page_fetches_nothing() -> None:
+    made = full_page("http://example.org/a.png")
+    assert 'src="' not in made
+    assert 'href="' not in made
+    assert "url(" not in made
+
+
+def test_numbers_read_well() -> None:
+    values = (1234567, 12.0, 0.03125, 1234.56, None, float("nan"), 0)
+    assert [html.number(value) for value in values] == ["1,234,567", "12", "0.03125", "1,234.6", "", "", "0"]
+
+
+def test_a_quote_shows_what_is_marked_within_its_limit() -> None:
+    text = "a" * 500 + "MATCH" + "b" * 500
+    made = html.quote(text, (500, 505), limit=25)
+    assert "<blockquote>…aaaaaaaaaa<mark>MATCH</mark>bbbbbbbbbb…</blockquote>" in made
+
+
+def test_bins_beyond_a_threshold_are_set_apart_and_the_threshold_is_drawn() -> None:
+    made = html.histogram([5, 5, 5, 5], [0.0, 1.0, 2.0, 3.0, 4.0], maximum=2.0)
+    assert made.count('class="bar"') == made.count('class="over"') == 2
+    assert 'x1="180.0"' in made
