@@ -22,6 +22,7 @@ Kind = Literal[
     "documents",
     "decisions",
     "benchmarks",
+    "classifier",
     "tokenizer",
     "tokens",
     "chats",

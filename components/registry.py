@@ -11,6 +11,7 @@ from .contract import Component
 
 COMPONENTS: dict[str, str] = {
     "ingest": "ingest",
+    "train_classifier": "train_classifier",
     "filter": "filter",
     "dedup": "dedup",
     "benchmarks": "benchmarks",

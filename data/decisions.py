@@ -8,7 +8,7 @@ that get evidence.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,12 @@ import pyarrow as pa
 from .documents import ACTIONS, DECISIONS
 
 KEEP, DROP, EDIT = range(len(ACTIONS))
+
+Rows = Sequence[int] | npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]]
+"""Places in a shard: their numbers, or bool [documents]."""
+
+Floats = float | Sequence[float] | npt.NDArray[np.floating[Any]]
+Integers = int | Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class Verdicts:
@@ -30,7 +36,7 @@ class Verdicts:
         scores: The value that decided, float64 [documents]; NaN where there is none.
     """
 
-    def __init__(self, sizes: npt.ArrayLike, kept_rule: str) -> None:
+    def __init__(self, sizes: Integers, kept_rule: str) -> None:
         """Keeps every document.
 
         Args:
@@ -50,7 +56,7 @@ class Verdicts:
         """Which documents go on, as they came or edited, bool [documents]."""
         return np.asarray(self.actions != DROP)
 
-    def drop(self, rows: npt.ArrayLike, rule: str, scores: npt.ArrayLike | None = None) -> None:
+    def drop(self, rows: Rows, rule: str, scores: Floats | None = None) -> None:
         """Drops documents; a later call wins.
 
         Args:
@@ -63,10 +69,10 @@ class Verdicts:
 
     def edit(
         self,
-        rows: npt.ArrayLike,
+        rows: Rows,
         rule: str,
-        sizes_after: npt.ArrayLike,
-        scores: npt.ArrayLike | None = None,
+        sizes_after: Integers,
+        scores: Floats | None = None,
     ) -> None:
         """Records that documents go on with other texts.
 
@@ -79,12 +85,12 @@ class Verdicts:
         self._decide(rows, EDIT, rule, scores)
         self.sizes_after[rows] = sizes_after
 
-    def keep(self, rows: npt.ArrayLike, rule: str, scores: npt.ArrayLike | None = None) -> None:
+    def keep(self, rows: Rows, rule: str, scores: Floats | None = None) -> None:
         """Keeps documents as they came, for a rule worth naming ("survivor")."""
         self._decide(rows, KEEP, rule, scores)
         self.sizes_after[rows] = self.sizes[rows]
 
-    def _decide(self, rows: npt.ArrayLike, action: int, rule: str, scores: npt.ArrayLike | None) -> None:
+    def _decide(self, rows: Rows, action: int, rule: str, scores: Floats | None) -> None:
         if rule not in self._names:
             self._names.append(rule)
         self.actions[rows] = action
