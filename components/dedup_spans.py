@@ -1,0 +1,199 @@
+"""Cuts repeated lines, paragraphs, sentences and long substrings out of documents; their first occurrence stays.
+
+Every method looks at the documents as they came in, and what any of them finds is cut, so their order does not matter.
+First is first in the order of the artifact, which is that of the sources in the spec: list the best source first.
+Nothing is lost by using several methods: each cut piece has an equal one earlier, and the earliest is never cut.
+
+Passes over the shards, with shuffles through files between them (data/spans/exchange.py):
+
+1. Read: hashes of every unit or window; for substrings only of their anchors, a twentieth of that.
+2. Match: which anchors occur again; then the windows that have such an anchor.
+3. Find: windows beyond the first of their kind, by partition.
+4. Cut: spans are taken out, decisions and documents written.
+
+Memory is that of the shards and partitions in work, never of the corpus.
+
+References:
+    Wenzek et al. 2020 (arXiv 1911.00359): lines; Raffel et al. 2020 (arXiv 1910.10683): three sentences; Lee et al.
+    2021 (arXiv 2107.06499): substrings. See data/spans.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from . import dedup_spans_cut, dedup_spans_passes, dedup_spans_report
+from .contract import Component, ComponentError, Config, Context, Inputs, Port
+from .shards import map_shards, report_tallies, sum_tallies
+
+
+class Method(Config):
+    """What all methods have in common."""
+
+    sources: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Whose documents are compared and cut; null: all."
+    )
+    max_occurrences: int = Field(
+        1, ge=1, le=1_000_000, description="How many occurrences stay, the first ones."
+    )
+
+
+class Lines(Method):
+    """Lines that are the same but for case, accents, punctuation, digits and white space (as in CCNet)."""
+
+    method: Literal["lines"]
+    min_words: int = Field(5, ge=1, description="Lines with fewer words do not count.")
+    min_characters: int = Field(20, ge=1, description="Lines with fewer letters and digits do not count.")
+
+    @property
+    def span_units(self) -> int:
+        """Units that are compared as a whole."""
+        return 1
+
+
+class Paragraphs(Method):
+    """Paragraphs between blank lines that are the same in the sense of ``lines``."""
+
+    method: Literal["paragraphs"]
+    min_words: int = Field(5, ge=1, description="Paragraphs with fewer words do not count.")
+    min_characters: int = Field(20, ge=1, description="Those with fewer letters and digits do not count.")
+
+    @property
+    def span_units(self) -> int:
+        """Units that are compared as a whole."""
+        return 1
+
+
+class Sentences(Method):
+    """Spans of consecutive sentences or lines that are the same in the sense of ``lines`` (as in C4)."""
+
+    method: Literal["sentences"]
+    span_sentences: int = Field(3, ge=1, le=100, description="Sentences per span.")
+    min_words: int = Field(10, ge=1, description="Spans with fewer words do not count.")
+    min_characters: int = Field(40, ge=1, description="Spans with fewer letters and digits do not count.")
+
+    @property
+    def span_units(self) -> int:
+        """Units that are compared as a whole."""
+        return self.span_sentences
+
+
+class Substrings(Method):
+    """Runs of words that are the same byte for byte but for white space (as ExactSubstr)."""
+
+    method: Literal["substrings"]
+    min_words: int = Field(50, ge=2, le=10_000, description="Words of the shortest run that counts.")
+
+    @property
+    def span_units(self) -> int:
+        """Units that are compared as a whole."""
+        return self.min_words
+
+
+AnyMethod = Annotated[Lines | Paragraphs | Sentences | Substrings, Field(discriminator="method")]
+
+
+class DedupSpansConfig(Config):
+    """Which pieces of text are compared, and what becomes of documents that lose some."""
+
+    methods: tuple[AnyMethod, ...] = Field(min_length=1, description="What is compared; all are applied.")
+    min_words_left: int = Field(
+        20, ge=0, description="A document that was cut and has fewer words left is dropped."
+    )
+    max_drop_fraction: float = Field(
+        0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
+    )
+
+
+def run(context: Context, config: DedupSpansConfig, inputs: Inputs) -> None:
+    """Reads, matches, finds, cuts."""
+    from ..data.documents import shard_paths
+
+    tasks = [(index, str(path)) for index, path in enumerate(shard_paths(inputs.one("documents").path))]
+    work = context.work / "spans"
+    shutil.rmtree(work, ignore_errors=True)
+    for number in range(len(config.methods)):
+        for name in ("anchors", "shared", "windows", "later"):
+            (work / f"{name}-{number}").mkdir(parents=True)
+    sources = map_shards(context, tasks, partial(dedup_spans_passes.read, config, str(work)), "ReadSpans")
+    _check_sources(config, {source for shard in sources for source in shard})
+    if not tasks:
+        report_tallies(context, {}, max_drop_fraction=config.max_drop_fraction)
+    _match_anchors(context, config, work, tasks)
+    tops = _find(context, config, work, len(tasks))
+    folders = (str(context.output("documents")), str(context.output("decisions")))
+    written = map_shards(context, tasks, partial(dedup_spans_cut.cut, config, str(work), folders), "CutSpans")
+    quotes = dedup_spans_report.most_repeated(config, work, [path for _, path in tasks], tops)
+    tallies = sum_tallies(shard["tallies"] for shard in written)
+    summary = dedup_spans_report.write(context.output("report"), config, tallies, written, quotes)
+    shutil.rmtree(work)
+    for name, value in summary.items():
+        context.metric(name, value)
+    report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
+
+
+def _check_sources(config: DedupSpansConfig, present: set[str]) -> None:
+    for method in config.methods:
+        unknown = sorted(set(method.sources or ()) - present)
+        if unknown and present:
+            raise ComponentError(
+                f"got source {unknown[0]!r} for method {method.method}, expected one of the sources that came in: "
+                f"{', '.join(sorted(present))}"
+            )
+
+
+def _match_anchors(context: Context, config: DedupSpansConfig, work: Path, tasks: list[Any]) -> None:
+    """Writes the windows of ``substrings`` whose anchors occur too often."""
+    from ..data.spans import exchange
+
+    parts: list[dedup_spans_passes.Part] = []
+    for number, method in enumerate(config.methods):
+        if method.method == "substrings":
+            parts += dedup_spans_passes.parts_of(number, work / f"anchors-{number}", len(tasks))
+    if not parts:
+        return
+    match = partial(dedup_spans_passes.match_anchors, config, str(work), len(tasks))
+    map_shards(context, parts, match, "MatchAnchors", unit="partitions")
+    for number in sorted({part[0] for part in parts}):
+        exchange.close(work / f"shared-{number}", sum(part[0] == number for part in parts))
+    map_shards(context, tasks, partial(dedup_spans_passes.read_shared, config, str(work)), "ReadShared")
+
+
+def _find(context: Context, config: DedupSpansConfig, work: Path, shards: int) -> list[list[list[int]]]:
+    """Writes which windows go; returns for each method the most frequent ones as [occurrences, first place]."""
+    from ..data.spans import exchange
+
+    dedup_spans_passes.join(config, work, shards)
+    parts: list[dedup_spans_passes.Part] = []
+    for number in range(len(config.methods)):
+        parts += dedup_spans_passes.parts_of(number, work / f"windows-{number}", shards)
+    find = partial(dedup_spans_passes.find, config, str(work))
+    found = map_shards(context, parts, find, "FindRepeats", unit="partitions")
+    tops: list[list[list[int]]] = []
+    for number in range(len(config.methods)):
+        own = [top for part, top in zip(parts, found, strict=True) if part[0] == number]
+        exchange.close(work / f"later-{number}", len(own))
+        tops.append([row for top in own for row in top])
+    return tops
+
+
+COMPONENT = Component(
+    name="dedup_spans",
+    summary="Cut repeated lines, paragraphs, sentences or long substrings; the first occurrence stays.",
+    config=DedupSpansConfig,
+    inputs={"documents": Port("documents", "What to look for repeats in.")},
+    outputs={
+        "documents": Port("documents", "The documents without what an earlier one already said."),
+        "decisions": Port(
+            "decisions", "Per document: unique, or which spans were cut and where they stand first."
+        ),
+        "report": Port("report", "What was repeated most, and what was cut per source and method."),
+    },
+    run=run,
+    key_metric="cut_fraction",
+)

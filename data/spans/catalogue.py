@@ -1,0 +1,81 @@
+"""What is looked up by number over all shards: which document a unit belongs to, and where a document came from.
+
+Shards write their parts; joined, they are flat files that are read in place, so that a look-up costs a page and not the
+corpus's memory: 8 bytes a document for units, some 100 for ids and addresses.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from ..filters.batch import from_arrow
+from .units import Integers
+
+
+def write_offsets(path: Path, offsets: Integers) -> None:
+    """Writes one shard's offsets, int64 [rows + 1], which start at 0."""
+    np.ascontiguousarray(offsets, np.int64).tofile(path)
+
+
+def join_offsets(parts: Sequence[Path], joined: Path) -> Integers:
+    """Joins shards' offsets into those of the corpus and removes the parts.
+
+    Returns:
+        Where each shard starts, and the end of the last, int64 [shards + 1].
+    """
+    bases = [0]
+    with joined.open("wb") as file:
+        np.zeros(1, np.int64).tofile(file)
+        for part in parts:
+            offsets = np.fromfile(part, np.int64)
+            (offsets[1:] + bases[-1]).tofile(file)
+            bases.append(bases[-1] + int(offsets[-1]))
+            part.unlink()
+    return np.array(bases)
+
+
+def offsets(joined: Path) -> npt.NDArray[np.int64]:
+    """The corpus's offsets, read in place, int64 [rows + 1]."""
+    return np.memmap(joined, np.int64, "r")
+
+
+def write_names(path: Path, doc_ids: Any, uris: Any) -> None:
+    """Writes the ids and addresses of one shard's documents, given as Arrow string columns."""
+    names = from_arrow(pc.binary_join_element_wise(doc_ids, uris, "\n"))
+    names.data[names.offsets[0] : names.offsets[-1]].tofile(path)
+    write_offsets(path.with_suffix(".offsets"), names.offsets - names.offsets[0])
+
+
+def join_names(parts: Sequence[Path], joined: Path) -> Integers:
+    """Joins what shards wrote with ``write_names`` and removes the parts.
+
+    Returns:
+        The number of the first document of each shard, and of all documents; int64 [shards + 1].
+    """
+    counts = [part.with_suffix(".offsets").stat().st_size // 8 - 1 for part in parts]
+    join_offsets([part.with_suffix(".offsets") for part in parts], joined.with_suffix(".offsets"))
+    with joined.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as data:
+                shutil.copyfileobj(data, file)
+            part.unlink()
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def names(joined: Path, rows: Integers) -> list[tuple[str, str]]:
+    """Id and address of some documents by their number in the corpus."""
+    at = offsets(joined.with_suffix(".offsets"))
+    found = []
+    with joined.open("rb") as file:
+        for row in rows.tolist():
+            file.seek(int(at[row]))
+            doc_id, _, uri = file.read(int(at[row + 1] - at[row])).decode().partition("\n")
+            found.append((doc_id, uri))
+    return found

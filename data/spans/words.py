@@ -1,0 +1,260 @@
+"""Words of texts byte for byte, and the few places where a repeat of many words can be looked for.
+
+A repeat of ``size`` words shows in the hashes of all windows of ``size`` words, but those are 2 MB for a MB of text.
+So texts are sampled first. Of the shorter grams inside each window the one with the least hash is the window's anchor;
+two equal windows have equal anchors, so only windows whose anchor occurs more than once need comparing. Neighbouring
+windows mostly share their anchor: with 50 words a window, one word in 13 starts an anchor. Nothing is missed and nothing
+is guessed; the anchors only say where comparing is a waste.
+
+Words are what white space separates, compared byte for byte: operators in code and numbers in tables count. Scripts
+that put no spaces between words have every character as a word.
+
+References:
+    Schleimer, Wilkerson & Aiken 2003, "Winnowing: local algorithms for document fingerprinting": least hashes of
+    windows, density 2 / (w + 1), and the guarantee; Lee et al. 2021, "Deduplicating training data makes language
+    models better" (arXiv 2107.06499), 4.1: repeats of at least 50 tokens; Karp & Rabin 1987: rolling hashes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..filters.batch import BYTE_TABLES
+from ..kernels import kernel
+from ..normalise import UNSPACED
+from .units import Integers, Windows
+
+_BLOCK_BITS = 5  # the borders of unspaced scripts are multiples of 32
+_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+_FNV_PRIME = np.uint64(0x100000001B3)
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Words(NamedTuple):
+    """The words of some texts, one text after the other.
+
+    Attributes:
+        starts: First byte of each, in the batch's data, int64 [words].
+        ends: Its end, exclusive.
+        hashes: uint64 [words].
+        offsets: First word of each text and the end of the last, int64 [texts + 1].
+    """
+
+    starts: Integers
+    ends: Integers
+    hashes: npt.NDArray[np.uint64]
+    offsets: Integers
+
+
+class Anchors(NamedTuple):
+    """Where windows of words can meet, one text after the other.
+
+    Attributes:
+        hashes: uint64 [anchors].
+        offsets: First anchor of each text and the end of the last, int64 [texts + 1].
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    offsets: Integers
+
+
+def words(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers) -> Words:
+    """The words of texts.
+
+    Args:
+        data: UTF-8 bytes.
+        begins: Where each text starts, int64 [texts].
+        ends: Where it ends, exclusive.
+    """
+    return Words(*_words(data, begins, ends, BYTE_TABLES.space, unspaced_blocks()))
+
+
+def anchors(found: Words, size: int) -> Anchors:
+    """The anchors of all windows of ``size`` words, each once."""
+    return Anchors(*_anchors(found.hashes, found.offsets, *_gram_and_width(size)))
+
+
+def windows(found: Words, size: int, is_shared: npt.NDArray[np.bool_], first_anchors: Integers) -> Windows:
+    """The windows whose anchor is shared with another place.
+
+    Args:
+        found: The words of some texts.
+        size: Words per window.
+        is_shared: For anchors in the order of ``anchors``.
+        first_anchors: Of each text, its first place in ``is_shared``, int64 [texts].
+    """
+    gram, width = _gram_and_width(size)
+    return Windows(*_shared_windows(found.hashes, found.offsets, gram, width, is_shared, first_anchors))
+
+
+def _gram_and_width(size: int) -> tuple[int, int]:
+    """Words of the grams that are sampled, and how many of them a window holds.
+
+    Long grams keep chance repeats out, wide windows keep anchors few: half of each.
+    """
+    width = max(size // 2 + 1, 1)
+    return size - width + 1, width
+
+
+@cache
+def unspaced_blocks() -> npt.NDArray[np.bool_]:
+    """Whether the 32 code points of a block belong to a script without spaces, bool [0x110000 / 32]."""
+    blocks = np.zeros(0x110000 >> _BLOCK_BITS, np.bool_)
+    for first, last in UNSPACED:
+        blocks[first >> _BLOCK_BITS : (last >> _BLOCK_BITS) + 1] = True
+    return blocks
+
+
+@kernel
+def _mix(value: Any) -> Any:
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
+    offsets = np.zeros(begins.size + 1, np.int64)
+    total = np.int64(0)
+    for row in range(begins.size):
+        total += ends[row] - begins[row]
+    capacity = total // 2 + begins.size  # memory that is never touched costs nothing
+    starts = np.empty(capacity, np.int64)
+    stops = np.empty(capacity, np.int64)
+    hashes = np.empty(capacity, np.uint64)
+    count = 0
+    for row in range(begins.size):
+        at, end = begins[row], ends[row]
+        while at < end:
+            if space[data[at]]:
+                at += 1
+                continue
+            first = at
+            value = _FNV_OFFSET
+            while at < end:
+                byte = data[at]
+                if byte >= 0xE0:
+                    point = np.uint32(byte & 0x0F)
+                    size = 3
+                    if byte >= 0xF0:
+                        point = np.uint32(byte & 0x07)
+                        size = 4
+                    for more in range(1, size):
+                        point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
+                    if unspaced[point >> np.uint32(_BLOCK_BITS)]:
+                        if at > first:
+                            break
+                        value = (value ^ np.uint64(point)) * _FNV_PRIME
+                        at += size
+                        break
+                elif space[byte]:
+                    break
+                value = (value ^ np.uint64(byte)) * _FNV_PRIME
+                at += 1
+            starts[count] = first
+            stops[count] = at
+            hashes[count] = _mix(value)
+            count += 1
+        offsets[row + 1] = count
+    return starts[:count], stops[:count], hashes[:count], offsets
+
+
+@kernel
+def _power(size: int) -> Any:
+    power = np.uint64(1)
+    for _ in range(size):
+        power *= _BASE
+    return power
+
+
+@kernel
+def _roll(hashes: Any, first: int, end: int, size: int, leaving: Any, out: Any) -> None:
+    """Hashes of all runs of ``size`` words between two words into ``out``."""
+    value = np.uint64(0)
+    for word in range(first, end):
+        value = value * _BASE + hashes[word]
+        if word - first >= size:
+            value -= leaving * hashes[word - size]
+        if word - first >= size - 1:
+            out[word - first - size + 1] = _mix(value)
+
+
+@kernel
+def _least(values: Any, first: int, end: int) -> int:
+    """Place of the least value, the first of equals."""
+    best = first
+    for place in range(first + 1, end):
+        if values[place] < values[best]:
+            best = place
+    return best
+
+
+@kernel
+def _longest(offsets: Any) -> int:
+    longest = np.int64(0)
+    for row in range(offsets.size - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    return longest
+
+
+@kernel
+def _anchors(hashes: Any, offsets: Any, gram: int, width: int) -> Any:
+    grams = np.empty(_longest(offsets), np.uint64)
+    leaving = _power(gram)
+    out = np.empty(hashes.size, np.uint64)
+    ends = np.zeros(offsets.size, np.int64)
+    count = 0
+    for row in range(offsets.size - 1):
+        first, end = offsets[row], offsets[row + 1]
+        _roll(hashes, first, end, gram, leaving, grams)
+        best = np.int64(-1)
+        for place in range(end - first - gram - width + 2):
+            newest = place + width - 1
+            before = best
+            if best < place:
+                best = _least(grams, place, newest + 1)
+            elif grams[newest] < grams[best]:
+                best = newest
+            if best != before:
+                out[count] = grams[best]
+                count += 1
+        ends[row + 1] = count
+    return out[:count], ends
+
+
+@kernel
+def _shared_windows(
+    hashes: Any, offsets: Any, gram: int, width: int, is_shared: Any, first_anchors: Any
+) -> Any:
+    size = gram + width - 1
+    longest = _longest(offsets)
+    grams = np.empty(longest, np.uint64)
+    whole = np.empty(longest, np.uint64)
+    leaving, leaving_whole = _power(gram), _power(size)
+    out = np.empty(hashes.size, np.uint64)
+    places = np.empty(hashes.size, np.int64)
+    count = 0
+    for row in range(offsets.size - 1):
+        first, end = offsets[row], offsets[row + 1]
+        _roll(hashes, first, end, gram, leaving, grams)
+        _roll(hashes, first, end, size, leaving_whole, whole)
+        anchor = first_anchors[row] - 1
+        best = np.int64(-1)
+        for place in range(end - first - size + 1):
+            newest = place + width - 1
+            before = best
+            if best < place:
+                best = _least(grams, place, newest + 1)
+            elif grams[newest] < grams[best]:
+                best = newest
+            if best != before:
+                anchor += 1
+            if is_shared[anchor]:
+                out[count] = whole[place]
+                places[count] = first + place
+                count += 1
+    return out[:count], places[:count]
