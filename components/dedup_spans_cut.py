@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SPANS = 50  # of one document that its evidence lists
 LONGEST = 3  # of them with their words and their first occurrence
-LONGEST_OF_SHARD = 5  # for the report
+LONGEST_OF_ALL = 10  # cuts that the report shows
 QUOTE_BYTES = 160
 FRACTION_BINS = 20
 
@@ -194,7 +194,7 @@ def _explain(
         if last - first > SPANS:
             evidence["more_spans"] = last - first - SPANS
         verdicts.explain(int(taken.rows[first]), evidence)
-    longest = np.argsort(-sizes[shown], kind="stable")[:LONGEST_OF_SHARD].tolist()
+    longest = np.argsort(-sizes[shown], kind="stable")[:LONGEST_OF_ALL].tolist()
     uris = table["uri"].take(taken.rows[shown[longest]]).to_pylist()
     return [
         {"bytes": int(sizes[shown[at]]), "uri": uri, **entries[at]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import html_page
-from .dedup_spans_cut import FRACTION_BINS, boundaries, quote
+from .dedup_spans_cut import FRACTION_BINS, LONGEST_OF_ALL, boundaries, quote
 from .shards import Tally
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .dedup_spans import DedupSpansConfig
 
 MOST_REPEATED = 20  # of each method
-LONGEST = 10
 
 
 def most_repeated(
@@ -84,7 +83,7 @@ def _blocks(windows: np.ndarray, size: int, numbering: np.ndarray) -> np.ndarray
     starts = np.ones(len(windows), bool)
     starts[1:] = (np.diff(windows[:, 1]) > size) | (np.diff(windows[:, 0]) != 0) | (np.diff(rows) != 0)
     first = np.flatnonzero(starts)
-    last = np.append(first[1:], len(windows)) - 1
+    last = np.append(first[1:] - 1, len(windows) - 1)[: first.size]
     blocks = np.stack([windows[first, 0], windows[first, 1], windows[last, 1] + size], axis=1)
     chosen: list[np.ndarray] = []
     for block in blocks[np.lexsort((blocks[:, 1], -blocks[:, 0]))]:
@@ -132,10 +131,10 @@ def write(
         for source, tally in tallies.items()
     }
     spans = [sum(shard["spans"][number] for shard in written) for number in range(len(names))]
-    longest = sorted(
-        (entry for shard in written for entry in shard["longest"]),
-        key=lambda entry: (-entry["bytes"], entry["uri"], entry["start"]),
-    )[:LONGEST]
+    entries = [entry for shard in written for entry in shard["longest"]]
+    longest = sorted(entries, key=lambda entry: -entry["bytes"])[
+        :LONGEST_OF_ALL
+    ]  # of equals the earlier document's
     fractions = [sum(column) for column in zip(*(shard["fractions"] for shard in written), strict=True)]
     total_bytes = sum(row["bytes"] for row in sources.values())
     bytes_cut = sum(row["bytes_cut"] for row in sources.values())

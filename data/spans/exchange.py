@@ -98,11 +98,11 @@ def partitions(records: Integers, most_records: int, least_partitions: int) -> l
     ranges: list[tuple[int, int]] = []
     first, held = 0, 0
     for destination, count in enumerate(records.tolist()):
-        if held and held + count > limit:
+        if held and count and held + count > limit:
             ranges.append((first, destination))
             first, held = destination, 0
         held += count
-    return [*ranges, (first, len(records))] if held else ranges
+    return [*ranges, (first, len(records))]
 
 
 @kernel

@@ -1,0 +1,78 @@
+"""Repeats over shuffled partitions against dictionaries, and the shuffle itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from millrace.data.spans import catalogue, exchange, repeats
+
+MANY = np.uint64(7919 * 2**20)  # spreads few different hashes over slots, two in each of 1,024 buckets
+HASHES = st.lists(st.lists(st.integers(0, 6), max_size=30), min_size=1, max_size=4)
+
+
+def shuffled(folder: Path, writers: list[list[int]]) -> list[tuple]:
+    """What each partition of at most 8 records holds: hashes, numbers in the corpus, runs."""
+    folder.mkdir()
+    number = 0
+    for writer, values in enumerate(writers):
+        hashes = np.array(values, np.uint64) * MANY + np.array(values, np.uint64) % np.uint64(3)
+        places = np.arange(number, number + len(values), dtype=np.int64)
+        number += len(values)
+        exchange.write(folder, writer, repeats.bucket(hashes), repeats.BUCKETS, (hashes, places))
+    ranges = exchange.partitions(exchange.close(folder, len(writers)), 8, 2)
+    assert [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
+    assert ranges[-1][1] == repeats.BUCKETS
+    return [exchange.read(folder, *part, (np.uint64, np.int64)) for part in ranges]
+
+
+@given(HASHES, st.integers(1, 3))
+def test_windows_beyond_the_first_equal_a_dictionary(
+    tmp_path_factory, writers: list[list[int]], most: int
+) -> None:
+    """All but the first occurrences are found in any partition, with the first and what it reaches into."""
+    found, groups = {}, []
+    for (hashes, places), runs in shuffled(tmp_path_factory.mktemp("x") / "x", writers):
+        later, top = repeats.later(hashes, places, runs, 4, most)
+        for record, skipped, first in zip(*later, strict=True):
+            found[int(places[record])] = (int(first), int(skipped))
+        groups += zip(top.firsts.tolist(), top.occurrences.tolist(), strict=True)
+    expected, seen = {}, {}
+    flat = [value for values in writers for value in values]
+    for place, value in enumerate(flat):
+        own = seen.setdefault(value, [])
+        if len(own) >= most:
+            expected[place] = (own[0], max(own[most - 1] + 4 - place, 0))
+        own.append(place)
+    assert found == expected
+    assert sorted(groups) == sorted((own[0], len(own)) for own in seen.values() if len(own) > most)
+
+
+@given(HASHES, st.integers(1, 3))
+def test_frequent_records_equal_a_count(tmp_path_factory, writers: list[list[int]], most: int) -> None:
+    """A record is frequent when its hash occurs too often in the whole corpus."""
+    frequent = set()
+    for (hashes, places), runs in shuffled(tmp_path_factory.mktemp("x") / "x", writers):
+        frequent |= set(places[repeats.is_frequent(hashes, runs, most)].tolist())
+    flat = [value for values in writers for value in values]
+    assert frequent == {place for place, value in enumerate(flat) if Counter(flat)[value] > most}
+
+
+def test_documents_are_found_by_number(tmp_path: Path) -> None:
+    """Joined over shards, ids and addresses of any script come back, and offsets go on where the last shard ended."""
+    import pyarrow as pa
+
+    shards = [(["1", "2"], ["a", "bé"]), ([], []), (["3"], [""])]
+    parts = [tmp_path / f"names-{index}" for index in range(3)]
+    for part, (ids, uris) in zip(parts, shards, strict=True):
+        catalogue.write_names(part, pa.array(ids, pa.string()), pa.array(uris, pa.string()))
+    assert catalogue.join_names(parts, tmp_path / "names").tolist() == [0, 2, 2, 3]
+    found = catalogue.names(tmp_path / "names", np.array([2, 1, 1]))
+    assert found == [("3", ""), ("2", "bé"), ("2", "bé")]
+    for index, offsets in enumerate(([0, 3, 5], [0], [0, 2])):
+        catalogue.write_offsets(parts[index], np.array(offsets))
+    assert catalogue.join_offsets(parts, tmp_path / "units").tolist() == [0, 5, 5, 7]
+    assert catalogue.offsets(tmp_path / "units").tolist() == [0, 3, 5, 7]
