@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.components.filter import CodeRules, GopherQuality, GopherRepetition, bounds_of, measure
+from millrace.components.filter import bounds_of, measure
+from millrace.components.filter.code import CodeRules
+from millrace.components.filter.prose import GopherQuality, GopherRepetition
 from millrace.data.documents import document_id, documents_table, read_shards, shard_name, write_shard
 from millrace.data.filters.batch import from_texts
 from pydantic import ValidationError

@@ -1,0 +1,82 @@
+"""What every filter rule is made of: its configuration, what it sees of the documents, what it returns, its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from ..contract import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...data.filters.batch import Edited, TextBatch
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Characters = Annotated[float, Field(ge=0.0)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The documents that a rule sees: some rows of one source in one shard, as the rules before it left them.
+
+    Attributes:
+        batch: Their texts.
+        columns: Their other columns, a pyarrow table: doc_id, source, lang, uri, locator, metadata. ``lang`` is what an
+            earlier rule set, if one did.
+        artifacts: Label -> folder of the artifacts that the stage was given besides documents (``classifiers``).
+    """
+
+    batch: TextBatch
+    columns: Any = None
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
+
+    def column(self, name: str) -> Any:
+        """One column besides the text as a pyarrow array, one value per document; nulls are possible."""
+        return self.columns[name].combine_chunks()
+
+
+class Outcome(NamedTuple):
+    """What a rule found and did.
+
+    Attributes:
+        values: Measured value -> float64 [documents]; the fields ``min_<value>`` and ``max_<value>`` of the rule's
+            configuration bound it. NaN breaks no bound.
+        edited: The texts that the rules after this one see, and how often what was edited; None: nothing changed.
+            A document counts as edited where a count is above zero, and nowhere else may its text differ.
+        lang: A new ``lang`` column, a pyarrow string array [documents]; None: it stays.
+    """
+
+    values: Mapping[str, np.ndarray]
+    edited: Edited | None = None
+    lang: Any = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One threshold: its name in decisions, the value it bounds, and which way."""
+
+    name: str
+    value: str
+    is_minimum: bool
+    threshold: float
+
+    def broken(self, values: np.ndarray) -> np.ndarray:
+        """Which documents break it, bool [documents]."""
+        return values < self.threshold if self.is_minimum else values > self.threshold
+
+
+def bounds_of(rule: Config) -> list[Bound]:
+    """The bounds that a rule's configuration sets, in the order of its fields."""
+    found = []
+    rule_name = getattr(rule, "rule")  # noqa: B009 - every rule has the field, their base class has not
+    for name in type(rule).model_fields:
+        threshold = getattr(rule, name)
+        if name.startswith(("min_", "max_")) and threshold is not None:
+            found.append(Bound(f"{rule_name}.{name}", name[4:], name.startswith("min_"), float(threshold)))
+    return found

@@ -1,0 +1,194 @@
+"""Applies the rules to one shard: every source's documents run through their rules in slices that fit the cache.
+
+A slice of a quarter megabyte goes through all of its rules before the next one starts, so that what the first rule
+computes about the words and lines is still in the cache when the last one reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..shards import dump_tallies, tally
+from .rule import Rows, bounds_of
+from .rules import AnyRule, apply
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...data.decisions import Verdicts
+
+ALL_SOURCES = "*"
+SLICE_BYTES = 1 << 18
+
+Rules = Mapping[str, Sequence[AnyRule]]
+
+
+def rules_of(rules: Rules, source: str) -> Sequence[AnyRule]:
+    """The rules of a source: its own list, or the one for all sources that are not named."""
+    return rules.get(source, rules.get(ALL_SOURCES, ()))
+
+
+def filter_shard(
+    rules: Rules, artifacts: Mapping[str, str], folders: tuple[str, str], task: tuple[int, str]
+) -> dict[str, Any]:
+    """Filters one shard and returns what happened to it, as JSON values.
+
+    Args:
+        rules: Source -> its rules, tried in order; those of ``*`` are for every source that is not named.
+        artifacts: Label -> folder of what rules may ask for besides documents.
+        folders: Where the shard's documents and decisions go.
+        task: The shard's index and path.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from ...data.decisions import Verdicts
+    from ...data.documents import shard_name, write_shard
+    from ...data.filters.batch import TextBatch, from_arrow
+
+    index, path = task
+    table = pq.read_table(path).combine_chunks()
+    given = {label: Path(folder) for label, folder in artifacts.items()}
+    verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "passed")
+    parts, order = [], []
+    for source, places in _places_by_source(table["source"]):
+        own = rules_of(rules, source)
+        documents = table if len(places) == table.num_rows else table.take(pa.array(places))
+        batch, columns = from_arrow(documents["text"]), documents.drop_columns(["text"])
+        for first, end in slices(batch.offsets) if own else ():
+            seen = Rows(
+                TextBatch(batch.data, batch.offsets[first : end + 1]),
+                columns.slice(first, end - first),
+                given,
+            )
+            left = _decide(own, seen, verdicts, places[first:end])
+            parts.append(_table(left, table.schema))
+        if not own:
+            parts.append(documents)
+        order.append(places)
+    kept = pa.concat_tables(parts) if parts else table
+    if len(order) > 1:
+        kept = kept.take(pa.array(np.argsort(np.concatenate(order))))
+    write_shard(Path(folders[0]) / shard_name(index), kept.filter(pa.array(verdicts.is_kept)))
+    decisions = verdicts.table(table)
+    write_shard(Path(folders[1]) / shard_name(index), decisions)
+    return dump_tallies(tally(decisions))
+
+
+def _places_by_source(column: Any) -> list[tuple[str, np.ndarray]]:
+    """Each source of a shard with the places of its documents, by name."""
+    import numpy as np
+
+    encoded = column.combine_chunks().dictionary_encode()
+    codes = np.asarray(encoded.indices)
+    found = (
+        (name, np.flatnonzero(codes == code)) for code, name in enumerate(encoded.dictionary.to_pylist())
+    )
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Runs of documents of about ``SLICE_BYTES``, as first and end; at least one document each."""
+    import numpy as np
+
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        end = int(np.searchsorted(offsets, offsets[first] + SLICE_BYTES, "right")) - 1
+        end = min(max(end, first + 1), count)
+        yield first, end
+        first = end
+
+
+def _table(rows: Rows, schema: Any) -> Any:
+    """The documents as a table again, texts and languages as the rules left them."""
+    from ...data.filters.batch import to_arrow
+
+    at = schema.get_field_index("text")
+    return rows.columns.add_column(at, schema.field(at).name, to_arrow(rows.batch)).cast(schema)
+
+
+def _decide(rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np.ndarray) -> Rows:
+    """Runs the rules over one slice, enters the verdicts, and returns the documents as the rules leave them.
+
+    Args:
+        rules: The source's rules, in order.
+        rows: The slice's documents.
+        verdicts: The shard's verdicts.
+        places: Where in the shard the documents are, int64 [documents].
+    """
+    import numpy as np
+
+    count = len(rows.batch)
+    names: list[str] = []
+    thresholds: list[float] = []
+    scores: list[np.ndarray] = []
+    broken: list[np.ndarray] = []
+    edits: dict[str, np.ndarray] = {}
+    for rule in rules:
+        outcome = apply(rule, rows)
+        for bound in bounds_of(rule):
+            names.append(bound.name)
+            thresholds.append(bound.threshold)
+            scores.append(outcome.values[bound.value])
+            broken.append(bound.broken(scores[-1]))
+        if outcome.lang is not None:
+            at = rows.columns.schema.get_field_index("lang")
+            rows = replace(rows, columns=rows.columns.set_column(at, "lang", outcome.lang))
+        if outcome.edited is not None:
+            rows = replace(rows, batch=outcome.edited.batch)
+            for what, counts in outcome.edited.counts.items():
+                name = f"{rule.rule}.{what}"
+                edits[name] = edits.get(name, 0) + counts
+            names.append(f"{rule.rule}.nothing_left")
+            thresholds.append(1.0)
+            scores.append(np.diff(rows.batch.offsets).astype(np.float64))
+            broken.append(scores[-1] < 1)
+    drops = np.array(broken).reshape(len(names), count)
+    is_dropped = drops.any(axis=0)
+    deciding = drops.argmax(axis=0)
+    for at in np.unique(deciding[is_dropped]):
+        own = is_dropped & (deciding == at)
+        verdicts.drop(places[own], names[at], scores[at][own])
+    edited = _enter_edits(edits, rows, is_dropped, verdicts, places)
+    for row in np.flatnonzero(is_dropped):
+        at = deciding[row]
+        evidence = {"value": float(scores[at][row]), "threshold": thresholds[at], **edited.get(row, {})}
+        also = np.flatnonzero(drops[at + 1 :, row])
+        if also.size:
+            evidence["also"] = [names[at + 1 + other] for other in also]
+        verdicts.explain(places[row], evidence)
+    return rows
+
+
+def _enter_edits(
+    edits: Mapping[str, np.ndarray],
+    rows: Rows,
+    is_dropped: np.ndarray,
+    verdicts: Verdicts,
+    places: np.ndarray,
+) -> dict[int, dict[str, Any]]:
+    """Enters the edits of documents that go on; returns each edited document's evidence, by its row."""
+    import numpy as np
+
+    if not edits:
+        return {}
+    names = list(edits)
+    counts = np.array(list(edits.values())).reshape(len(names), len(rows.batch))
+    is_edited = counts.any(axis=0)
+    first, sizes = (counts > 0).argmax(axis=0), np.diff(rows.batch.offsets)
+    for at in np.unique(first[is_edited & ~is_dropped]):
+        own = is_edited & ~is_dropped & (first == at)
+        verdicts.edit(places[own], names[at].partition(".")[0], sizes[own], counts[:, own].sum(axis=0))
+    found = {}
+    for row in np.flatnonzero(is_edited):
+        found[int(row)] = {
+            "edited": {names[at]: int(counts[at, row]) for at in np.flatnonzero(counts[:, row])}
+        }
+        if not is_dropped[row]:
+            verdicts.explain(places[row], found[int(row)])
+    return found
