@@ -1,28 +1,56 @@
 """Word lists: how many words and phrases of a list a text has.
 
-Words are compared folded (``normalise.fold``): without case, accents and compatibility forms, so that ``Naïve`` finds
-``naive``. Phrases of several words match whatever punctuation and white space stands between them.
+Words are runs of letters, digits and underscores, compared without case, accents and compatibility forms, so that
+``Naïve`` finds ``naive``; characters of scripts that put no spaces between words are words of their own. Phrases match
+whatever punctuation and white space stands between their words. Folding is one look-up per character, so that texts
+with letters beyond ASCII take the same path as others (``normalise.fold``, which also takes ligatures and ``ß`` apart,
+makes a string of each such text and halves the speed).
 
 References:
     Raffel et al. 2020, "Exploring the Limits of Transfer Learning" (T5), arXiv 1910.10683, section 2.2: C4 drops pages
-    with any word of a list of bad words. Dodge et al. 2021, arXiv 2104.08758, section 5: doing so removes texts by and
-    about minorities; a bound on the fraction instead of on one occurrence is gentler.
+    with any word of a list of bad words. Dodge et al. 2021, "Documenting Large Webtext Corpora", arXiv 2104.08758,
+    section 5: so go texts by and about minorities; a bound on the fraction is gentler than one on occurrence.
+    Fowler, Noll & Vo, FNV-1a; Steele et al. 2014 (SplitMix64): the constants of the hashes.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import ngrams
 from ..kernels import kernel
+from ..normalise import UNSPACED
 from .batch import TextBatch, from_texts
 from .lists import hash_table
 
 VALUES = ("listed_count", "listed_fraction")
+LONGEST_PHRASE_WORDS = 60
+_SEPARATOR, _IGNORED, _ALONE = 0, -1, 1 << 24
+_POINTS = 0x30000  # further planes hold emoji, tags and private use: separators
+
+
+@lru_cache(maxsize=1)
+def _fold_table() -> npt.NDArray[np.int32]:
+    """Code point -> the one it is compared as, with ``_ALONE`` added where it is a word of its own; ``_SEPARATOR``
+    between words, ``_IGNORED`` for accents."""
+    table = np.zeros(_POINTS, np.int32)
+    for point in range(_POINTS):
+        character = chr(point)
+        if unicodedata.combining(character):
+            table[point] = _IGNORED
+        elif character.isalnum() or character == "_":
+            folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+            bases = [base for base in folded if not unicodedata.combining(base)]
+            table[point] = ord(bases[0]) if len(bases) == 1 else point
+    for first, last in UNSPACED:
+        span = table[first : last + 1]
+        span[span > 0] += _ALONE
+    return table
 
 
 class WordList(NamedTuple):
@@ -30,10 +58,12 @@ class WordList(NamedTuple):
 
     Attributes:
         table: Hashes of its words and phrases (``lists.hash_table``).
+        starts: Whether an entry's first word has a hash with these last 16 bits, bool [2**16]: most words end there.
         has_length: Whether any entry has so many words, bool [longest entry + 1].
     """
 
     table: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.bool_]
     has_length: npt.NDArray[np.bool_]
 
 
@@ -44,17 +74,20 @@ def compile_list(entries: Sequence[str]) -> WordList:
         entries: Words and phrases.
 
     Raises:
-        ValueError: An entry has no letter or digit.
+        ValueError: An entry has no word, or more than ``LONGEST_PHRASE_WORDS``.
     """
-    found = ngrams.words(from_texts(list(entries)))
-    lengths = np.diff(found.offsets)
-    if not lengths.all():
-        empty = entries[int(np.flatnonzero(lengths == 0)[0])]
-        raise ValueError(f"got the list entry {empty!r}, expected at least one letter or digit in it")
+    batch = from_texts(list(entries))
+    hashes, firsts, lengths = _entry_hashes(batch.data, batch.offsets, _fold_table())
+    for entry, length in zip(entries, lengths.tolist(), strict=True):
+        if not 0 < length <= LONGEST_PHRASE_WORDS:
+            raise ValueError(
+                f"got the list entry {entry!r} of {length} words, expected 1 to {LONGEST_PHRASE_WORDS} words"
+            )
     has_length = np.zeros(int(lengths.max(initial=0)) + 1, np.bool_)
     has_length[lengths] = True
-    hashes = _phrase_hashes(found.hashes, found.offsets, ngrams.GRAM_BASE)
-    return WordList(hash_table(hashes), has_length)
+    starts = np.zeros(1 << 16, np.bool_)
+    starts[firsts & np.uint64(0xFFFF)] = True
+    return WordList(hash_table(hashes), starts, has_length)
 
 
 def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
@@ -68,33 +101,92 @@ def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
         ``listed_count``: occurrences of entries; ``listed_fraction``: words of the text that belong to one, of all its
         words; float64 [documents] each.
     """
-    found = ngrams.words(batch)
-    counts, fractions = _measure(found.hashes, found.offsets, words.table, words.has_length, ngrams.GRAM_BASE)
+    counts, fractions = _measure(batch.data, batch.offsets, _fold_table(), *words)
     return {"listed_count": counts, "listed_fraction": fractions}
 
 
 @kernel
-def _phrase_hashes(hashes: Any, offsets: Any, base: Any) -> Any:
-    out = np.zeros(offsets.size - 1, np.uint64)
-    for row in range(offsets.size - 1):
-        for at in range(offsets[row], offsets[row + 1]):
-            out[row] = out[row] * base + hashes[at]
-    return out
+def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
+    """Writes the hashes of a text's words and returns how many they are."""
+    seed, prime = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+    count = 0
+    value = seed
+    at = start
+    while at < end:
+        point = np.int64(data[at])
+        at += 1
+        if point >= 0x80:
+            if point < 0xE0:
+                point = (point & 0x1F) << 6 | (data[at] & 0x3F)
+                at += 1
+            elif point < 0xF0:
+                point = (point & 0x0F) << 12 | (np.int64(data[at]) & 0x3F) << 6 | (data[at + 1] & 0x3F)
+                at += 2
+            else:
+                point = (
+                    (point & 0x07) << 18
+                    | (np.int64(data[at]) & 0x3F) << 12
+                    | (np.int64(data[at + 1]) & 0x3F) << 6
+                    | (data[at + 2] & 0x3F)
+                )
+                at += 3
+        folded = table[point] if point < table.size else np.int32(0)
+        if 0 < folded < 0x1000000:
+            value = (value ^ np.uint64(folded)) * prime
+            continue
+        if folded == -1:
+            continue
+        if value != seed:
+            out[count] = value ^ (value >> np.uint64(29))
+            count += 1
+            value = seed
+        if folded > 0:
+            out[count] = (np.uint64(folded) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+            count += 1
+    if value != seed:
+        out[count] = value ^ (value >> np.uint64(29))
+        count += 1
+    return count
 
 
 @kernel
-def _measure(hashes: Any, offsets: Any, table: Any, has_length: Any, base: Any) -> Any:
+def _longest(offsets: Any) -> int:
+    longest = 1
+    for row in range(offsets.size - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    return longest
+
+
+@kernel
+def _entry_hashes(data: Any, offsets: Any, folds: Any) -> Any:
+    """The hash, the first word's hash and the number of words of each entry of a list."""
+    hashes = np.zeros(offsets.size - 1, np.uint64)
+    firsts = np.zeros(offsets.size - 1, np.uint64)
+    lengths = np.zeros(offsets.size - 1, np.int64)
+    found = np.empty(_longest(offsets), np.uint64)
+    for row in range(offsets.size - 1):
+        lengths[row] = _words(data, offsets[row], offsets[row + 1], folds, found)
+        firsts[row] = found[0]
+        for word in range(lengths[row]):
+            hashes[row] = hashes[row] * np.uint64(0x9E3779B97F4A7C15) + found[word]
+    return hashes, firsts, lengths
+
+
+@kernel
+def _measure(data: Any, offsets: Any, folds: Any, table: Any, starts: Any, has_length: Any) -> Any:
     counts = np.zeros(offsets.size - 1)
     fractions = np.zeros(offsets.size - 1)
+    found = np.empty(_longest(offsets), np.uint64)
     mask = np.uint64(table.size - 1)
     for row in range(offsets.size - 1):
-        first, end = offsets[row], offsets[row + 1]
-        occurrences = covered = 0
-        covered_end = first
-        for word in range(first, end):
+        words = _words(data, offsets[row], offsets[row + 1], folds, found)
+        occurrences = covered = covered_end = 0
+        for word in range(words):
+            if not starts[found[word] & np.uint64(0xFFFF)]:
+                continue
             value = np.uint64(0)
-            for length in range(1, min(has_length.size, end - word + 1)):
-                value = value * base + hashes[word + length - 1]
+            for length in range(1, min(has_length.size, words - word + 1)):
+                value = value * np.uint64(0x9E3779B97F4A7C15) + found[word + length - 1]
                 if not has_length[length]:
                     continue
                 wanted = max(value, np.uint64(1))
@@ -107,5 +199,5 @@ def _measure(hashes: Any, offsets: Any, table: Any, has_length: Any, base: Any) 
                         covered += word + length - max(word, covered_end)
                         covered_end = word + length
         counts[row] = occurrences
-        fractions[row] = covered / max(end - first, 1)
+        fractions[row] = covered / max(words, 1)
     return counts, fractions

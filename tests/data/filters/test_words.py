@@ -32,6 +32,32 @@ def test_counts_and_fractions_are_those_of_a_brute_force(texts: list[list[str]])
         assert values["listed_fraction"][index] == pytest.approx(len(covered) / max(len(folded), 1))
 
 
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_any_text_of_one_word_or_more_finds_itself_and_neighbours_do_not_count(texts: list[str]) -> None:
+    for text in texts:
+        if words.measure(from_texts([f"a {text}"]), words.compile_list(["a"]))["listed_fraction"][0] == 1:
+            continue  # no word in it, or that one
+        found = words.measure(from_texts([*texts, text, "x"]), words.compile_list([text]))
+        assert found["listed_fraction"][len(texts)] == 1
+        assert found["listed_count"][-1] == (text.strip() == "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "count"),
+    [
+        ("NAIVE na\u0308ive nai\u0308ve naïve naives", "Naïve", 4),
+        ("ЁЛКА елка", "ёлка", 2),
+        ("我们的自由", "自由", 1),
+        ("don't, don t", "don't", 2),
+        ("snake_case snake case", "snake case", 1),
+        ("\N{FULLWIDTH LATIN CAPITAL LETTER A}\N{MATHEMATICAL BOLD SMALL B}", "ab", 1),
+        ("\N{GRINNING FACE}bad\N{GRINNING FACE}", "bad", 1),
+    ],
+)
+def test_spellings_of_one_word_are_one(text: str, entry: str, count: int) -> None:
+    assert words.measure(from_texts([text]), words.compile_list([entry]))["listed_count"][0] == count
+
+
 def test_an_entry_without_a_word_and_an_empty_list() -> None:
     with pytest.raises(ValueError, match="got the list entry '!!'"):
         words.compile_list(["fine", "!!"])
