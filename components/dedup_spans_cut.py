@@ -70,8 +70,7 @@ def cut(
     for number, method in enumerate(config.methods):
         own = cut_bytes.argmax(1) == number
         verdicts.edit(rows[own], method.method, sizes_after[own], fractions[own])
-    left = words.words(after.data, after.offsets[:-1][rows], after.offsets[1:][rows])
-    words_left = np.diff(left.offsets)
+    words_left = words.count_words(after, rows, config.min_words_left)
     is_small = words_left < config.min_words_left
     verdicts.drop(rows[is_small], "too_small", words_left[is_small])
     longest = _explain(config, Path(work), table, batch, taken, spans, verdicts)
@@ -186,9 +185,10 @@ def _explain(
         )
     ]
     shown_bounds = np.searchsorted(taken.rows[shown], np.append(taken.rows[bounds[:-1]], len(batch))).tolist()
+    all_spans = relative.tolist()
     for at, (first, last) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         evidence: dict[str, Any] = {
-            "spans": relative[first : min(last, first + SPANS)].tolist(),
+            "spans": all_spans[first : min(last, first + SPANS)],
             "longest": entries[shown_bounds[at] : shown_bounds[at + 1]],
         }
         if last - first > SPANS:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..filters.batch import from_arrow
@@ -71,11 +72,12 @@ def join_names(parts: Sequence[Path], joined: Path) -> Integers:
 
 def names(joined: Path, rows: Integers) -> list[tuple[str, str]]:
     """Id and address of some documents by their number in the corpus."""
-    at = offsets(joined.with_suffix(".offsets"))
-    found = []
-    with joined.open("rb") as file:
-        for row in rows.tolist():
-            file.seek(int(at[row]))
-            doc_id, _, uri = file.read(int(at[row + 1] - at[row])).decode().partition("\n")
-            found.append((doc_id, uri))
-    return found
+    if not rows.size:
+        return []  # without documents there is nothing to map
+    at = pa.memory_map(str(joined.with_suffix(".offsets"))).read_buffer()
+    found = pa.LargeStringArray.from_buffers(at.size // 8 - 1, at, pa.memory_map(str(joined)).read_buffer())
+    return [
+        (name[:split], name[split + 1 :])
+        for name in found.take(rows).to_pylist()
+        for split in [name.find("\n")]
+    ]

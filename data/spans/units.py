@@ -84,7 +84,10 @@ def units(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers, kind: K
         ends: Where it ends, exclusive.
         kind: What to cut into.
     """
-    return Units(*_units(data, begins, ends, _KINDS[kind], fold_table()))
+    table = fold_table()
+    plain = np.where((table[:256] > 32) & (table[:256] <= _POINT), table[:256], 0).astype(np.uint8)
+    plain[128:] = 0
+    return Units(*_units(data, begins, ends, _KINDS[kind], table, plain))
 
 
 def windows(found: Units, size: int, min_words: int, min_characters: int) -> Windows:
@@ -127,8 +130,9 @@ def _folded(character: str) -> int:
     lower = character.lower()
     if len(lower) > 1:
         return ord(character)
-    base, *marks = unicodedata.normalize("NFKD", lower)
-    return ord(base) if all(map(unicodedata.combining, marks)) and base.isalnum() else ord(lower)
+    parts = unicodedata.normalize("NFKD", lower)
+    is_accented = parts[0].isalnum() and all(map(unicodedata.combining, parts[1:]))
+    return ord(parts[0] if is_accented else lower)
 
 
 @kernel
@@ -139,7 +143,7 @@ def _mix(value: Any) -> Any:
 
 
 @kernel
-def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any) -> Any:
+def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any) -> Any:
     offsets = np.zeros(begins.size + 1, np.int64)
     total = np.int64(0)
     for row in range(begins.size):
@@ -157,6 +161,29 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any) -> Any:
         value, unit_words, unit_characters = _FNV_OFFSET, 0, 0
         gap, is_blank, has_ended, has_ended_always = True, True, False, False
         while at <= end:
+            if at < end and plain[data[at]] and not has_ended_always:
+                # Most bytes are ASCII letters inside of words; what follows this branch does the same for any character.
+                if first < 0:
+                    first = at
+                if gap:
+                    if unit_words:
+                        value = (value ^ np.uint64(32)) * _FNV_PRIME
+                    unit_words += 1
+                    gap = False
+                begin = at
+                while at < end:
+                    letter8 = plain[data[at]]
+                    if letter8 == 0:
+                        break
+                    value = (value ^ np.uint64(letter8)) * _FNV_PRIME
+                    at += 1
+                unit_characters += at - begin
+                last = at
+                is_blank, has_ended = False, False
+                if at < end and data[at] == 32:
+                    gap = True
+                    at += 1
+                continue
             is_over = at == end
             size = 1
             folded = np.uint32(32)

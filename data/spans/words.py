@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import BYTE_TABLES
+from ..filters.batch import BYTE_TABLES, TextBatch
 from ..kernels import kernel
 from ..normalise import UNSPACED
 from .units import Integers, Windows
@@ -71,6 +71,14 @@ def words(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers) -> Word
         ends: Where it ends, exclusive.
     """
     return Words(*_words(data, begins, ends, BYTE_TABLES.space, unspaced_blocks()))
+
+
+def count_words(batch: TextBatch, rows: Integers, most: int) -> Integers:
+    """Words of some texts of a batch, counted up to ``most``, int64 [rows]."""
+    counted: Integers = _count_words(
+        batch.data, batch.offsets, rows, most, BYTE_TABLES.space, unspaced_blocks()
+    )
+    return counted
 
 
 def anchors(found: Words, size: int) -> Anchors:
@@ -161,6 +169,35 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
             count += 1
         offsets[row + 1] = count
     return starts[:count], stops[:count], hashes[:count], offsets
+
+
+@kernel
+def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unspaced: Any) -> Any:
+    counts = np.zeros(rows.size, np.int64)
+    for place in range(rows.size):
+        is_inside = False
+        for at in range(offsets[rows[place]], offsets[rows[place] + 1]):
+            byte = data[at]
+            is_alone = False
+            if byte >= 0xE0:
+                point = np.uint32(byte & 0x0F)
+                size = 3
+                if byte >= 0xF0:
+                    point = np.uint32(byte & 0x07)
+                    size = 4
+                for more in range(1, size):
+                    point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
+                is_alone = unspaced[point >> np.uint32(_BLOCK_BITS)]
+            if is_alone:
+                counts[place] += 1
+                is_inside = False
+            elif byte & 0xC0 != 0x80:  # the rest of a character belongs to what its first byte was
+                is_word = not space[byte]
+                counts[place] += is_word and not is_inside
+                is_inside = is_word
+            if counts[place] >= most:
+                break
+    return counts
 
 
 @kernel

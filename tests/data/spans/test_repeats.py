@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from millrace.data.spans import catalogue, exchange, repeats
 
-MANY = np.uint64(7919 * 2**20)  # spreads few different hashes over slots, two in each of 1,024 buckets
+MANY = np.uint64(7919 * 2**20)  # spreads few different hashes over slots, two in each of 4,096 buckets
 HASHES = st.lists(st.lists(st.integers(0, 6), max_size=30), min_size=1, max_size=4)
 
 

@@ -61,3 +61,13 @@ def test_anchors_are_few() -> None:
     """Of words that do not repeat one in w / 2 starts an anchor, w being half a window."""
     found = split([" ".join(f"word{number}" for number in range(20_000))])
     assert 20_000 / 16 < words.anchors(found, 50).hashes.size < 20_000 / 11
+
+
+@given(
+    st.lists(st.text(st.sampled_from("aé中ไ🙂𠀀 \n"), max_size=12), min_size=1, max_size=4),
+    st.integers(1, 20),
+)
+def test_words_are_counted_up_to_a_limit(texts: list[str], most: int) -> None:
+    """As many as the reference finds, or the limit."""
+    counted = words.count_words(from_texts(texts), np.arange(len(texts)), most)
+    assert counted.tolist() == [min(len(TOKEN.findall(text)), most) for text in texts]
