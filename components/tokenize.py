@@ -1,8 +1,8 @@
 """Turns documents into token streams: per source one array of ids with document offsets.
 
-Shards of documents are encoded side by side, by SentencePiece's batch call, which frees the GIL: 20 MB/s a core with a
-unigram vocabulary, 4 MB/s with BPE. Each shard's ids go to the stage's work folder first, because the length of a
-stream is known only when all are there; then they are copied once into shards of fixed size.
+Shards of documents are encoded side by side by compiled code that gives SentencePiece's ids (``corpus_encoder``). Each
+shard's ids go to the stage's work folder first, because the length of a stream is known only when all are there; then
+they are copied once into shards of fixed size.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from pydantic import Field
 from . import shards
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
 
-BATCH_BYTES = 2_000_000
+BATCH_BYTES = 16_000_000  # of text; an id for every byte is the room that a batch needs
 
 
 class TokenizeConfig(Config):
     """How documents are encoded."""
 
     min_tokens: int = Field(1, ge=1, description="Fewest tokens that the whole output may have.")
-    threads: int = runtime(2, ge=1, le=256, description="Encoder threads per shard.")
+    threads: int = runtime(
+        2, ge=1, le=256, description="Threads per shard where SentencePiece itself has to encode."
+    )
 
 
 def run(context: Context, config: TokenizeConfig, inputs: Inputs) -> None:
@@ -87,31 +89,26 @@ def _encode_shard(tokenizer_folder: str, threads: int, task: tuple[str, str]) ->
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from ..data import token_stream
-    from ..data.tokenizer import Tokenizer
+    from ..data.corpus_encoder import shared_encoder
 
     path, prefix = task
     shutil.rmtree(prefix, ignore_errors=True)
     Path(prefix).mkdir()
-    tokenizer = Tokenizer.load(Path(tokenizer_folder))
-    dtype = token_stream.token_dtype(tokenizer.vocab_size)
+    encoder = shared_encoder(tokenizer_folder)
     table = pq.read_table(path, columns=["doc_id", "source", "text"])
     sizes: dict[str, int] = {}
-    for number, source in enumerate(sorted(set(table["source"].to_pylist()))):
+    for number, source in enumerate(sorted(pc.unique(table["source"]).to_pylist())):
         own = table.filter(pc.equal(table["source"], source))
         size_bytes = pc.binary_length(own["text"]).to_numpy()
         sizes[source] = int(size_bytes.sum())
         batches = np.flatnonzero(np.diff(np.cumsum(size_bytes) // BATCH_BYTES, prepend=-1))
-        encoded, lengths = [], []
-        for first, end in zip(batches, [*batches[1:], own.num_rows], strict=True):
-            texts = own["text"].slice(first, end - first).to_pylist()
-            for ids in tokenizer.encode_batch(texts, threads):
-                ids.append(tokenizer.eos_id)
-                encoded.append(np.array(ids, dtype))
-                lengths.append(len(ids))
-        np.save(f"{prefix}/{number}.npy", np.concatenate(encoded))
-        spans = pa.table({"doc_id": own["doc_id"], "length": pa.array(lengths, pa.int64())})
-        pq.write_table(spans, f"{prefix}/{number}.parquet")
+        encoded = [
+            encoder.encode(own["text"].slice(first, end - first), threads)
+            for first, end in zip(batches, [*batches[1:], own.num_rows], strict=True)
+        ]
+        np.save(f"{prefix}/{number}.npy", np.concatenate([ids for ids, _ in encoded]))
+        lengths = pa.array(np.concatenate([lengths for _, lengths in encoded]))
+        pq.write_table(pa.table({"doc_id": own["doc_id"], "length": lengths}), f"{prefix}/{number}.parquet")
     return sizes
 
 

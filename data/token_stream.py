@@ -185,7 +185,7 @@ def write_source(
                     raise ValueError(
                         f"got {missing} tokens of {source} too few for the lengths of its documents"
                     )
-                file.write(part[:missing].astype(dtype).tobytes())
+                file.write(np.ascontiguousarray(part[:missing], dtype).data)
                 part, missing = part[missing:], max(missing - part.size, 0)
     if part.size or any(extra.size for extra in rest):
         raise ValueError(f"got more tokens of {source} than the {tokens} of its documents")
