@@ -18,6 +18,7 @@ References:
 
 from __future__ import annotations
 
+import heapq
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class EncoderTables(NamedTuple):
     Attributes:
         is_unigram: Unigram, else BPE.
         trie: Edges of the pieces' trie over bytes, spaces as one byte: int64 [power of two], an open-addressing table
-            of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, first tried at ``edge_slot``. The root is 0.
+            of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``find_edge``. The root is 0.
         node_piece: Trie node -> id of the piece that ends there or -1, int32 [nodes].
         scores: Id -> what a piece adds to a path, float32 [V].
         added: Id -> what an emitted id adds to a path, float32 [V + 1]. As ``scores``, but an unknown character, which
@@ -98,45 +99,36 @@ def pair_slot(first: int, second: int) -> int:
 
 
 @kernel
-def edge_slot(key: int, mask: int) -> int:
-    """Where the search for an edge of the trie begins."""
+def find_edge(trie: Any, node: int, byte: int) -> int:
+    """The slot where the edge from ``node`` by ``byte`` is, or the free one where it belongs."""
+    key = node * 256 + byte + 1
+    mask = trie.size - 1
     mixed = key * 0x9E3779B1
-    return (mixed ^ (mixed >> 15)) & mask
+    slot = (mixed ^ (mixed >> 15)) & mask
+    while trie[slot] != 0 and trie[slot] >> 32 != key:
+        slot = (slot + 1) & mask
+    return slot
 
 
 @kernel
 def next_node(trie: Any, node: int, byte: int) -> int:
     """The trie's child of ``node`` by ``byte``, or -1."""
-    key = node * 256 + byte + 1
-    mask = trie.size - 1
-    slot = edge_slot(key, mask)
-    while True:
-        edge = trie[slot]
-        if edge >> 32 == key:
-            return edge & 0xFFFFFFFF
-        if edge == 0:
-            return -1
-        slot = (slot + 1) & mask
+    edge = trie[find_edge(trie, node, byte)]
+    return edge & 0xFFFFFFFF if edge != 0 else -1
 
 
 @kernel
 def build_trie(data: Any, offsets: Any, ids: Any, trie: Any, node_piece: Any) -> int:
     """Fills ``trie`` and ``node_piece`` with pieces; returns the number of nodes."""
-    mask = trie.size - 1
     nodes = 1
     for piece in range(ids.size):
         node = 0
         for at in range(offsets[piece], offsets[piece + 1]):
-            child = next_node(trie, node, data[at])
-            if child < 0:
-                child = nodes
+            slot = find_edge(trie, node, data[at])
+            if trie[slot] == 0:
+                trie[slot] = ((node * 256 + np.int64(data[at]) + 1) << 32) | nodes
                 nodes += 1
-                key = node * 256 + data[at] + 1
-                slot = edge_slot(key, mask)
-                while trie[slot] != 0:
-                    slot = (slot + 1) & mask
-                trie[slot] = (key << 32) | child
-            node = child
+            node = trie[slot] & 0xFFFFFFFF
         node_piece[node] = ids[piece]
     return nodes
 
@@ -265,109 +257,72 @@ def search_from(data: Any, start: int, size: int, tables: Any, before: float) ->
 
 
 @kernel
-def sift_up(keys: Any, pairs: Any, at: int) -> None:
-    """Moves the last element of a binary heap, smallest key first, up to its place."""
-    while at > 0 and keys[(at - 1) // 2] > keys[at]:
-        parent = (at - 1) // 2
-        keys[parent], keys[at] = keys[at], keys[parent]
-        for column in range(2):
-            pairs[parent, column], pairs[at, column] = pairs[at, column], pairs[parent, column]
-        at = parent
-
-
-@kernel
-def sift_down(keys: Any, pairs: Any, count: int) -> None:
-    """Moves the first of ``count`` elements down to its place."""
-    at = 0
-    while True:
-        least = at
-        for child in range(2 * at + 1, min(2 * at + 3, count)):
-            if keys[child] < keys[least]:
-                least = child
-        if least == at:
-            break
-        keys[least], keys[at] = keys[at], keys[least]
-        for column in range(2):
-            pairs[least, column], pairs[at, column] = pairs[at, column], pairs[least, column]
-        at = least
+def joined_piece(data: Any, start: int, tables: Any, node: int, begin: int, end: int) -> int:
+    """The piece that some bytes make after what led to ``node`` of the trie, or -1."""
+    for byte in range(begin, end):
+        if node < 0:
+            return -1
+        node = next_node(tables.trie, node, data[start + byte])
+    return tables.node_piece[node] if node >= 0 else -1
 
 
 @kernel
 def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
     """The BPE tokens of a word: the best-ranked pair of neighbours merges first, of equals the leftmost.
 
-    Pairs wait in a heap and may be out of date when their turn comes: their sizes tell.
+    Pairs wait in a heap as (rank and left symbol, right symbol, size of both) and may be out of date when their turn
+    comes: the size tells.
     """
     begins = np.empty(size, np.int32)  # symbol -> its first byte and, below, the byte after its last
     ends = np.empty(size, np.int32)  # equal to its begin once it was merged into the one before
-    nodes = np.empty(size, np.int32)  # symbol -> its node in the trie, -1 where no piece begins like it
+    nodes = np.zeros(size, np.int32)  # symbol -> its node in the trie, -1 where no piece begins like it
     count = 0
     at = 0
     while at < size:
         begins[count] = at
-        node = 0
         for _ in range(min(character_bytes(data[start + at]), size - at)):
-            if node >= 0:
-                node = next_node(tables.trie, node, data[start + at])
+            if nodes[count] >= 0:
+                nodes[count] = next_node(tables.trie, nodes[count], data[start + at])
             at += 1
         ends[count] = at
-        nodes[count] = node
         count += 1
     befores = np.arange(-1, count - 1)
     afters = np.arange(1, count + 1)
-    keys = np.empty(3 * count, np.int64)  # one pair per neighbours at first, at most two more per merge
-    pairs = np.empty((3 * count, 2), np.int64)  # the right symbol and the size of both together
-    held = 0
-    fresh = 0  # the first pairs are looked up in order, later ones after each merge
-    left = 0
-    lookups = 0
-    while True:
-        if fresh < count - 1:
-            left = fresh
-            fresh += 1
-            lookups = 1
+    heap = [(np.int64(0), np.int64(0), np.int64(0))]
+    heap.pop()
+    turn = 0
+    while turn < count - 1 or len(heap) > 0:
+        first, last = -1, turn  # at first the pair of each symbol and the next, then those that a merge makes
+        if turn < count - 1:
+            turn += 1
         else:
-            if held == 0:
-                break
-            left = keys[0] & 0xFFFFFFFF
-            right, both = pairs[0, 0], pairs[0, 1]
-            held -= 1
-            keys[0] = keys[held]
-            pairs[0, 0], pairs[0, 1] = pairs[held, 0], pairs[held, 1]
-            sift_down(keys, pairs, held)
-            is_gone = ends[left] == begins[left] or ends[right] == begins[right]
-            if is_gone or ends[left] - begins[left] + ends[right] - begins[right] != both:
+            key, right, both = heapq.heappop(heap)
+            last = key & 0xFFFFFFFF
+            first = befores[last]
+            is_gone = ends[last] == begins[last] or ends[right] == begins[right]
+            if is_gone or ends[last] - begins[last] + ends[right] - begins[right] != both:
                 continue
             for byte in range(begins[right], ends[right]):
-                nodes[left] = next_node(tables.trie, nodes[left], data[start + byte])
-            ends[left] = ends[right]
+                nodes[last] = next_node(tables.trie, nodes[last], data[start + byte])
+            ends[last] = ends[right]
             begins[right] = ends[right]
-            afters[left] = afters[right]
-            if afters[left] < count:
-                befores[afters[left]] = left
-            lookups = 2
-        for turn in range(lookups):
-            first = left if turn == lookups - 1 else befores[left]
-            if first < 0 or afters[first] >= count or nodes[first] < 0:
-                continue
-            other = afters[first]
-            node = nodes[first]
-            for byte in range(begins[other], ends[other]):
-                node = next_node(tables.trie, node, data[start + byte])
-                if node < 0:
-                    break
-            if node >= 0 and tables.node_piece[node] >= 0:
-                keys[held] = (np.int64(tables.ranks[tables.node_piece[node]]) << 32) | first
-                pairs[held, 0] = other
-                pairs[held, 1] = ends[other] - begins[first]
-                held += 1
-                sift_up(keys, pairs, held - 1)
+            afters[last] = afters[right]
+            if afters[last] < count:
+                befores[afters[last]] = last
+        for left in (first, last):
+            if left >= 0 and afters[left] < count:
+                right = afters[left]
+                piece = joined_piece(data, start, tables, nodes[left], begins[right], ends[right])
+                if piece >= 0:
+                    key = (np.int64(tables.ranks[piece]) << 32) | left
+                    heapq.heappush(heap, (key, np.int64(right), np.int64(ends[right] - begins[left])))
     ids = np.empty(size, np.int32)
     made = 0
     symbol = 0
     while symbol < count:
-        if nodes[symbol] >= 0 and tables.node_piece[nodes[symbol]] >= 0:
-            ids[made] = tables.node_piece[nodes[symbol]]
+        piece = joined_piece(data, start, tables, nodes[symbol], 0, 0)
+        if piece >= 0:
+            ids[made] = piece
             made += 1
         else:
             for byte in range(begins[symbol], ends[symbol]):
