@@ -72,7 +72,7 @@ def cut(
         verdicts.edit(rows[own], method.method, sizes_after[own], fractions[own])
     words_left = words.count_words(after, rows, config.min_words_left)
     is_small = words_left < config.min_words_left
-    verdicts.drop(rows[is_small], "too_small", words_left[is_small])
+    verdicts.drop(rows[is_small], "too_small", words_left[is_small].astype(np.float64))
     longest = _explain(config, Path(work), table, batch, taken, spans, verdicts)
 
     decisions = verdicts.table(table)
@@ -104,7 +104,7 @@ def _spans(folder: Path, number: int, method: AnyMethod, index: int, batch: Text
 
     later = folder / f"later-{number}"
     (places, skipped, firsts), _ = exchange.read(later, index, index + 1, (np.uint32, np.uint32, np.int64))
-    order = np.argsort(places, kind="stable")
+    order = np.argsort(places)  # each place is there once
     runs = cuts.runs(places[order].astype(np.int64), skipped[order].astype(np.int64), method.span_units)
     documents = np.load(folder / "documents.npy")[index : index + 2]
     numbering = catalogue.offsets(folder / f"units-{number}")

@@ -35,6 +35,7 @@ def most_repeated(
         ``first`` and ``first_uri``.
     """
     import numpy as np
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from ..data.filters.batch import from_arrow
@@ -47,25 +48,25 @@ def most_repeated(
         windows = np.array(tops[number], np.int64).reshape(-1, 2)
         blocks = _blocks(windows, method.span_units, numbering)
         rows = np.searchsorted(numbering, blocks[:, 1], "right") - 1
-        entries: list[dict[str, Any]] = []
-        for (occurrences, first, end), row, (doc_id, uri) in zip(
-            blocks.tolist(), rows.tolist(), catalogue.names(work / "names", rows), strict=True
-        ):
+        names = catalogue.names(work / "names", rows)
+        entries: list[dict[str, Any]] = [{} for _ in rows]
+        read, texts = -1, pa.chunked_array([], pa.string())
+        for at in np.argsort(rows, kind="stable").tolist():
+            row, (occurrences, first, end) = int(rows[at]), blocks[at].tolist()
             shard = int(np.searchsorted(documents, row, "right")) - 1
-            texts = pq.read_table(paths[shard], columns=["text"])["text"]
+            if shard != read:
+                read, texts = shard, pq.read_table(paths[shard], columns=["text"])["text"]
             batch = from_arrow(texts.slice(row - int(documents[shard]), 1))
             starts, ends, _ = boundaries(method, batch, np.zeros(1, np.int64))
-            begin = int(starts[first - numbering[row]])
+            start = int(starts[first - numbering[row]])
             stop = int(ends[end - numbering[row] - 1])
-            entries.append(
-                {
-                    "occurrences": occurrences,
-                    "bytes": stop - begin,
-                    "quote": quote(batch, begin, stop),
-                    "first": doc_id,
-                    "first_uri": uri,
-                }
-            )
+            entries[at] = {
+                "occurrences": occurrences,
+                "bytes": stop - start,
+                "quote": quote(batch, start, stop),
+                "first": names[at][0],
+                "first_uri": names[at][1],
+            }
         found.append(entries)
     return found
 
@@ -118,7 +119,7 @@ def write(
     for shard in written:
         for source, counts in shard["cut"].items():
             cut[source] = [have + more for have, more in zip(cut[source], counts, strict=True)]
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         source: {
             "documents": tally.documents_in,
             "documents_cut": cut[source][0],
@@ -132,9 +133,7 @@ def write(
     }
     spans = [sum(shard["spans"][number] for shard in written) for number in range(len(names))]
     entries = [entry for shard in written for entry in shard["longest"]]
-    longest = sorted(entries, key=lambda entry: -entry["bytes"])[
-        :LONGEST_OF_ALL
-    ]  # of equals the earlier document's
+    longest = sorted(entries, key=lambda entry: -entry["bytes"])[:LONGEST_OF_ALL]
     fractions = [sum(column) for column in zip(*(shard["fractions"] for shard in written), strict=True)]
     total_bytes = sum(row["bytes"] for row in sources.values())
     bytes_cut = sum(row["bytes_cut"] for row in sources.values())

@@ -28,7 +28,12 @@ def write(folder: Path, writer: int, destinations: Integers, readers: int, colum
         destinations: Where each record goes, below ``readers``, int64 [records].
         readers: How many destinations there are.
         columns: The records, arrays [records].
+
+    Raises:
+        ValueError: A destination is beyond the readers.
     """
+    if destinations.size and not 0 <= destinations.min() <= destinations.max() < readers:
+        raise ValueError(f"got destination {destinations.max()}, expected 0 to {readers - 1}")
     order, counts = _order(destinations, readers)
     np.save(folder / f"{writer:05d}-counts.npy", counts)
     for place, column in enumerate(columns):

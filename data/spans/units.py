@@ -203,6 +203,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     else:
                         size = 2
                         point &= np.uint32(0x1F)
+                    size = min(size, end - at)
                     for more in range(1, size):
                         point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
                     folded = table[point] if point < _TABLE_POINTS else point | _UNSPACED

@@ -110,8 +110,8 @@ def _gram_and_width(size: int) -> tuple[int, int]:
 
 @cache
 def unspaced_blocks() -> npt.NDArray[np.bool_]:
-    """Whether the 32 code points of a block belong to a script without spaces, bool [0x110000 / 32]."""
-    blocks = np.zeros(0x110000 >> _BLOCK_BITS, np.bool_)
+    """Whether the 32 code points of a block belong to a script without spaces, bool [65536]."""
+    blocks = np.zeros(0x200000 >> _BLOCK_BITS, np.bool_)  # as far as four bytes reach
     for first, last in UNSPACED:
         blocks[first >> _BLOCK_BITS : (last >> _BLOCK_BITS) + 1] = True
     return blocks
@@ -151,6 +151,7 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
                     if byte >= 0xF0:
                         point = np.uint32(byte & 0x07)
                         size = 4
+                    size = min(size, end - at)
                     for more in range(1, size):
                         point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
                     if unspaced[point >> np.uint32(_BLOCK_BITS)]:
@@ -185,7 +186,7 @@ def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unsp
                 if byte >= 0xF0:
                     point = np.uint32(byte & 0x07)
                     size = 4
-                for more in range(1, size):
+                for more in range(1, min(size, offsets[rows[place] + 1] - at)):
                     point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
                 is_alone = unspaced[point >> np.uint32(_BLOCK_BITS)]
             if is_alone:
@@ -221,7 +222,7 @@ def _roll(hashes: Any, first: int, end: int, size: int, leaving: Any, out: Any) 
 
 
 @kernel
-def _least(values: Any, first: int, end: int) -> int:
+def _least(values: Any, first: Any, end: Any) -> Any:
     """Place of the least value, the first of equals."""
     best = first
     for place in range(first + 1, end):
@@ -231,7 +232,7 @@ def _least(values: Any, first: int, end: int) -> int:
 
 
 @kernel
-def _longest(offsets: Any) -> int:
+def _longest(offsets: Any) -> Any:
     longest = np.int64(0)
     for row in range(offsets.size - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -248,7 +249,7 @@ def _anchors(hashes: Any, offsets: Any, gram: int, width: int) -> Any:
     for row in range(offsets.size - 1):
         first, end = offsets[row], offsets[row + 1]
         _roll(hashes, first, end, gram, leaving, grams)
-        best = np.int64(-1)
+        best: Any = np.int64(-1)
         for place in range(end - first - gram - width + 2):
             newest = place + width - 1
             before = best
@@ -280,7 +281,7 @@ def _shared_windows(
         _roll(hashes, first, end, gram, leaving, grams)
         _roll(hashes, first, end, size, leaving_whole, whole)
         anchor = first_anchors[row] - 1
-        best = np.int64(-1)
+        best: Any = np.int64(-1)
         for place in range(end - first - size + 1):
             newest = place + width - 1
             before = best
