@@ -31,6 +31,7 @@ from pydantic import Field
 
 from ..contract import Component, ComponentError, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
+from .lists import listed_files
 from .rule import Fraction, Rows, bounds_of
 from .rules import AnyRule, apply
 from .shard import ALL_SOURCES, filter_shard
@@ -48,6 +49,16 @@ class FilterConfig(Config):
         description='Source -> its rules, in order; "*": every source that is not named.'
     )
     max_drop_fraction: Fraction = Field(0.5, description="The stage fails when more documents than this go.")
+
+
+def fingerprint(config: FilterConfig) -> list[list[Any]]:
+    """Addresses, sizes and modification times of the list files that rules name."""
+    paths = listed_files(rule for rules in config.rules.values() for rule in rules)
+    if not paths:
+        return []
+    from ...data.sources import files
+
+    return [list(entry) for entry in files.fingerprint(paths)]
 
 
 def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
@@ -84,4 +95,5 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="drop_fraction",
+    fingerprint=fingerprint,
 )

@@ -1,0 +1,53 @@
+"""The rule for personal data: its configuration, and the call of what takes it out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..contract import ComponentError, Config
+from .rule import Count, Outcome, Rows
+
+PiiKind = Literal["secret", "email", "iban", "card", "ip", "phone"]
+
+
+class Pii(Config):
+    """Replaces e-mail and IP addresses, telephone, card and account numbers, keys and tokens."""
+
+    rule: Literal["pii"]
+    kinds: tuple[PiiKind, ...] = Field(
+        ("secret", "email", "iban", "card", "ip", "phone"), description="What to look for."
+    )
+    replacements: dict[PiiKind, str] = Field(
+        {}, description="Kind -> what stands in its place; others get <EMAIL>, <IP> and so on."
+    )
+    private_addresses: bool = Field(False, description="Replace IP addresses of private networks as well.")
+    assigned_secrets: bool = Field(
+        False, description="Also replace quoted random-looking values of names like password; slower."
+    )
+    max_found: Count | None = Field(
+        None, description="Drop texts with more places than this, as lists of addresses are; null: no bound."
+    )
+
+
+def pii(rule: Pii, rows: Rows) -> Outcome:
+    """Replaces personal data; ``found`` is the number of places."""
+    import numpy as np
+
+    from ...data.filters import pii
+
+    try:
+        edited = pii.edit(
+            rows.batch,
+            kinds=rule.kinds,
+            replacements={**pii.REPLACEMENTS, **rule.replacements},
+            private_addresses=rule.private_addresses,
+            assigned_secrets=rule.assigned_secrets,
+        )
+    except ValueError as error:
+        raise ComponentError(f"the rule pii: {error}") from None
+    found = np.zeros(len(rows.batch))
+    for count in edited.counts.values():
+        found += count
+    return Outcome({"found": found}, edited)
