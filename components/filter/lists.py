@@ -124,7 +124,11 @@ def _url_lists(rule: Url) -> UrlLists:
 
     try:
         return compile_lists(
-            *(_entries(rule, name) for name in ("domains", "words", "soft_words", "parts")), rule.patterns
+            domains=_entries(rule, "domains"),
+            words=_entries(rule, "words"),
+            soft_words=_entries(rule, "soft_words"),
+            parts=_entries(rule, "parts"),
+            patterns=rule.patterns,
         )
     except ValueError as error:
         raise ComponentError(f"the rule url: {error}") from None

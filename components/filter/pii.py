@@ -37,11 +37,12 @@ def pii(rule: Pii, rows: Rows) -> Outcome:
 
     from ...data.filters import pii
 
+    chosen: dict[str, str] = {str(kind): text for kind, text in rule.replacements.items()}
     try:
         edited = pii.edit(
             rows.batch,
             kinds=rule.kinds,
-            replacements={**pii.REPLACEMENTS, **rule.replacements},
+            replacements={**pii.REPLACEMENTS, **chosen},
             private_addresses=rule.private_addresses,
             assigned_secrets=rule.assigned_secrets,
         )

@@ -189,7 +189,7 @@ def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
         flags = out[row] & np.uint8(7)
         end = offsets[row + 1]
         at = offsets[row]
-        last = 0  # the character before
+        last = np.int64(0)  # the character before
         expected = 0  # continuation bytes that the characters before would need, were they bytes
         while at < end:
             point = np.int64(data[at])
