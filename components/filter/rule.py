@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...data.filters.batch import Edited, TextBatch
+    from ...data.filters.structure import Structure
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -35,6 +37,13 @@ class Rows:
     batch: TextBatch
     columns: Any = None
     artifacts: Mapping[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The texts' words and lines, found once for all rules that read the same texts."""
+        from ...data.filters.structure import structure_of
+
+        return structure_of(self.batch)
 
     def column(self, name: str) -> Any:
         """One column besides the text as a pyarrow array, one value per document; nulls are possible."""

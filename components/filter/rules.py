@@ -11,15 +11,49 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from .code import CodeRules, code
-from .prose import GopherQuality, GopherRepetition, gopher_quality, gopher_repetition
+from .language import Language, language
+from .lists import Url, Words, url, words
+from .pii import Pii, pii
+from .prose import (
+    C4,
+    FineWeb,
+    GopherQuality,
+    GopherRepetition,
+    c4,
+    fineweb,
+    gopher_quality,
+    gopher_repetition,
+)
 from .rule import Outcome, Rows
+from .text import Length, Unicode, length, unicode
 
-AnyRule = Annotated[GopherQuality | GopherRepetition | CodeRules, Field(discriminator="rule")]
+AnyRule = Annotated[
+    GopherQuality
+    | GopherRepetition
+    | C4
+    | FineWeb
+    | CodeRules
+    | Language
+    | Length
+    | Pii
+    | Unicode
+    | Url
+    | Words,
+    Field(discriminator="rule"),
+]
 
 RULES: dict[str, Callable[[Any, Rows], Outcome]] = {
     "gopher_quality": gopher_quality,
     "gopher_repetition": gopher_repetition,
+    "c4": c4,
+    "fineweb": fineweb,
     "code": code,
+    "language": language,
+    "length": length,
+    "pii": pii,
+    "unicode": unicode,
+    "url": url,
+    "words": words,
 }
 
 

@@ -1,13 +1,16 @@
 """Gopher's repetition rules: how much of a text is said again and again?
 
-Lines, paragraphs and word n-grams are compared by 64-bit hashes in one open-addressing table that is emptied by
-raising a generation number, so a document costs no allocation. An n-gram can only occur again where the two
-(n-1)-grams in it do, so each length looks at what is left of the one before: of prose a few percent beyond 5 words.
+Lines, paragraphs and word n-grams are compared by 64-bit hashes in open-addressing tables just large enough for the
+document, which stay in the processor's first cache. An n-gram can only occur again where the two (n-1)-grams in it do,
+so each length looks at what is left of the one before: of prose a few percent beyond three words.
+
+Three choices are those of datatrove's GopherRepetitionFilter, whose decisions these are on the same words: duplicate
+n-grams are looked for from left to right, going on behind each one found; the top n-gram is the first of those that
+occur most often, even if that is once; paragraphs are what two or more line feeds separate.
 
 References:
     Rae et al. 2021, arXiv 2112.11446, appendix A.1.1 "Repetition removal" and table A1, for the rules and all default
-    thresholds. As there, the top n-grams' shares count every occurrence, the duplicate n-grams' shares count each
-    character once. N-grams' lengths include one space between words.
+    thresholds.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels import kernel
-from .batch import BYTE_TABLES, ByteTables, TextBatch
+from .batch import TextBatch
+from .structure import Structure, structure_of
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
 VALUES = (
-    "duplicate_line_fraction",
+    "characters",
     "duplicate_paragraph_fraction",
-    "duplicate_line_character_fraction",
     "duplicate_paragraph_character_fraction",
+    "duplicate_line_fraction",
+    "duplicate_line_character_fraction",
     *(f"top_{n}_gram_character_fraction" for n in TOP_NGRAMS),
     *(f"duplicate_{n}_gram_character_fraction" for n in DUPLICATE_NGRAMS),
 )
@@ -33,164 +38,180 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads sums of has
 
 
 @kernel
-def _slot(keys: np.ndarray, stamps: np.ndarray, stamp: int, key: np.uint64) -> np.uint64:
-    """The table's slot for a key in this generation: its own, or the free one where it belongs."""
+def _table_size(keys: int) -> int:
+    """The power of two that leaves half of the slots free."""
+    size = 16
+    while size < 2 * keys:
+        size *= 2
+    return size
+
+
+@kernel
+def _slot(keys: np.ndarray, counts: np.ndarray, key: np.uint64) -> np.uint64:
+    """A key's slot: its own, or the free one where it belongs."""
     mask = np.uint64(len(keys) - 1)
-    mixed = (key ^ (key >> np.uint64(29))) * _MIX
-    at = (mixed >> np.uint64(20)) & mask
-    while stamps[at] == stamp and keys[at] != key:
+    at = (((key ^ (key >> np.uint64(29))) * _MIX) >> np.uint64(32)) & mask
+    while counts[at] and keys[at] != key:
         at = (at + np.uint64(1)) & mask
     return at
 
 
 @kernel
-def _words(
-    tables: ByteTables, data: np.ndarray, start: int, end: int, hashes: np.ndarray, ends: np.ndarray
-) -> int:
-    """Fills hashes and, cumulatively, lengths in characters; returns the number of words."""
-    count, at, total = 0, start, 0
-    while at < end:
-        while at < end and tables.space[data[at]]:
-            at += 1
-        if at >= end:
-            break
-        value = _SEED
-        while at < end and not tables.space[data[at]]:
-            value = (value ^ np.uint64(data[at])) * _PRIME
-            total += tables.starts[data[at]]
-            at += 1
-        hashes[count] = value
-        count += 1
-        ends[count] = total
+def _repeats(parts: np.ndarray, lengths: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
+    """How many parts occurred before, and how many characters they have."""
+    size = _table_size(len(parts))
+    table, tally = keys[:size], counts[:size]
+    tally[:] = 0
+    repeated = characters = 0
+    for index in range(len(parts)):
+        slot = _slot(table, tally, parts[index])
+        if tally[slot]:
+            repeated += 1
+            characters += lengths[index]
+        else:
+            table[slot], tally[slot] = parts[index], 1
+    return repeated, characters
+
+
+@kernel
+def _lines(found: Structure, document: int, parts: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
+    """Fills in the lines that are not empty; returns their number and that of ``re.split`` at runs of line feeds."""
+    first, last = found.first_lines[document], found.first_lines[document + 1]
+    count = 0
+    for line in range(first, last):
+        if found.line_characters[line]:
+            parts[count], lengths[count] = found.line_hashes[line], found.line_characters[line]
+            count += 1
+    # Splitting leaves an empty string before leading and behind trailing line feeds, the second repeating the first.
+    leading = found.line_characters[first] == 0
+    trailing = last - first > 1 and found.line_characters[last - 1] == 0
+    return count, leading + trailing
+
+
+@kernel
+def _paragraphs(found: Structure, document: int, parts: np.ndarray, lengths: np.ndarray) -> int:
+    """Fills in the paragraphs of the text without white space around it; returns their number."""
+    first, last = found.first_lines[document], found.first_lines[document + 1]
+    while first < last and not found.line_words[first]:
+        first += 1
+    while last > first and not found.line_words[last - 1]:
+        last -= 1
+    count, value, length = 0, _SEED, 0
+    for line in range(first, last):
+        if not found.line_characters[line]:
+            continue
+        own = found.line_hashes[line]
+        if line == first:
+            own = found.outer_hashes[document, 0]
+        elif line == last - 1:
+            own = found.outer_hashes[document, 1]
+        value = (value ^ own) * _MIX
+        length += found.line_characters[line] + 1
+        if line + 1 == last or not found.line_characters[line + 1]:
+            parts[count], lengths[count] = value, length - 1
+            count, value, length = count + 1, _SEED, 0
     return count
 
 
 @kernel
-def _measure(tables: ByteTables, data: np.ndarray, offsets: np.ndarray, values: np.ndarray) -> None:
+def _measure(found: Structure, values: np.ndarray) -> None:
     longest = np.int64(0)
-    for document in range(len(offsets) - 1):
-        longest = max(longest, offsets[document + 1] - offsets[document])
-    # A word needs a byte and a space, a line a byte and its end: half the bytes bound both.
-    bound = longest // 2 + 2
-    size = 64
-    while size < 2 * bound:
-        size *= 2  # at least the power of two that any document of the batch needs
-    keys, stamps, counts = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
-    hashes, ends = np.zeros(bound, np.uint64), np.zeros(bound + 1, np.int64)
-    slots, again = np.zeros(bound, np.int64), np.zeros(bound, np.bool_)
-    stamp = 0
-    for document in range(len(offsets) - 1):
-        start, end = offsets[document], offsets[document + 1]
-        characters = words = 0
-        was_space = True
-        for at in range(start, end):
-            characters += tables.starts[data[at]]
-            now_space = tables.space[data[at]]
-            words += was_space and not now_space
-            was_space = now_space
-        # A table as large as the document needs stays in the cache; there are no more lines than words.
-        small = 64
-        while small < 2 * words:
-            small *= 2
-        table, marks, tally = keys[:small], stamps[:small], counts[:small]
+    for document in range(len(found.characters)):
+        longest = max(longest, found.first_words[document + 1] - found.first_words[document])
+        longest = max(longest, found.first_lines[document + 1] - found.first_lines[document])
+    size = _table_size(longest)
+    keys, counts, firsts = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
+    parts, lengths = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.int64)
+    places, slots = np.empty(longest + 1, np.int32), np.empty(longest + 1, np.uint32)
+    ends = np.empty(longest + 1, np.int64)
+    for document in range(len(found.characters)):
         row = values[document]
-        if characters == 0:
+        characters = found.characters[document]
+        row[0] = characters
+        if not characters:
             continue
+        count = _paragraphs(found, document, parts, lengths)
+        repeated, repeated_characters = _repeats(parts[:count], lengths, keys, counts)
+        row[1] = repeated / max(count, 1)
+        row[2] = repeated_characters / characters
+        count, empty = _lines(found, document, parts, lengths)
+        repeated, repeated_characters = _repeats(parts[:count], lengths, keys, counts)
+        row[3] = (repeated + (empty == 2)) / (count + empty)
+        row[4] = repeated_characters / characters
 
-        # Lines and paragraphs (runs of lines with text), stripped.
-        lines = repeated_lines = repeated_line_characters = 0
-        paragraphs = repeated_paragraphs = repeated_paragraph_characters = 0
-        line_stamp, paragraph_stamp = stamp + 1, stamp + 2
-        stamp += 2
-        paragraph, paragraph_characters = _SEED, 0
-        at = start
-        while at <= end:
-            line_end = at
-            while line_end < end and data[line_end] != 10:
-                line_end += 1
-            left, right = at, line_end
-            while left < right and tables.space[data[left]]:
-                left += 1
-            while right > left and tables.space[data[right - 1]]:
-                right -= 1
-            if left < right:
-                value, length = _SEED, 0
-                for byte in data[left:right]:
-                    value = (value ^ np.uint64(byte)) * _PRIME
-                    length += tables.starts[byte]
-                lines += 1
-                key = value ^ np.uint64(1)  # apart from paragraphs in the same table
-                slot = _slot(table, marks, line_stamp, key)
-                if marks[slot] == line_stamp:
-                    repeated_lines += 1
-                    repeated_line_characters += length
-                else:
-                    table[slot], marks[slot] = key, line_stamp
-                paragraph = (paragraph ^ value) * _PRIME
-                paragraph_characters += length
-            if paragraph_characters and (left >= right or line_end >= end):
-                paragraphs += 1
-                hashes[paragraphs - 1] = paragraph
-                ends[paragraphs - 1] = paragraph_characters
-                paragraph, paragraph_characters = _SEED, 0
-            at = line_end + 1
-        for index in range(paragraphs):
-            slot = _slot(table, marks, paragraph_stamp, hashes[index])
-            if marks[slot] == paragraph_stamp:
-                repeated_paragraphs += 1
-                repeated_paragraph_characters += ends[index]
-            else:
-                table[slot], marks[slot] = hashes[index], paragraph_stamp
-        row[0] = repeated_lines / max(lines, 1)
-        row[1] = repeated_paragraphs / max(paragraphs, 1)
-        row[2] = repeated_line_characters / characters
-        row[3] = repeated_paragraph_characters / characters
-
+        first = found.first_words[document]
+        words = found.first_words[document + 1] - first
+        hashes = found.word_hashes[first : first + words]
         ends[0] = 0
-        words = _words(tables, data, start, end, hashes, ends)
+        for word in range(words):
+            ends[word + 1] = ends[word] + found.word_characters[first + word]
+        # ``places``: where n-grams start that may occur again; of two words all do.
+        candidates = max(words - 1, 0)
+        for place in range(candidates):
+            places[place] = place
         for n in range(2, 11):
-            stamp += 1
-            best = repeated = covered = 0
-            for first in range(words - n + 1):
-                if n > 2 and not (again[first] and again[first + 1]):
-                    slots[first] = -1
-                    continue
-                key = hashes[first]
-                for other in range(first + 1, first + n):
+            if words < n:
+                break
+            small = _table_size(candidates)
+            table, tally, starts = keys[:small], counts[:small], firsts[:small]
+            tally[:] = 0
+            best, best_place = 1, 0
+            for index in range(candidates):
+                place = places[index]
+                key = hashes[place]
+                for other in range(place + 1, place + n):
                     key = key * _PRIME + hashes[other]
-                slot = _slot(table, marks, stamp, key)
-                slots[first] = slot
-                if marks[slot] != stamp:
-                    table[slot], marks[slot], tally[slot] = key, stamp, 1
-                    continue
-                tally[slot] += 1
-                if n < 5:
-                    # Of n-grams that occur equally often the longest counts.
-                    best = max(best, tally[slot] * (ends[first + n] - ends[first] + n - 1))
+                slot = _slot(table, tally, key)
+                slots[index] = slot
+                if tally[slot]:
+                    tally[slot] += 1
+                    if tally[slot] > best or (tally[slot] == best and starts[slot] < best_place):
+                        best, best_place = tally[slot], starts[slot]
                 else:
-                    # Each character once: only the words that the last duplicate did not reach.
-                    begin = max(first, covered)
-                    repeated += ends[first + n] - ends[begin] + (first + n - begin - 1) + (begin > first)
-                    covered = first + n
-            row[2 + n] = min(1.0, (best if n < 5 else repeated) / characters)
-            any_again = False
-            for first in range(words - n + 1):
-                again[first] = slots[first] >= 0 and tally[slots[first]] > 1
-                any_again = any_again or again[first]
-            if not any_again:
+                    table[slot], tally[slot], starts[slot] = key, 1, place
+            if n <= 4:
+                row[3 + n] = best * (ends[best_place + n] - ends[best_place] + n - 1) / characters
+            else:
+                # An n-gram is marked as seen where the search stopped at it; ``starts`` turns into that mark.
+                repeated, free = 0, 0
+                starts[:] = -1
+                for index in range(candidates):
+                    place = places[index]
+                    if place < free:
+                        continue
+                    slot = slots[index]
+                    if starts[slot] >= 0:
+                        repeated += ends[place + n] - ends[place]
+                        free = place + n
+                    else:
+                        starts[slot] = place
+                row[3 + n] = repeated / characters
+            left = 0
+            for index in range(candidates - 1):
+                if (
+                    places[index + 1] == places[index] + 1
+                    and tally[slots[index]] > 1
+                    and tally[slots[index + 1]] > 1
+                ):
+                    places[left] = places[index]
+                    left += 1
+            candidates = left
+            if not candidates and n >= 4:
                 break
 
 
-def measure(batch: TextBatch) -> dict[str, np.ndarray]:
+def measure(batch: TextBatch, structure: Structure | None = None) -> dict[str, np.ndarray]:
     """The values that the rules bound.
 
     Args:
         batch: The texts.
+        structure: The batch's words and lines, where they are known.
 
     Returns:
-        Each name of ``VALUES`` -> float64 [documents] in [0, 1].
+        Each name of ``VALUES`` -> float64 [documents]. Shares are of all characters of the text; duplicate n-grams
+        count their words' characters, top n-grams the spaces between as well, so that one that overlaps itself can
+        pass 1.
     """
-    values = np.zeros((len(batch), len(VALUES)))
-    if len(batch):
-        _measure(BYTE_TABLES, batch.data, batch.offsets, values)
-    return {name: values[:, index] for index, name in enumerate(VALUES)}
+    values = np.zeros((len(VALUES), len(batch)))
+    _measure(structure or structure_of(batch), values.T)
+    return dict(zip(VALUES, values, strict=True))
