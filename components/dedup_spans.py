@@ -6,12 +6,14 @@ Nothing is lost by using several methods: each cut piece has an equal one earlie
 
 Passes over the shards, with shuffles through files between them (data/spans/exchange.py):
 
-1. Read: hashes of every unit or window; for substrings only of their anchors, a twentieth of that.
+1. Read: hashes of every line, paragraph or span; for substrings only of their anchors, one word in 14.
 2. Match: which anchors occur again; then the windows that have such an anchor.
 3. Find: windows beyond the first of their kind, by partition.
 4. Cut: spans are taken out, decisions and documents written.
 
-Memory is that of the shards and partitions in work, never of the corpus.
+Memory is that of the shards and partitions in work, never of the corpus: 0.8 GB at 1.4 GB of prose on two cores. There
+each core does 65 MB/s of lines, 75 of paragraphs, 57 of sentences and 53 of substrings, Parquet to Parquet; the files
+between the passes are 0.03 to 0.2 bytes for a byte of text.
 
 References:
     Wenzek et al. 2020 (arXiv 1911.00359): lines; Raffel et al. 2020 (arXiv 1910.10683): three sentences; Lee et al.

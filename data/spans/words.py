@@ -1,10 +1,13 @@
 """Words of texts byte for byte, and the few places where a repeat of many words can be looked for.
 
-A repeat of ``size`` words shows in the hashes of all windows of ``size`` words, but those are 2 MB for a MB of text.
-So texts are sampled first. Of the shorter grams inside each window the one with the least hash is the window's anchor;
-two equal windows have equal anchors, so only windows whose anchor occurs more than once need comparing. Neighbouring
-windows mostly share their anchor: with 50 words a window, one word in 13 starts an anchor. Nothing is missed and nothing
-is guessed; the anchors only say where comparing is a waste.
+A repeat of ``size`` words shows in the hashes of all windows of ``size`` words, but to shuffle those takes 2.2 MB for a
+MB of text. So texts are sampled first. Of the shorter grams inside each window the one with the least hash is the
+window's anchor; two equal windows have equal anchors, so only windows whose anchor occurs more than once need comparing.
+Neighbouring windows mostly share their anchor: with 50 words a window, one word in 14 starts an anchor, and the shuffle
+is 0.17 MB for a MB of prose. Nothing is missed and nothing is guessed; the anchors only say where comparing is a waste.
+
+Hashing words takes 3 ms a MB, anchors 1 ms. A suffix array with its common prefixes (divsufsort, Kasai) takes 150 ms a MB
+on the same core, and holds the whole corpus in memory several times over.
 
 Words are what white space separates, compared byte for byte: operators in code and numbers in tables count. Scripts
 that put no spaces between words have every character as a word.
