@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -167,7 +168,9 @@ def _matched(
 def _apart(matched: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Spans in order without those that overlap one of a kind that comes first."""
     taken: list[tuple[int, int, str]] = []
-    for start, end, kind in sorted(matched, key=lambda span: (KINDS.index(span[2]), span[0], -span[1])):
-        if all(end <= other_start or start >= other_end for other_start, other_end, _ in taken):
-            taken.append((start, end, kind))
-    return sorted(taken)
+    for span in sorted(matched, key=lambda span: (KINDS.index(span[2]), span[0], -span[1])):
+        at = bisect_left(taken, span)
+        is_after = at == 0 or taken[at - 1][1] <= span[0]
+        if is_after and (at == len(taken) or span[1] <= taken[at][0]):
+            taken.insert(at, span)
+    return taken

@@ -174,7 +174,7 @@ def _scan(
                     byte = data[right]
                     if byte == 46:
                         dots += 1
-                    elif byte >= 0xC3 and byte <= 0xC9:
+                    elif byte >= 0xC3 and byte <= 0xC9 and right + 1 < end:
                         right += 1
                     elif classes[byte] == 0 or classes[byte] == 3:
                         break
@@ -246,10 +246,13 @@ def _scan(
                     if separators[byte]:
                         has_parenthesis |= byte == 40 or byte == 41
                         ahead += 1
-                    elif byte == 0xC2 and data[ahead + 1] == 0xA0:  # no-break space
+                    elif byte == 0xC2 and ahead + 1 < end and data[ahead + 1] == 0xA0:  # no-break space
                         ahead += 2
                     elif (
-                        byte == 0xE2 and data[ahead + 1] == 0x80 and 0x90 <= data[ahead + 2] <= 0xAF
+                        byte == 0xE2
+                        and ahead + 2 < end
+                        and data[ahead + 1] == 0x80
+                        and 0x90 <= data[ahead + 2] <= 0xAF
                     ):  # dashes
                         ahead += 3
                     else:

@@ -158,7 +158,8 @@ def _is_personal(address: ipaddress.IPv4Address | ipaddress.IPv6Address, private
 
 
 _SEPARATOR = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90-\xaf])"
-_NUMBER = rb"\(?\d{1,15}\)?(?:" + _SEPARATOR + rb"{0,2}\(?\d{1,14}\)?){0,9}"
+# Every quantifier is possessive: digits can be cut into groups in more ways than there is time to try.
+_NUMBER = rb"\(?+\d{1,15}+\)?+(?:" + _SEPARATOR + rb"{0,2}+\(?+\d{1,14}+\)?+){0,9}+"
 _INTERNATIONAL = re.compile(rb"(?<![\w+.])\(?\+" + _NUMBER)
 _NANP = re.compile(
     rb"(?<![\w.,+#-])(?:1[ .-]?)?(?:\(([2-9][0-8]\d)\)[ .-]{0,2}([2-9]\d\d)[ .-](\d{4})"

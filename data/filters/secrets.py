@@ -52,7 +52,8 @@ _PATTERNS = tuple(
     )
 )
 _KEY_HEAD = re.compile(rb"-----BEGIN ((?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----")
-_KEY_LINES = re.compile(rb"(?:(?:[\s\"'+,]|\\[nr])*[A-Za-z0-9+/=]{32,})+(?:[\s\"'+,]*[A-Za-z0-9+/=]+\Z)?")
+_KEY_LINES = re.compile(rb"(?:(?:[\s\"',]|\\[nr])*+[A-Za-z0-9+/=]{32,}+)++(?:[\s\"',]*+[A-Za-z0-9+/=]++\Z)?")
+_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{32}")
 _LONGEST_KEY_BYTES = 20_000
 # Different characters of a body: placeholders of manuals have 1 to 6, random bodies of 16 have 9 or more.
 _LEAST_DIFFERENT = 8
@@ -70,6 +71,8 @@ def match_secret(text: bytes, start: int) -> int:
     """Where the secret that starts at a place ends, exclusive; 0 if none does."""
     if text.startswith(_PEM, start):
         return _match_key(text, start)
+    if text[max(start - 1, 0) : start] == b"-":  # part of a longer word, and eyJ-eyJ-... would take long
+        return 0
     for prefix, pattern in _PATTERNS:
         if text.startswith(prefix, start):
             found = pattern.match(text, start)
@@ -85,7 +88,7 @@ def _match_key(text: bytes, start: int) -> int:
         return 0
     last = b"-----END " + head[1] + b"-----"
     end = text.find(last, head.end(), head.end() + _LONGEST_KEY_BYTES)
-    if end >= 0 and text.find(_PEM, head.end(), end) < 0 and _KEY_LINES.search(text, head.end(), end):
+    if end >= 0 and text.find(_PEM, head.end(), end) < 0 and _BASE64_RUN.search(text, head.end(), end):
         return end + len(last)
     lines = _KEY_LINES.match(text, head.end())
     return lines.end() if lines else 0

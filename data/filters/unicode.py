@@ -31,6 +31,9 @@ from .batch import Edited, TextBatch, replaced
 NormalForm = Literal["NFC", "NFKC"]
 COUNTS = ("mojibake", "normal_form", "line_ends", "controls", "invisible")
 _MOJIBAKE, _FORM, _CLEAN = 1, 2, 4
+LONGEST_ACCENTS = (
+    256  # on one letter; to sort more takes time in the square of them, so such a text keeps its form
+)
 _ROUNDS = 8  # of repairs on one text, each of which may uncover another; all that is real settles in two
 
 
@@ -63,7 +66,7 @@ def edit(
     rows = np.arange(len(batch))
     part = batch
     for _ in range(_ROUNDS):
-        flags = _flags(part.data, part.offsets, table)
+        flags = _flags(part.data, part.offsets, table, LONGEST_ACCENTS)
         if not mojibake:
             flags &= ~np.uint8(_MOJIBAKE)
         keep = np.flatnonzero(flags)
@@ -169,7 +172,7 @@ def _form_table(form: NormalForm) -> npt.NDArray[np.int16]:
 
 
 @kernel
-def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
+def _flags(data: Any, offsets: Any, form_table: Any, longest_run: int) -> Any:
     """Which repairs each text may need, as a sum of the constants above."""
     out = np.zeros(offsets.size - 1, np.uint8)
     for row in range(offsets.size - 1):
@@ -191,6 +194,8 @@ def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
         at = offsets[row]
         last = np.int64(0)  # the character before
         last_class = np.int16(0)
+        run = 0
+        is_endless = False
         expected = 0  # continuation bytes that the characters before would need, were they bytes
         while at < end:
             point = np.int64(data[at])
@@ -200,8 +205,10 @@ def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
                     point == 32 and expected == 1 and last == 0xC3
                 ):  # Ã with the no-break space of à made a space
                     flags |= np.uint8(1)
-                last, last_class, expected = point, np.int16(0), 0
+                last, last_class, expected, run = point, np.int16(0), 0, 0
                 continue
+            if at + (1 if point < 0xE0 else 2 if point < 0xF0 else 3) > end:
+                break  # cut within a character, which is no UTF-8
             if point < 0xE0:
                 point = (point & 0x1F) << 6 | (data[at] & 0x3F)
                 at += 1
@@ -235,6 +242,9 @@ def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
             if form >= 256 or (form > 0 and form < last_class):  # accents are out of order
                 flags |= np.uint8(2)
             last_class = form & 255
+            run = run + 1 if last_class > 0 else 0
+            if run > longest_run:
+                is_endless = True
             # What the bytes 80 to BF become in Windows-1252 and its kin: symbols, quotes, a few letters.
             symbol = point < 0xC0 or 0x2010 <= point <= 0x2044 or point == 0x20AC or point == 0x2122
             symbol |= 0x0152 <= point <= 0x0192 or point == 0x02C6 or point == 0x02DC
@@ -262,7 +272,7 @@ def _flags(data: Any, offsets: Any, form_table: Any) -> Any:
             if (last == 0x221A or last == 0x201A) and 0xA0 < point < 0x0100:
                 flags |= np.uint8(1)
             last = point
-        out[row] = flags
+        out[row] = flags & np.uint8(0xFD) if is_endless else flags
     return out
 
 
@@ -310,7 +320,7 @@ def _clean(data: Any, offsets: Any, settings: Any, counts: Any) -> Any:
                         stop += 1
                     if stop < end and 0x40 <= data[stop] <= 0x7E:
                         size = stop + 1 - at
-            elif byte == 0xC2:
+            elif byte == 0xC2 and at + 1 < end:
                 size = 2
                 if data[at + 1] == 0x85:
                     kind, is_line_end = 0, True
@@ -318,9 +328,9 @@ def _clean(data: Any, offsets: Any, settings: Any, counts: Any) -> Any:
                     kind = 1
                 elif data[at + 1] == 0xAD:
                     kind = 2
-            elif byte == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF:
+            elif byte == 0xEF and at + 2 < end and data[at + 1] == 0xBB and data[at + 2] == 0xBF:
                 size, kind = 3, 2
-            elif byte == 0xE2 and (data[at + 1] == 0x80 or data[at + 1] == 0x81):
+            elif byte == 0xE2 and at + 2 < end and (data[at + 1] == 0x80 or data[at + 1] == 0x81):
                 size = 3
                 third = data[at + 2]
                 if data[at + 1] == 0x81:  # U+2060 to 2064, 2066 to 2069
@@ -342,7 +352,7 @@ def _clean(data: Any, offsets: Any, settings: Any, counts: Any) -> Any:
                         ):
                             kind = -1
             else:
-                size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+                size = min(2 if byte < 0xE0 else 3 if byte < 0xF0 else 4, end - at)
             if (kind == 0 and line_ends) or (kind == 1 and controls) or (kind == 2 and invisible):
                 counts[row, kind] += 1
                 if is_line_end:

@@ -116,6 +116,8 @@ def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
         point = np.int64(data[at])
         at += 1
         if point >= 0x80:
+            if at + (1 if point < 0xE0 else 2 if point < 0xF0 else 3) > end:
+                break  # cut within a character, which is no UTF-8
             if point < 0xE0:
                 point = (point & 0x1F) << 6 | (data[at] & 0x3F)
                 at += 1

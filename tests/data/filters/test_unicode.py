@@ -121,6 +121,13 @@ def test_a_batch_that_needs_nothing_is_the_same_memory() -> None:
     assert len(unicode.edit(from_texts([])).batch) == 0
 
 
+def test_a_letter_with_endless_accents_does_not_stop_the_others() -> None:
+    endless = "e" + "\u0301\u0316" * 100_000  # would take unicodedata minutes
+    assert edited(endless + "\r\n") == endless + "\n"
+    few = "e" + "\u0301\u0316" * 100
+    assert edited(few) == unicodedata.normalize("NFC", few)
+
+
 def test_a_slice_of_a_batch_is_edited_alone() -> None:
     whole = from_texts(["skip\r", "a\r\n", "b", "c\0"])
     part = TextBatch(whole.data, whole.offsets[1:4].copy())
