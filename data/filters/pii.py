@@ -2,15 +2,16 @@
 
 A compiled pass (``pii_candidates``) points out places by their shape, exact matchers (``pii_matchers``, ``secrets``)
 look at those alone, and what they confirm is replaced by a word that says what stood there. Texts without personal
-data are not copied. The whole takes 220 MB/s a core on web pages, books and news, 160 on code (the pass alone 280 to
-400); datatrove 0.10's formatter, which looks for e-mail and IPv4 addresses only, takes 12. In 22 MB of Python's packages it replaces 64 e-mail addresses, 9 telephone numbers that are some, and 3 seeds of
-random generators that have an issuer's digits and check digit; no version, date, hash or identifier otherwise.
+data are not copied. The whole takes 220 MB/s a core on web pages, books and news and 160 on code (the pass alone 280
+to 400); datatrove 0.10's formatter, which looks for e-mail and IPv4 addresses only, takes 12. In 22 MB of Python's
+packages it replaces 40 e-mail addresses, 9 telephone numbers, 1 IP address and 3 seeds of random generators that have
+an issuer's digits and check digit, and no version, date, hash or identifier.
 
 Names and postal addresses take a model and are not looked for.
 
 References:
-    Penedo et al. 2024, "The FineWeb Datasets", arXiv 2406.17557, section 3.7: e-mail and public IP addresses.
-    Soldaini et al. 2024, "Dolma", arXiv 2402.00159, section 5: e-mail, IP addresses and telephone numbers; replace a few
+    Penedo et al. 2024, "The FineWeb Datasets", arXiv 2406.17557, section 3: e-mail and public IP addresses.
+    Soldaini et al. 2024, "Dolma", arXiv 2402.00159, filtering of personal data: e-mail, IP addresses, telephone numbers; replace a few
     in a text, drop texts with many (here: ``max_found`` of the rule). Li et al. 2023, "StarCoder", arXiv 2305.06161,
     section 4: code, with keys.
 """
