@@ -11,8 +11,8 @@ Names and postal addresses take a model and are not looked for.
 
 References:
     Penedo et al. 2024, "The FineWeb Datasets", arXiv 2406.17557, section 3: e-mail and public IP addresses.
-    Soldaini et al. 2024, "Dolma", arXiv 2402.00159, filtering of personal data: e-mail, IP addresses, telephone numbers; replace a few
-    in a text, drop texts with many (here: ``max_found`` of the rule). Li et al. 2023, "StarCoder", arXiv 2305.06161,
+    Soldaini et al. 2024, "Dolma", arXiv 2402.00159, filtering of personal data: e-mail, IP addresses,
+    telephone numbers; replace a few in a text, drop texts with many (here: ``max_found`` of the rule). Li et al. 2023, "StarCoder", arXiv 2305.06161,
     section 4: code, with keys.
 """
 

@@ -9,8 +9,8 @@ References:
     examples. IANA registries of special-purpose IPv4 and IPv6 addresses; RFC 5737 and 3849: addresses for examples.
     ITU-T E.164 and E.164.D: telephone numbers and country codes. North American Numbering Plan: area codes.
     ISO/IEC 7812 (card numbers, Luhn's check digit). ISO 13616 (IBAN) with the registry's lengths, ISO 7064 (mod 97-10).
-    Ben Allal et al. 2023, "SantaCoder", arXiv 2301.03988, redaction of personal data: versions are not addresses, and the resolvers that
-    everybody writes down are nobody's.
+    Ben Allal et al. 2023, "SantaCoder", arXiv 2301.03988, redaction of personal data: versions are not addresses, and
+    the resolvers that everybody writes down are nobody's.
 """
 
 from __future__ import annotations
