@@ -14,6 +14,7 @@ COMPONENTS: dict[str, str] = {
     "train_classifier": "train_classifier",
     "filter": "filter",
     "dedup": "dedup",
+    "dedup_spans": "dedup_spans",
     "benchmarks": "benchmarks",
     "decontaminate": "decontaminate",
     "train_tokenizer": "train_tokenizer",
