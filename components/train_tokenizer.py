@@ -1,18 +1,24 @@
 """Trains the SentencePiece vocabulary on a sample of the corpus, weighted like the training mixture.
 
 The sample's size decides the time, not the corpus: 4 MB give a stable vocabulary of 4,096 to 8,192 ids in about 10 s
-on two cores, and doubling it changes bytes per token by less than 1%. Fertility is measured per source on the
-documents that rank last for the sample, which is text that was not trained on unless the corpus is smaller than the
-sample.
+on two cores, and doubling it changes bytes per token by less than 1%. Fertility is measured per source and language on
+the documents that rank last for the sample, which is text that was not trained on unless the corpus is smaller than
+the sample; the report says how much was.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from .contract import Component, ComponentError, Config, Context, Inputs, Port
+from .tokenizer_report import write_report
+
+LANGUAGE_BYTES = 50_000  # at most, to measure one language on
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class TrainTokenizerConfig(Config):
@@ -24,6 +30,13 @@ class TrainTokenizerConfig(Config):
         default_factory=dict,
         description="Source -> share of the sample; empty means in proportion to each source's bytes.",
     )
+    language_alpha: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="Within a source, a language's share of the sample is its share of the bytes to this power: 1 as "
+        "it comes, 0.3 to 0.7 for small languages, 0 all alike.",
+    )
     sample_bytes: int = Field(4_000_000, ge=1_000, description="UTF-8 bytes of text to train on.")
     max_document_bytes: int = Field(
         65_536, ge=16, description="The most that one document gives to the sample."
@@ -31,48 +44,106 @@ class TrainTokenizerConfig(Config):
     character_coverage: float = Field(
         0.9995, gt=0.9, le=1.0, description="Share of characters with a token of their own; others are bytes."
     )
+    modalities: tuple[Name, ...] = Field(
+        (), description="Names such as image: control tokens <|image_begin|>, <|image|> and <|image_end|>."
+    )
+    control_tokens: tuple[Name, ...] = Field(
+        (),
+        description="Further control tokens by name, tool_call for <|tool_call|>; text never encodes to them.",
+    )
     reserved_tokens: int = Field(8, ge=0, le=1_024, description="Control tokens kept free for later stages.")
     fertility_bytes: int = Field(
         200_000, ge=1, description="UTF-8 bytes per source on which fertility is measured."
     )
+    compared_sizes: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.25, 0.5),
+        description="Parts of the vocabulary for which the report gives bytes per token; may be empty.",
+    )
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """All control tokens, in the order of their ids."""
+        from ..data import tokenizer
+
+        return (
+            *tokenizer.CHAT_TOKENS,
+            *tokenizer.modality_tokens(self.modalities),
+            *(f"<|{name}|>" for name in self.control_tokens),
+            *tokenizer.reserved_tokens(self.reserved_tokens),
+        )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TrainTokenizerConfig:
+        taken = ["system", "user", "assistant", "end", *self.control_tokens]
+        taken += [f"{name}{part}" for name in self.modalities for part in ("_begin", "", "_end")]
+        taken += [f"reserved_{index}" for index in range(self.reserved_tokens)]
+        twice = sorted({name for name in taken if taken.count(name) > 1})
+        if twice:
+            raise ValueError(f"got the control tokens {', '.join(twice)} twice, expected different names")
+        return self
+
+
+class Survey(NamedTuple):
+    """Every document by its place in the artifact, without its text.
+
+    Attributes:
+        doc_ids: Its id.
+        sources: Its source.
+        languages: Its language, empty where none is known.
+        gives: Bytes that it can give to a sample.
+        bytes_in: Bytes of all texts.
+    """
+
+    doc_ids: list[str]
+    sources: list[str]
+    languages: list[str]
+    gives: list[int]
+    bytes_in: int
 
 
 def run(context: Context, config: TrainTokenizerConfig, inputs: Inputs) -> None:
-    """Samples, trains, measures and writes the ``tokenizer`` artifact."""
-    from ..data import text_sample, tokenizer, tokenizer_training
+    """Samples, trains, measures and writes the ``tokenizer`` artifact and the report."""
+    from ..data import fertility, sentencepiece_model, text_sample, tokenizer, tokenizer_training
 
     folder = inputs.one("documents").path
-    doc_ids, sources, sizes_bytes = _survey(folder)
-    if not doc_ids:
+    survey = _survey(folder, config.max_document_bytes)
+    if not survey.doc_ids:
         raise ComponentError("got no documents, expected text to train the vocabulary on")
-    unknown = sorted(set(config.weights) - set(sources))
+    names = sorted(set(survey.sources))
+    unknown = sorted(set(config.weights) - set(names))
     if unknown:
         raise ComponentError(
-            f"got weights for {', '.join(unknown)}, expected sources of the documents: {', '.join(sorted(set(sources)))}"
+            f"got weights for {', '.join(unknown)}, expected sources of the documents: {', '.join(names)}"
         )
-    gives = [min(size, config.max_document_bytes) for size in sizes_bytes]
-    available: dict[str, int] = {}
-    for source, size in zip(sources, gives, strict=True):
-        available[source] = available.get(source, 0) + size
+    order = text_sample.ranks(survey.doc_ids, context.seed)
+    by_source = _grouped(order, survey.sources)
+    by_language = _grouped(order, survey.languages)
+    available = {source: sum(survey.gives[index] for index in by_source[source]) for source in names}
     budgets = text_sample.allot(available, config.weights, config.sample_bytes)
-    order = text_sample.ranks(doc_ids, context.seed)
     sample: dict[int, int] = {}
-    probes: dict[str, dict[int, int]] = {}
-    for source in sorted(available):
-        own = [index for index in order if sources[index] == source]
-        sample |= text_sample.choose(own, gives, budgets[source])
-        probes[source] = text_sample.choose(own[::-1], gives, config.fertility_bytes)
-    wanted = sample | {index: size for probe in probes.values() for index, size in probe.items()}
-    texts = _read(folder, set(wanted))
+    for source in names:
+        sample |= _sample(survey, by_source[source], budgets[source], config.language_alpha)
+    probes = {
+        source: text_sample.choose(by_source[source][::-1], survey.gives, config.fertility_bytes)
+        for source in names
+    }
+    language_bytes = min(config.fertility_bytes, LANGUAGE_BYTES)
+    language_probes = {
+        language: text_sample.choose(by_language[language][::-1], survey.gives, language_bytes)
+        for language in sorted(by_language)
+        if language
+    }
+    wanted = {index for chosen in (sample, *probes.values(), *language_probes.values()) for index in chosen}
+    texts = _read(folder, wanted)
 
     def part(index: int, limit_bytes: int) -> str:
-        return text_sample.window(texts[index], limit_bytes, int(doc_ids[index][:8], 16))
+        return text_sample.window(texts[index], limit_bytes, int(survey.doc_ids[index][:8], 16))
 
-    special = (*tokenizer.CHAT_TOKENS, *tokenizer.reserved_tokens(config.reserved_tokens))
+    special = config.special
     context.log.info("training on %d bytes of %d documents: %s", sum(sample.values()), len(sample), budgets)
     try:
-        model = tokenizer_training.train(
-            (part(index, sample[index]) for index in sorted(sample, key=doc_ids.__getitem__)),
+        trained = tokenizer_training.train(
+            (part(index, sample[index]) for index in sorted(sample, key=survey.doc_ids.__getitem__)),
             vocab_size=config.vocab_size,
             algorithm=config.algorithm,
             special=special,
@@ -83,44 +154,95 @@ def run(context: Context, config: TrainTokenizerConfig, inputs: Inputs) -> None:
             f"got no vocabulary of {config.vocab_size} ids from {sum(sample.values())} bytes of text "
             f"({error}): change vocab_size or character_coverage, or give more text"
         ) from error
-    made = tokenizer.Tokenizer(model, special)
-    fertility = {
-        source: tokenizer_training.fertility(made, [part(index, size) for index, size in probe.items()])
-        for source, probe in probes.items()
-        if probe
-    }
+    model = sentencepiece_model.parse(trained)
+
+    def measured(chosen: Mapping[int, int]) -> dict[str, float]:
+        own = [part(index, size) for index, size in chosen.items()]
+        seen = sum(size for index, size in chosen.items() if index in sample)
+        return {**fertility.fertility(model, own), "trained_on_share": seen / max(sum(chosen.values()), 1)}
+
+    figures = {source: measured(probe) for source, probe in probes.items() if probe}
     facts: dict[str, Any] = {
         "algorithm": config.algorithm,
-        "sample_bytes": {source: budgets[source] for source in sorted(budgets)},
-        "fertility": fertility,
+        "sample_bytes": {source: budgets[source] for source in names},
+        "fertility": figures,
     }
-    tokenizer.write(context.output("tokenizer"), model, special, facts)
-    for source, figures in fertility.items():
-        context.metric(f"bytes_per_token.{source}", figures["bytes_per_token"])
-    shares = {source: budgets[source] / sum(budgets.values()) for source in fertility}
-    tokens_per_byte = sum(share / fertility[source]["bytes_per_token"] for source, share in shares.items())
-    context.metric("bytes_per_token", 1 / tokens_per_byte)
-    context.metric("vocab_size", made.vocab_size)
-    context.metric("documents_in", len(doc_ids))
-    context.metric("bytes_in", sum(sizes_bytes))
-    if made.vocab_size < config.vocab_size:
-        context.log.warning("the text gave only %d useful ids of %d", made.vocab_size, config.vocab_size)
+    tokenizer.write(context.output("tokenizer"), trained, special, facts)
+    shares = {source: budgets[source] / sum(budgets.values()) for source in figures}
+    sizes = write_report(
+        context.output("report"),
+        model=model,
+        special=special,
+        sample=_sampled(sample, survey),
+        sources=figures,
+        languages={language: measured(probe) for language, probe in language_probes.items() if probe},
+        texts={
+            source: [part(index, size) for index, size in probe.items()] for source, probe in probes.items()
+        },
+        shares=shares,
+        compared_sizes=config.compared_sizes,
+    )
+    for source in figures:
+        context.metric(f"bytes_per_token.{source}", figures[source]["bytes_per_token"])
+    context.metric("bytes_per_token", sizes[-1]["bytes_per_token"])
+    context.metric("byte_fallback_share", sum(shares[s] * figures[s]["byte_fallback_share"] for s in figures))
+    context.metric("vocab_size", len(model.pieces))
+    context.metric("documents_in", len(survey.doc_ids))
+    context.metric("bytes_in", survey.bytes_in)
+    if len(model.pieces) < config.vocab_size:
+        context.log.warning("the text gave only %d useful ids of %d", len(model.pieces), config.vocab_size)
 
 
-def _survey(folder: Any) -> tuple[list[str], list[str], list[int]]:
-    """Every document's id, source and size in bytes, in the artifact's order, without keeping its text."""
+def _survey(folder: Any, max_document_bytes: int) -> Survey:
+    """All documents in the artifact's order."""
     import pyarrow.compute as pc
 
     from ..data import documents
 
-    doc_ids: list[str] = []
-    sources: list[str] = []
-    sizes_bytes: list[int] = []
-    for table in documents.read_shards(folder, ["doc_id", "source", "text"]):
-        doc_ids += table["doc_id"].to_pylist()
-        sources += table["source"].to_pylist()
-        sizes_bytes += pc.binary_length(table["text"]).to_pylist()
-    return doc_ids, sources, sizes_bytes
+    found = Survey([], [], [], [], 0)
+    bytes_in = 0
+    for table in documents.read_shards(folder, ["doc_id", "source", "lang", "text"]):
+        sizes = pc.binary_length(table["text"])
+        found.doc_ids.extend(table["doc_id"].to_pylist())
+        found.sources.extend(table["source"].to_pylist())
+        found.languages.extend(pc.fill_null(table["lang"], "").to_pylist())
+        found.gives.extend(pc.min_element_wise(sizes, max_document_bytes).to_pylist())
+        bytes_in += pc.sum(sizes).as_py() or 0
+    return found._replace(bytes_in=bytes_in)
+
+
+def _grouped(order: Iterable[int], labels: Sequence[str]) -> dict[str, list[int]]:
+    """Label -> its documents, in order."""
+    groups: dict[str, list[int]] = {}
+    for index in order:
+        groups.setdefault(labels[index], []).append(index)
+    return groups
+
+
+def _sample(survey: Survey, own: Sequence[int], budget_bytes: int, alpha: float) -> dict[int, int]:
+    """The sample of one source: documents in order, or so for each language by temperature."""
+    from ..data import text_sample
+
+    groups = _grouped(own, survey.languages)
+    if alpha == 1 or len(groups) == 1:
+        return text_sample.choose(own, survey.gives, budget_bytes)
+    available = {language: sum(survey.gives[index] for index in group) for language, group in groups.items()}
+    budgets = text_sample.allot(available, text_sample.tempered(available, alpha), budget_bytes)
+    sample: dict[int, int] = {}
+    for language in sorted(groups):
+        sample |= text_sample.choose(groups[language], survey.gives, budgets[language])
+    return sample
+
+
+def _sampled(sample: Mapping[int, int], survey: Survey) -> list[dict[str, Any]]:
+    """Documents and bytes of the sample by source and language."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for index, size_bytes in sample.items():
+        key = (survey.sources[index], survey.languages[index])
+        row = rows.setdefault(key, {"source": key[0], "language": key[1], "documents": 0, "bytes": 0})
+        row["documents"] += 1
+        row["bytes"] += size_bytes
+    return [rows[key] for key in sorted(rows)]
 
 
 def _read(folder: Any, wanted: set[int]) -> dict[int, str]:
@@ -142,7 +264,10 @@ COMPONENT = Component(
     summary="Trains a SentencePiece vocabulary with byte fallback on a weighted sample of the documents.",
     config=TrainTokenizerConfig,
     inputs={"documents": Port("documents", "The text to learn from.")},
-    outputs={"tokenizer": Port("tokenizer", "The vocabulary, with its fertility per source.")},
+    outputs={
+        "tokenizer": Port("tokenizer", "The vocabulary, with its fertility per source."),
+        "report": Port("report", "Fertility by source and language, smaller sizes, and the pieces in use."),
+    },
     run=run,
     key_metric="bytes_per_token",
 )

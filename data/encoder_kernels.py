@@ -290,7 +290,7 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
     afters = np.arange(1, count + 1)
     heap = [(np.int64(0), np.int64(0), np.int64(0))]
     heap.pop()
-    turn = 0
+    turn = np.int64(0)
     while turn < count - 1 or len(heap) > 0:
         first, last = -1, turn  # at first the pair of each symbol and the next, then those that a merge makes
         if turn < count - 1:

@@ -3,6 +3,13 @@
 Documents are ranked within their source by a keyed hash of their id, so the choice does not depend on shards or
 machines, and a corpus that grows a little changes the sample a little. A source that has less text than its share
 gives all it has and the rest of its share goes to the others by their weights.
+
+Within a source, languages can be drawn by temperature: with p the share of a language's bytes, its share of the sample
+is p ** alpha over the sum of all. 1 takes languages as they come, 0 takes all alike; text is never repeated.
+
+References:
+    Conneau & Lample 2019, "Cross-lingual Language Model Pretraining" (arXiv 1901.07291), section 3.1: the formula, 0.5
+    for the vocabulary; Conneau et al. 2020, XLM-R (arXiv 1911.02116), section 3.1: 0.3.
 """
 
 from __future__ import annotations
@@ -41,6 +48,21 @@ def allot(
             left -= available_bytes[name]
         open_sources -= full
     return alloted
+
+
+def tempered(available_bytes: Mapping[str, int], alpha: float) -> dict[str, float]:
+    """Weights of languages by temperature, for ``allot``.
+
+    Args:
+        available_bytes: Language -> bytes that there are.
+        alpha: From 0, all alike, to 1, as they come.
+
+    Returns:
+        Language -> share, summing to 1; languages without text get none.
+    """
+    total_bytes = sum(available_bytes.values())
+    powers = {name: (size / total_bytes) ** alpha for name, size in sorted(available_bytes.items()) if size}
+    return {name: power / sum(powers.values()) for name, power in powers.items()}
 
 
 def ranks(doc_ids: Sequence[str], seed: int) -> list[int]:

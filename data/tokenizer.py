@@ -33,6 +33,11 @@ def reserved_tokens(count: int) -> tuple[str, ...]:
     return tuple(f"<|reserved_{index}|>" for index in range(count))
 
 
+def modality_tokens(names: Iterable[str]) -> tuple[str, ...]:
+    """Control tokens of modalities: for each, where it begins, the place of one of its embeddings, where it ends."""
+    return tuple(f"<|{name}{part}|>" for name in names for part in ("_begin", "", "_end"))
+
+
 class Tokenizer:
     """A trained vocabulary.
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
-from .tokenizer import Tokenizer
+from .tokenizer import SPACE_MARK
 
 SENTENCE_BYTES = 4_096
 TRAINER_THREADS = 4
@@ -111,6 +111,7 @@ def train(
             add_dummy_prefix=False,
             allow_whitespace_only_pieces=True,  # indentation
             control_symbols=list(special),
+            required_chars=SPACE_MARK,  # without a piece of its own a space would come back as this mark
             user_defined_symbols=["\t"],  # SentencePiece uses it as a mark, so no learnt piece may contain it
             pad_id=0,
             eos_id=1,
@@ -123,25 +124,3 @@ def train(
     except RuntimeError as error:
         raise VocabularyError(" ".join(str(error).split())) from error
     return model.getvalue()
-
-
-def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
-    """How finely a vocabulary cuts a kind of text.
-
-    Returns:
-        ``bytes`` and ``tokens`` measured, ``bytes_per_token``, ``tokens_per_word`` (words between whitespace) and
-        ``byte_token_share``, the share of tokens that spell a single byte because no piece holds its character.
-    """
-    size_bytes = sum(len(text.encode()) for text in texts)
-    encoded = tokenizer.encode_batch(texts, threads=TRAINER_THREADS)
-    tokens = sum(map(len, encoded))
-    single_bytes = set(tokenizer.byte_ids)
-    byte_tokens = sum(token_id in single_bytes for ids in encoded for token_id in ids)
-    words = sum(len(text.split()) for text in texts)
-    return {
-        "bytes": size_bytes,
-        "tokens": tokens,
-        "bytes_per_token": size_bytes / max(tokens, 1),
-        "tokens_per_word": tokens / max(words, 1),
-        "byte_token_share": byte_tokens / max(tokens, 1),
-    }

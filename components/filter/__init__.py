@@ -32,6 +32,7 @@ from pydantic import Field
 from ..contract import Component, ComponentError, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
 from .lists import listed_files
+from .report import write_report
 from .rule import Fraction, Rows, bounds_of
 from .rules import AnyRule, apply
 from .shard import ALL_SOURCES, filter_shard
@@ -75,12 +76,14 @@ def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
     tasks = [(index, str(path)) for index, path in enumerate(paths)]
     artifacts = {label: str(given.path) for label, given in inputs.many("classifiers").items()}
     work = partial(filter_shard, config.rules, artifacts, folders)
-    tallies = sum_tallies(map_shards(context, tasks, work, "FilterDocuments"))
+    results = map_shards(context, tasks, work, "FilterDocuments")
+    tallies = sum_tallies(result["tallies"] for result in results)
     unknown = sorted(set(config.rules) - set(tallies) - {ALL_SOURCES})
     if unknown and tallies:
         raise ComponentError(
             f"got rules for source {unknown[0]!r}, expected one of the sources that came in: {', '.join(tallies)}"
         )
+    write_report(context.output("report"), config.rules, tallies, (result["findings"] for result in results))
     report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
 
 
@@ -92,6 +95,7 @@ COMPONENT = Component(
     outputs={
         "documents": Port("documents", "What every rule of its source lets pass."),
         "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),
+        "report": Port("report", "What each rule dropped and cut, histograms, examples near each threshold."),
     },
     run=run,
     key_metric="drop_fraction",

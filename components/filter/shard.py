@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..shards import dump_tallies, tally
+from .findings import bounds_of_rules, find
 from .rule import Rows, bounds_of
 from .rules import AnyRule, apply
 
@@ -34,7 +35,7 @@ def rules_of(rules: Rules, source: str) -> Sequence[AnyRule]:
 def filter_shard(
     rules: Rules, artifacts: Mapping[str, str], folders: tuple[str, str], task: tuple[int, str]
 ) -> dict[str, Any]:
-    """Filters one shard and returns what happened to it, as JSON values.
+    """Filters one shard and returns its tallies and, by source, what its report says, as JSON values.
 
     Args:
         rules: Source -> its rules, tried in order; those of ``*`` are for every source that is not named.
@@ -55,21 +56,29 @@ def filter_shard(
     table = pq.read_table(path).combine_chunks()
     given = {label: Path(folder) for label, folder in artifacts.items()}
     verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "passed")
-    parts, order = [], []
+    parts, order, findings = [], [], {}
     for source, places in _places_by_source(table["source"]):
         own = rules_of(rules, source)
         documents = table if len(places) == table.num_rows else table.take(pa.array(places))
         batch, columns = from_arrow(documents["text"]), documents.drop_columns(["text"])
+        measured: list[Measured] = []
         for first, end in slices(batch.offsets) if own else ():
-            seen = Rows(
-                TextBatch(batch.data, batch.offsets[first : end + 1]),
-                columns.slice(first, end - first),
-                given,
-            )
-            left = _decide(own, seen, verdicts, places[first:end])
+            part = TextBatch(batch.data, batch.offsets[first : end + 1])
+            seen = Rows(part, columns.slice(first, end - first), given)
+            left, found = _decide(own, seen, verdicts, places[first:end])
+            measured.append(found)
             parts.append(_table(left, table.schema))
         if not own:
             parts.append(documents)
+        elif measured:
+            values = [
+                np.concatenate(column) for column in zip(*(one.values for one in measured), strict=True)
+            ]
+            edits = {
+                name: np.concatenate([one.edits[name] for one in measured]) for name in measured[0].edits
+            }
+            deciding = np.concatenate([one.deciding for one in measured])
+            findings[source] = find(bounds_of_rules(own), values, deciding, places, edits, verdicts, table)
         order.append(places)
     kept = pa.concat_tables(parts) if parts else table
     if len(order) > 1:
@@ -77,7 +86,7 @@ def filter_shard(
     write_shard(Path(folders[0]) / shard_name(index), kept.filter(pa.array(verdicts.is_kept)))
     decisions = verdicts.table(table)
     write_shard(Path(folders[1]) / shard_name(index), decisions)
-    return dump_tallies(tally(decisions))
+    return {"tallies": dump_tallies(tally(decisions)), "findings": findings}
 
 
 def _places_by_source(column: Any) -> list[tuple[str, np.ndarray]]:
@@ -112,8 +121,24 @@ def _table(rows: Rows, schema: Any) -> Any:
     return rows.columns.add_column(at, schema.field(at).name, to_arrow(rows.batch)).cast(schema)
 
 
-def _decide(rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np.ndarray) -> Rows:
-    """Runs the rules over one slice, enters the verdicts, and returns the documents as the rules leave them.
+class Measured(NamedTuple):
+    """What the rules found in a slice.
+
+    Attributes:
+        values: What each bound limits, float64 [documents] each.
+        deciding: Which bound dropped a document, or -1, int64 [documents].
+        edits: What was edited -> how often, int64 [documents] each.
+    """
+
+    values: list[np.ndarray]
+    deciding: np.ndarray
+    edits: dict[str, np.ndarray]
+
+
+def _decide(
+    rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np.ndarray
+) -> tuple[Rows, Measured]:
+    """Runs the rules over one slice and enters the verdicts; returns the documents as the rules leave them.
 
     Args:
         rules: The source's rules, in order.
@@ -129,12 +154,16 @@ def _decide(rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np
     scores: list[np.ndarray] = []
     broken: list[np.ndarray] = []
     edits: dict[str, np.ndarray] = {}
+    measured: list[np.ndarray] = []
+    bound_of: list[int] = []  # of each test, because those for texts that edits leave empty are no bounds
     for rule in rules:
         outcome = apply(rule, rows)
         for bound in bounds_of(rule):
             names.append(bound.name)
             thresholds.append(bound.threshold)
             scores.append(outcome.values[bound.value])
+            bound_of.append(len(measured))
+            measured.append(scores[-1])
             broken.append(bound.broken(scores[-1]))
         if outcome.lang is not None:
             at = rows.columns.schema.get_field_index("lang")
@@ -145,11 +174,12 @@ def _decide(rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np
                 name = f"{rule.rule}.{what}"
                 edits[name] = edits.get(name, 0) + counts
             names.append(f"{rule.rule}.nothing_left")
+            bound_of.append(-1)
             thresholds.append(1.0)
             scores.append(np.diff(rows.batch.offsets).astype(np.float64))
             broken.append(scores[-1] < 1)
     drops = np.array(broken).reshape(len(names), count)
-    is_dropped = drops.any(axis=0)
+    is_dropped = np.logical_or.reduce(drops, axis=0)
     deciding = drops.argmax(axis=0)
     for at in np.unique(deciding[is_dropped]):
         own = is_dropped & (deciding == at)
@@ -157,12 +187,12 @@ def _decide(rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np
     edited = _enter_edits(edits, rows, is_dropped, verdicts, places)
     for row in np.flatnonzero(is_dropped):
         at = deciding[row]
-        evidence = {"value": float(scores[at][row]), "threshold": thresholds[at], **edited.get(row, {})}
+        evidence = {"value": float(scores[at][row]), "threshold": thresholds[at], **edited.get(int(row), {})}
         also = np.flatnonzero(drops[at + 1 :, row])
         if also.size:
             evidence["also"] = [names[at + 1 + other] for other in also]
         verdicts.explain(places[row], evidence)
-    return rows
+    return rows, Measured(measured, np.where(is_dropped, np.array(bound_of)[deciding], -1), edits)
 
 
 def _enter_edits(

@@ -107,7 +107,7 @@ def _holds(data: np.ndarray, start: int, end: int, phrases: _Phrases, first: int
 
 
 @kernel
-def _kind(tables: CharacterTables, data: np.ndarray, at: int, end: int) -> tuple[int, int]:
+def _kind(tables: CharacterTables, data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
     """What the character that starts here is, and its size in bytes."""
     lead = np.int64(data[at])
     if lead < 0x80:
@@ -117,7 +117,7 @@ def _kind(tables: CharacterTables, data: np.ndarray, at: int, end: int) -> tuple
     point = lead & (0x1F if lead < 0xE0 else 0x0F if lead < 0xF0 else 0x07)
     for place in range(at + 1, at + size):
         point = point << 6 | np.int64(data[place]) & 0x3F
-    return (np.int64(tables.of_code_point[point]) if point < len(tables.of_code_point) else 2), size
+    return (np.int64(tables.of_code_point[point]) if point < len(tables.of_code_point) else np.int64(2)), size
 
 
 @kernel

@@ -42,7 +42,7 @@ def _ends_sentence(tables: CharacterTables, data: np.ndarray, start: int, end: i
         at -= 1
     lead = np.int64(data[at])
     point |= (lead & (0x1F if lead < 0xE0 else 0x0F if lead < 0xF0 else 0x07)) << shift
-    return point < len(tables.of_code_point) and tables.of_code_point[point] & terminal != 0
+    return bool(point < len(tables.of_code_point) and tables.of_code_point[point] & terminal != 0)
 
 
 @kernel

@@ -132,7 +132,7 @@ def _line_bounds(data: np.ndarray) -> tuple[int, int]:
 
 
 @kernel
-def _decode(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
+def _decode(data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
     """The code point of the character beyond ASCII that starts here, and its size in bytes."""
     lead = np.int64(data[at])
     if lead < 0xE0 and at + 1 < end:
@@ -146,7 +146,7 @@ def _decode(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
             | (np.int64(data[at + 2]) & 0x3F) << 6
             | np.int64(data[at + 3]) & 0x3F
         ), 4
-    return 0xFFFD, 1
+    return np.int64(0xFFFD), 1
 
 
 @kernel

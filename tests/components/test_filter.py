@@ -105,3 +105,81 @@ def test_a_typo_in_a_threshold_is_refused() -> None:
         registry.get("filter").config.model_validate(
             {"rules": {"docs": [{"rule": "gopher_quality", "min_wrods": 1}]}}
         )
+
+
+C4_TEXT = "Here is a line to keep.\nToo short.\n" + "One more that stays as it is.\n" * 4
+
+
+def test_an_edited_document_goes_on_with_its_new_text_and_says_what_was_cut(
+    run_component: Any, tmp_path: Path
+) -> None:
+    texts = [("web", C4_TEXT), ("docs", "as it is"), ("web", "no line that stays"), ("web", C4_TEXT.upper())]
+    documents = write(tmp_path / "in", [texts])
+    config = {"rules": {"web": [{"rule": "c4"}]}}
+    result = run_component("filter", config, {"documents": documents})
+    left = rows(result.outputs["documents"])
+    assert [row["text"].count("\n") for row in left] == [4, 0, 4]
+    assert [row["source"] for row in left] == ["web", "docs", "web"]
+    decisions = rows(result.outputs["decisions"])
+    assert [row["action"] for row in decisions] == ["edit", "keep", "drop", "edit"]
+    assert decisions[0]["rule"] == "c4"
+    assert json.loads(decisions[0]["evidence"]) == {"edited": {"c4.lines": 1}}
+    assert decisions[0]["bytes_before"] == len(C4_TEXT)
+    assert decisions[0]["bytes_after"] == len(left[0]["text"])
+    assert decisions[2]["rule"] == "c4.min_sentences"
+
+
+def test_later_rules_see_the_text_as_earlier_ones_left_it(run_component: Any, tmp_path: Path) -> None:
+    documents = write(tmp_path / "in", [[("web", C4_TEXT)]])
+    length = {"rule": "gopher_quality", "min_words": 35, "min_mean_word_characters": None}
+    for order, kept in (([{"rule": "c4"}, length], 0), ([length, {"rule": "c4"}], 1)):
+        config = {"rules": {"*": [{**rule, **OFF.get(rule["rule"], {})} for rule in order]}}
+        if kept:
+            assert run_component("filter", config, {"documents": documents}).metrics["documents_out"] == 1
+        else:
+            with pytest.raises(ComponentError, match=r"gopher_quality\.min_words"):
+                run_component("filter", config, {"documents": documents})
+
+
+OFF = {"gopher_quality": {"min_stop_words": None}}
+
+
+def test_documents_do_not_depend_on_how_they_are_cut_into_shards(run_component: Any, tmp_path: Path) -> None:
+    texts = [
+        ("web" if index % 3 else "docs", PROSE * (1 + index % 7) + f"It is {index}.") for index in range(40)
+    ]
+    config = {"rules": {"*": [{"rule": "gopher_quality"}, {"rule": "fineweb"}, {"rule": "c4"}]}}
+    found = []
+    for name, shards in (("one", [texts]), ("many", [texts[at : at + 7] for at in range(0, 40, 7)])):
+        config["max_drop_fraction"] = 1.0
+        result = run_component("filter", config, {"documents": write(tmp_path / name, shards)})
+        report = {path.name: path.read_bytes() for path in result.outputs["report"].iterdir()}
+        found.append((rows(result.outputs["documents"]), rows(result.outputs["decisions"]), report))
+    assert found[0] == found[1]
+
+
+def test_the_report_has_histograms_and_the_documents_nearest_each_threshold(
+    run_component: Any, tmp_path: Path
+) -> None:
+    texts = [("docs", PROSE * times) for times in range(1, 9)] + [("code", CODE)]
+    documents = write(tmp_path / "in", [texts[:5], texts[5:]])
+    config = {"rules": {"docs": [{"rule": "gopher_quality"}]}}
+    result = run_component("filter", config, {"documents": documents})
+    report = json.loads((result.outputs["report"] / "report.json").read_text())["sources"]
+    assert report["code"]["bounds"] == []
+    bound = report["docs"]["bounds"][0]
+    assert bound["bound"] == "gopher_quality.min_words"
+    assert (bound["broken"], bound["dropped"]) == (2, 2)
+    assert sum(bound["histogram"]["counts"]) == 8
+    assert [example["value"] for example in bound["examples"]["dropped"]] == [36, 18]
+    assert [example["value"] for example in bound["examples"]["kept"]] == [54, 72, 90]
+    page = (result.outputs["report"] / "report.html").read_text()
+    assert "gopher_quality.min_words" in page
+    assert PROSE[:40] in page
+
+
+def test_a_document_of_which_nothing_is_left_is_dropped(run_component: Any, tmp_path: Path) -> None:
+    documents = write(tmp_path / "in", [[("web", "no end"), ("web", C4_TEXT)]])
+    config = {"rules": {"web": [{"rule": "c4", "min_sentences": None}]}}
+    result = run_component("filter", config, {"documents": documents})
+    assert [row["rule"] for row in rows(result.outputs["decisions"])] == ["c4.nothing_left", "c4"]

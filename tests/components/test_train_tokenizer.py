@@ -9,6 +9,7 @@ import pytest
 from millrace.components.contract import ComponentError
 from millrace.data import documents
 from millrace.data.tokenizer import Tokenizer
+from pydantic import ValidationError
 
 SOURCES = sorted(Path(json.__file__).parent.glob("*.py"))
 
@@ -70,3 +71,84 @@ def test_impossible_wishes_are_clear_errors(
     """A weight for a source that is not there, or too few ids, is refused with what to do."""
     with pytest.raises(ComponentError, match=message):
         run_component("train_tokenizer", config, {"documents": corpus(tmp_path / "c", 1)})
+
+
+def languages(folder: Path) -> Path:
+    """One source in three languages, one of them ten times as large."""
+    rows = []
+    for lang, line, count in (
+        ("en", "The ship sailed on day {i} of the long voyage.\n", 200),
+        ("de", "Das Schiff fuhr am Tag {i} der langen Reise.\n", 20),
+        ("zh", "这艘船在漫长航程的第{i}天航行。\n", 20),
+    ):
+        rows += [{"text": line.format(i=i) * 20, "lang": lang, "uri": f"{lang}{i}"} for i in range(count)]
+    filled = [
+        {"source": "books", "locator": "", "metadata": "{}", **row}
+        | {"doc_id": documents.document_id(row["uri"], "")}
+        for row in rows
+    ]
+    folder.mkdir()
+    documents.write_shard(folder / documents.shard_name(0), documents.documents_table(filled))
+    return folder
+
+
+def test_temperature_gives_small_languages_more(run_component, tmp_path: Path) -> None:
+    """With alpha below one small languages get more of the sample, with zero all the same, by the formula."""
+    corpus_folder = languages(tmp_path / "c")
+    found = {}
+    for alpha in (1.0, 0.5, 0.0):
+        config = {
+            "vocab_size": 400,
+            "sample_bytes": 30_000,
+            "language_alpha": alpha,
+            "fertility_bytes": 2_000,
+        }
+        report = run_component("train_tokenizer", config, {"documents": corpus_folder}).outputs["report"]
+        rows = json.loads((report / "report.json").read_text())["sample"]
+        found[alpha] = {row["language"]: row["bytes"] for row in rows}
+    assert found[1.0]["en"] > 6 * found[1.0].get("de", 0)
+    assert found[0.0] == {"de": 10_000, "en": 10_000, "zh": 10_000}
+    sizes = {"en": 0, "de": 0, "zh": 0}
+    for table in documents.read_shards(corpus_folder):
+        for row in table.to_pylist():
+            sizes[row["lang"]] += len(row["text"].encode())
+    roots = {lang: size**0.5 for lang, size in sizes.items()}
+    for lang, root in roots.items():
+        assert found[0.5][lang] == pytest.approx(30_000 * root / sum(roots.values()), abs=2)
+
+
+def test_the_report_says_how_text_is_cut(run_component, tmp_path: Path) -> None:
+    """Sources, languages, smaller sizes and pieces are in the report, and its page is small and whole."""
+    config = {"vocab_size": 420, "sample_bytes": 30_000, "algorithm": "bpe", "compared_sizes": [0.1, 0.9]}
+    done = run_component("train_tokenizer", config, {"documents": languages(tmp_path / "c")})
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    assert set(report["sources"]) == {"books"}
+    assert set(report["languages"]) == {"de", "en", "zh"}
+    assert report["languages"]["zh"]["tokens_per_word"] > report["languages"]["en"]["tokens_per_word"]
+    assert report["sources"]["books"]["unknown_share"] == 0
+    assert [row["vocab_size"] for row in report["sizes"]] == [378, 420]  # 42 ids do not hold the bytes
+    assert report["sizes"][0]["bytes_per_token"] < report["sizes"][1]["bytes_per_token"]
+    assert report["sizes"][1]["bytes_per_token"] == pytest.approx(done.metrics["bytes_per_token"])
+    assert report["pieces"]["most_used"][0]["count"] > 0
+    page = (done.outputs["report"] / "report.html").read_text()
+    assert page.count("<table>") == page.count("</table>") == 6
+    assert len(page) < 100_000
+
+
+def test_control_tokens_can_be_named(run_component, tmp_path: Path) -> None:
+    """Modalities and further control tokens come after the chat's and are control tokens like them."""
+    config = {
+        "vocab_size": 500,
+        "modalities": ["image"],
+        "control_tokens": ["tool_call"],
+        "reserved_tokens": 2,
+    }
+    done = run_component("train_tokenizer", config, {"documents": corpus(tmp_path / "c", 1)})
+    loaded = Tokenizer.load(done.outputs["tokenizer"])
+    names = ["image_begin", "image", "image_end", "tool_call", "reserved_0", "reserved_1"]
+    assert [loaded.special[f"<|{name}|>"] for name in names] == list(range(7, 13))
+    assert not {loaded.special[f"<|{name}|>"] for name in names} & set(
+        loaded.encode("<|image|> <|tool_call|>")
+    )
+    with pytest.raises(ValidationError, match="image twice"):
+        run_component("train_tokenizer", {"modalities": ["image"], "control_tokens": ["image"]})

@@ -53,3 +53,13 @@ def test_windows_are_whole_characters_of_the_text(text: str, limit: int, positio
 def test_choose_cuts_only_the_last_document() -> None:
     """Documents are taken whole until the budget ends in one."""
     assert text_sample.choose([2, 0, 1], [5, 7, 3], 6) == {2: 3, 0: 3}
+
+
+def test_temperature_moves_shares_from_natural_to_equal() -> None:
+    """With alpha 1 shares are those of the bytes, with 0 all alike, in between by the power."""
+    available = {"en": 900, "de": 100, "fr": 0}
+    assert text_sample.tempered(available, 1.0) == {"en": 0.9, "de": 0.1}
+    assert text_sample.tempered(available, 0.0) == {"en": 0.5, "de": 0.5}
+    shares = text_sample.tempered(available, 0.5)
+    assert round(shares["en"] / shares["de"], 9) == 3.0
+    assert text_sample.tempered({"en": 0}, 0.5) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millrace.data import tokenizer as tokenizers
 from millrace.data import tokenizer_training as training
 
 
@@ -43,3 +44,17 @@ def test_a_vocabulary_too_small_for_its_characters_is_an_error() -> None:
     texts = ["".join(map(chr, range(0x4E00, 0x4E00 + 500)))]
     with pytest.raises(training.VocabularyError, match="300"):
         training.train(texts, vocab_size=300, algorithm="bpe", special=["<|end|>"], character_coverage=1.0)
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+def test_spaces_survive_a_vocabulary_that_never_saw_one(algorithm: str) -> None:
+    """A corpus without spaces, such as Chinese, still gives a piece for the space."""
+    model = training.train(
+        ["我们在这里学习中文。这是文章。"] * 50,
+        vocab_size=320,
+        algorithm=algorithm,
+        special=tokenizers.CHAT_TOKENS,
+        character_coverage=1.0,
+    )
+    tokenizer = tokenizers.Tokenizer(model, tokenizers.CHAT_TOKENS)
+    assert tokenizer.decode(tokenizer.encode(" a  我们 ")) == " a  我们 "

@@ -1,0 +1,244 @@
+"""Data stages Parquet to Parquet: megabytes of text a second, memory, growth, and datatrove on the same files.
+
+    python benchmarks/data_stages.py --texts 'FOLDER/*.jsonl.zst' [--stage filter] [--scales 1,4,16]
+        [--megabytes 24] [--peer-python VENV/bin/python] [--cores 2]
+
+Texts are cut into documents of about 3 kB at line ends and shuffled. Scales above one add copies of the corpus in which
+every seventh word or so is another one, so that they are no duplicates. Every figure is of a fresh process: the stage
+runs once on one shard, which loads its compiled code, and then on the corpus; time is of the stage alone, memory of the
+whole process. CPU time over wall time says how busy the cores were: on a loaded machine compare CPU time.
+
+To add a stage: a function here that takes the corpus folder and returns (component, configuration, inputs), named in
+``STAGES``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+SECTION_CHARACTERS = 3000
+SHARD_BYTES = 8_000_000
+PEER_FILTERS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
+
+Setup = tuple[str, dict[str, Any], dict[str, Path]]
+
+
+def filter_all(corpus: Path) -> Setup:
+    """Every rule for prose that datatrove also has, in one stage."""
+    return filter_by("gopher_quality", "gopher_repetition", "fineweb", "c4")(corpus)
+
+
+def filter_by(*rules: str) -> Callable[[Path], Setup]:
+    """A filter of some rules with their default thresholds."""
+
+    def setup(corpus: Path) -> Setup:
+        config = {"rules": {"*": [{"rule": rule} for rule in rules]}, "max_drop_fraction": 1.0}
+        return "filter", config, {"documents": corpus}
+
+    return setup
+
+
+STAGES: dict[str, Callable[[Path], Setup]] = {
+    "filter": filter_all,
+    **{f"filter:{rule}": filter_by(rule) for rule in PEER_FILTERS},
+}
+
+
+def read_texts(pattern: str) -> Iterator[str]:
+    """The texts of Parquet files or of JSON lines, plain or compressed, with a field ``text``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in sorted(glob(pattern)):
+        if path.endswith(".parquet"):
+            if "text" in pq.read_schema(path).names:
+                yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
+            continue
+        with pa.input_stream(path) as stream:
+            for line in stream.read().splitlines():
+                row = json.loads(line)
+                if isinstance(row.get("text"), str):
+                    yield row["text"]
+
+
+def sections(text: str) -> Iterator[str]:
+    """A text in sections of about ``SECTION_CHARACTERS``, cut behind line ends."""
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at + SECTION_CHARACTERS)
+        end = len(text) if end < 0 or len(text) - end < SECTION_CHARACTERS // 2 else end + 1
+        end = min(end, at + 2 * SECTION_CHARACTERS)
+        yield text[at:end]
+        at = end
+
+
+def perturbed(texts: list[str], seed: int) -> Iterator[str]:
+    """The texts with about every seventh word exchanged for one of any text."""
+    draw = random.Random(seed)
+    words = [word for text in draw.sample(texts, min(len(texts), 300)) for word in text.split()]
+    for text in texts:
+        exchanged = draw.choices(words, k=64)
+        step = draw.randrange(64)
+
+        def exchange(match: re.Match[str], exchanged: list[str] = exchanged, step: int = step) -> str:
+            return match[1] + exchanged[(match.start() + step) % 64]
+
+        yield re.sub(r"((?:\S+\s+){6})\S+", exchange, text)
+
+
+def write_corpus(folder: Path, texts: list[str], scale: int) -> int:
+    """Writes a ``documents`` folder with ``scale`` copies of the texts; returns its bytes of text."""
+    from millrace.data.documents import document_id, documents_table, shard_name, write_shard
+
+    folder.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    size = total = shards = count = 0
+    for copy in range(scale):
+        for text in texts if copy == 0 else perturbed(texts, copy):
+            uri = f"made://{copy}/{count}"
+            row = {"doc_id": document_id(uri, ""), "text": text, "source": "prose", "lang": "en", "uri": uri}
+            rows.append(row | {"locator": "", "metadata": "{}"})
+            count += 1
+            size += len(text.encode())
+            if size >= SHARD_BYTES:
+                write_shard(folder / shard_name(shards), documents_table(rows))
+                total, size, shards, rows = total + size, 0, shards + 1, []
+    if rows:
+        write_shard(folder / shard_name(shards), documents_table(rows))
+    return total + size
+
+
+def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, float]:
+    """Runs a stage on a corpus in this process and measures it."""
+    from millrace.components import registry
+    from millrace.components.contract import Artifact, Inputs
+    from millrace.data.documents import shard_paths
+    from millrace.pipelines.context import StageContext
+
+    name, config, inputs = STAGES[stage](corpus)
+    component = registry.get(name)
+    warm = base / "warm-corpus"
+    warm.mkdir(parents=True)
+    (warm / shard_paths(corpus)[0].name).symlink_to(shard_paths(corpus)[0])
+    measured: dict[str, float] = {}
+    for label, documents in (("warm", warm), ("run", corpus)):
+        outputs = {port: base / label / port for port in component.outputs}
+        for folder in (*outputs.values(), base / label / "work"):
+            folder.mkdir(parents=True)
+        context = StageContext(
+            seed=0,
+            work=base / label / "work",
+            outputs=outputs,
+            emit=lambda event: None,
+            log=logging.getLogger(stage),
+            cores=cores,
+        )
+        given = {port: documents if path == corpus else path for port, path in inputs.items()}
+        ports = {
+            port: Artifact(path=path, kind=component.inputs[port].kind, digest="0" * 64, stage=port)
+            for port, path in given.items()
+        }
+        wall, used = time.perf_counter(), time.process_time()
+        component.run(context, component.config.model_validate(config), Inputs(ports))
+        measured = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - used}
+        if label == "warm":
+            warm_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**measured, "warm_peak_mib": warm_peak, "peak_mib": peak}
+
+
+def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
+    """``run_stage`` in a process of its own."""
+    with tempfile.TemporaryDirectory() as base:
+        command = [sys.executable, __file__, "--run", stage, str(corpus), base, "--cores", str(cores)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def line(label: str, size: int, measured: dict[str, float]) -> str:
+    """One row of the table."""
+    wall, cpu = measured["wall_seconds"], measured["cpu_seconds"]
+    return (
+        f"{label:30} {size / 1e6:8.1f} MB {wall:8.2f} s {size / 1e6 / wall:8.1f} MB/s"
+        f" {1000 * cpu / (size / 1e6):8.1f} CPU ms/MB {measured['peak_mib']:8.0f} MiB"
+    )
+
+
+def compare_with_peer(corpus: Path, size: int, peer_python: str, cores: int) -> None:
+    """Runs datatrove's filters and ours, each on the same shards with as many workers."""
+    script = Path(__file__).with_name("datatrove_filters.py")
+    for name in PEER_FILTERS:
+        with tempfile.TemporaryDirectory() as out:
+            command = [peer_python, script, "time", name, corpus, out, str(cores)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        theirs = json.loads(done.stdout.splitlines()[-1])["seconds"]
+        ours = in_fresh_process(f"filter:{name}", corpus, cores)
+        print(line(f"filter:{name}", size, ours), flush=True)
+        print(
+            f"{'  datatrove':30} {size / 1e6:8.1f} MB {theirs:8.2f} s {size / 1e6 / theirs:8.2f} MB/s"
+            f"   ours is {theirs / ours['wall_seconds']:.0f} times as fast",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Makes the corpora and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--texts", action="append", help="pattern of files with texts; may be given again")
+    parser.add_argument("--stage", action="append", choices=STAGES, help="default: filter")
+    parser.add_argument("--scales", default="1,4,16", help="sizes of the corpus, in copies")
+    parser.add_argument("--megabytes", type=float, default=24, help="size of one copy")
+    parser.add_argument("--peer-python", help="an interpreter with datatrove")
+    parser.add_argument("--peer-megabytes", type=float, default=12, help="how much datatrove is given")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        stage, corpus, base = arguments.run
+        print(json.dumps(run_stage(stage, Path(corpus), Path(base), arguments.cores)))
+        return
+    if not arguments.texts:
+        parser.error("expected --texts")
+    parts = [part for pattern in arguments.texts for text in read_texts(pattern) for part in sections(text)]
+    random.Random(0).shuffle(parts)
+
+    def first(megabytes: float) -> list[str]:
+        taken, size = [], 0
+        for part in parts:
+            if size >= megabytes * 1e6:
+                break
+            taken.append(part)
+            size += len(part.encode())
+        return taken
+
+    with tempfile.TemporaryDirectory() as folder:
+        for scale in (int(scale) for scale in arguments.scales.split(",")):
+            corpus = Path(folder, f"times-{scale}")
+            size = write_corpus(corpus, first(arguments.megabytes), scale)
+            for stage in arguments.stage or ["filter"]:
+                measured = in_fresh_process(stage, corpus, arguments.cores)
+                print(line(f"{stage} x{scale}", size, measured), flush=True)
+        if arguments.peer_python:
+            corpus = Path(folder, "peer")
+            size = write_corpus(corpus, first(arguments.peer_megabytes), 1)
+            compare_with_peer(corpus, size, arguments.peer_python, arguments.cores)
+
+
+if __name__ == "__main__":
+    main()
