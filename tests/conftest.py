@@ -15,7 +15,10 @@ from millrace.components.contract import Artifact, Inputs, Upstream
 from millrace.pipelines.context import StageContext
 from sandbox import NAMES, TOYS, Sandbox
 
-settings.register_profile("millrace", deadline=None)  # a busy machine is slow, not wrong
+# A busy machine is slow, not wrong, so no deadlines. Examples follow from the tests alone, so that a change is judged by
+# what it changed; `--hypothesis-profile search` draws new ones, to look for counterexamples nobody asked for.
+settings.register_profile("millrace", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
 settings.load_profile("millrace")
 
 RunComponent = Callable[..., SimpleNamespace]
