@@ -8,7 +8,7 @@ every licence, and code rules say nothing about prose. The rules of the source `
 no list of its own.
 
 Where things are: ``rule`` has what a rule is given and returns, ``rules`` the registry, files by topic (``prose``,
-``code``) the rules' configurations, ``shard`` the work on one shard. To add a rule ``example``:
+``code``, ``classified``) the rules' configurations, ``shard`` the work on one shard. To add a rule ``example``:
 
 - ``data/filters/example.py`` measures (``measure(batch, ...) -> {value: float64 [documents]}``) or edits
   (``edit(batch, ...) -> Edited``) texts;
@@ -31,6 +31,7 @@ from pydantic import Field
 
 from ..contract import Component, ComponentError, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
+from .classified import resolve
 from .lists import listed_files
 from .report import write_report
 from .rule import Fraction, Rows, bounds_of
@@ -74,8 +75,9 @@ def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
     paths = shard_paths(inputs.one("documents").path)
     folders = (str(context.output("documents")), str(context.output("decisions")))
     tasks = [(index, str(path)) for index, path in enumerate(paths)]
-    artifacts = {label: str(given.path) for label, given in inputs.many("classifiers").items()}
-    work = partial(filter_shard, config.rules, artifacts, folders)
+    artifacts = {label: given.path for label, given in inputs.many("classifiers").items()}
+    rules = resolve(config.rules, artifacts)
+    work = partial(filter_shard, rules, artifacts, folders)
     results = map_shards(context, tasks, work, "FilterDocuments")
     tallies = sum_tallies(result["tallies"] for result in results)
     unknown = sorted(set(config.rules) - set(tallies) - {ALL_SOURCES})
@@ -83,7 +85,7 @@ def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
         raise ComponentError(
             f"got rules for source {unknown[0]!r}, expected one of the sources that came in: {', '.join(tallies)}"
         )
-    write_report(context.output("report"), config.rules, tallies, (result["findings"] for result in results))
+    write_report(context.output("report"), rules, tallies, (result["findings"] for result in results))
     report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
 
 
@@ -91,7 +93,12 @@ COMPONENT = Component(
     name="filter",
     summary="Drop documents that quality, repetition and code rules reject, per source.",
     config=FilterConfig,
-    inputs={"documents": Port("documents", "What to filter.")},
+    inputs={
+        "documents": Port("documents", "What to filter."),
+        "classifiers": Port(
+            "classifier", "What the rule classifier asks, by any label.", optional=True, many=True
+        ),
+    },
     outputs={
         "documents": Port("documents", "What every rule of its source lets pass."),
         "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),

@@ -80,10 +80,15 @@ class Bound:
         return values < self.threshold if self.is_minimum else values > self.threshold
 
 
+def label_of(rule: Config) -> str:
+    """What decisions, metrics and reports call a rule: its word in the spec, unless it says otherwise."""
+    return str(getattr(rule, "label", None) or getattr(rule, "rule"))  # noqa: B009 - the base class has neither
+
+
 def bounds_of(rule: Config) -> list[Bound]:
     """The bounds that a rule's configuration sets, in the order of its fields."""
     found = []
-    rule_name = getattr(rule, "rule")  # noqa: B009 - every rule has the field, their base class has not
+    rule_name = label_of(rule)
     for name in type(rule).model_fields:
         threshold = getattr(rule, name)
         if name.startswith(("min_", "max_")) and threshold is not None:

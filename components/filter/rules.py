@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from .classified import Classified, classified
 from .code import CodeRules, code
 from .language import Language, language
 from .lists import Url, Words, url, words
@@ -32,6 +33,7 @@ AnyRule = Annotated[
     | GopherRepetition
     | C4
     | FineWeb
+    | Classified
     | CodeRules
     | Language
     | Length
@@ -47,6 +49,7 @@ RULES: dict[str, Callable[[Any, Rows], Outcome]] = {
     "gopher_repetition": gopher_repetition,
     "c4": c4,
     "fineweb": fineweb,
+    "classifier": classified,
     "code": code,
     "language": language,
     "length": length,

@@ -33,7 +33,7 @@ def rules_of(rules: Rules, source: str) -> Sequence[AnyRule]:
 
 
 def filter_shard(
-    rules: Rules, artifacts: Mapping[str, str], folders: tuple[str, str], task: tuple[int, str]
+    rules: Rules, artifacts: Mapping[str, Path], folders: tuple[str, str], task: tuple[int, str]
 ) -> dict[str, Any]:
     """Filters one shard and returns its tallies and, by source, what its report says, as JSON values.
 
@@ -54,7 +54,6 @@ def filter_shard(
 
     index, path = task
     table = pq.read_table(path).combine_chunks()
-    given = {label: Path(folder) for label, folder in artifacts.items()}
     verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "passed")
     parts, order, findings = [], [], {}
     for source, places in _places_by_source(table["source"]):
@@ -64,7 +63,7 @@ def filter_shard(
         measured: list[Measured] = []
         for first, end in slices(batch.offsets) if own else ():
             part = TextBatch(batch.data, batch.offsets[first : end + 1])
-            seen = Rows(part, columns.slice(first, end - first), given)
+            seen = Rows(part, columns.slice(first, end - first), artifacts)
             left, found = _decide(own, seen, verdicts, places[first:end])
             measured.append(found)
             parts.append(_table(left, table.schema))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +124,51 @@ def test_a_label_says_one_thing(label: dict) -> None:
 
     with pytest.raises(ValueError, match="neither or both"):
         Label(**label)
+
+
+def test_a_filter_keeps_what_the_classifier_says(tmp_path: Path, run_component: Any) -> None:
+    """By a threshold and by a target precision, for the label that is to stay, with the probability as the reason."""
+    folder = corpus(tmp_path / "in")
+    made = run_component("train_classifier", {**BY_SOURCE, **SMALL}, {"documents": folder})
+    model = Classifier.load(made.outputs["classifier"])
+    inputs = {"documents": folder, "classifiers": {"quality": made.outputs["classifier"]}}
+
+    def decisions(**rule: Any) -> list[dict[str, Any]]:
+        rules = {"*": [{"rule": "classifier", "classifier": "quality", **rule}]}
+        done = run_component("filter", {"rules": rules, "max_drop_fraction": 1.0}, inputs)
+        return [
+            row for table in documents.read_shards(done.outputs["decisions"]) for row in table.to_pylist()
+        ]
+
+    kept = {
+        keep: [row["doc_id"] for row in decisions(keep=keep, min_probability=0.5) if row["action"] == "keep"]
+        for keep in ("positive", "negative")
+    }
+    assert not set(kept["positive"]) & set(kept["negative"])
+    assert len(kept["positive"]) + len(kept["negative"]) == 240
+    threshold = model.threshold(0.95)
+    texts = [text for table in documents.read_shards(folder) for text in table["text"].to_pylist()]
+    likely = model.probabilities(from_texts(texts))
+    for row, probability in zip(decisions(target_precision=0.95), likely, strict=True):
+        assert (row["action"] == "keep") == (probability >= threshold)
+        if row["action"] == "drop":
+            assert row["rule"] == "classifier:quality.min_probability"
+            assert row["score"] == probability
+            assert json.loads(row["evidence"])["threshold"] == threshold
+
+
+def test_a_filter_says_what_is_missing_for_its_classifier(tmp_path: Path, run_component: Any) -> None:
+    folder = corpus(tmp_path / "in", shards=1)
+    rule = {"rule": "classifier", "classifier": "quality", "target_precision": 0.9}
+    with pytest.raises(ComponentError, match=r"add `classifiers: \{quality: STAGE\.classifier\}`"):
+        run_component("filter", {"rules": {"*": [rule]}}, {"documents": folder})
+    made = run_component("train_classifier", {**BY_SOURCE, **SMALL}, {"documents": folder})
+    unsure = tmp_path / "unsure"
+    unsure.mkdir()
+    model = Classifier.load(made.outputs["classifier"])
+    replace(model, curves={"positive": [[0.5, 0.8, 1.0]], "negative": []}).write(unsure)
+    inputs = {"documents": folder, "classifiers": {"quality": unsure}}
+    with pytest.raises(ComponentError, match=r"expected at most the 0\.800 .* lower it"):
+        run_component("filter", {"rules": {"*": [rule]}}, inputs)
+    with pytest.raises(ValueError, match="expected one of the two"):
+        run_component("filter", {"rules": {"*": [{**rule, "min_probability": 0.5}]}}, inputs)
