@@ -51,8 +51,41 @@ def filter_by(*rules: str) -> Callable[[Path], Setup]:
     return setup
 
 
+def filter_and_mend(corpus: Path) -> Setup:
+    """Every rule that suits prose: repair, language, lists, length, those above, personal data."""
+    rules = [
+        {"rule": "unicode"},
+        {"rule": "language", "allowed": ["en"]},
+        {"rule": "length", "min_words": 20},
+        {"rule": "url", "domains": ["example.com"], "words": ["casino"]},
+        {"rule": "words", "words": ["lorem ipsum"], "max_listed_count": 2},
+        *({"rule": rule} for rule in PEER_FILTERS),
+        {"rule": "pii"},
+    ]
+    return "filter", {"rules": {"*": rules}, "max_drop_fraction": 1.0}, {"documents": corpus}
+
+
+def dedup_spans(corpus: Path) -> Setup:
+    """Repeated spans of three sentences and of 50 words are cut."""
+    config = {"methods": [{"method": "sentences"}, {"method": "substrings"}], "max_drop_fraction": 1.0}
+    return "dedup_spans", config, {"documents": corpus}
+
+
+def tokenize(corpus: Path) -> Setup:
+    """A unigram vocabulary of 32,000 pieces, learnt from the corpus beforehand, encodes it."""
+    tokenizer = corpus.parent / "tokenizer"
+    if not tokenizer.exists():
+        config = {"vocab_size": 32_000, "sample_bytes": 20_000_000}
+        outputs, _ = run_component("train_tokenizer", config, {"documents": corpus}, corpus.parent / "train")
+        outputs["tokenizer"].rename(tokenizer)
+    return "tokenize", {}, {"documents": corpus, "tokenizer": tokenizer}
+
+
 STAGES: dict[str, Callable[[Path], Setup]] = {
     "filter": filter_all,
+    "filter:everything": filter_and_mend,
+    "dedup_spans": dedup_spans,
+    "tokenize": tokenize,
     **{f"filter:{rule}": filter_by(rule) for rule in PEER_FILTERS},
 }
 
@@ -121,41 +154,47 @@ def write_corpus(folder: Path, texts: list[str], scale: int) -> int:
     return total + size
 
 
-def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, float]:
-    """Runs a stage on a corpus in this process and measures it."""
+def run_component(
+    name: str, config: dict[str, Any], inputs: dict[str, Path], base: Path, cores: int = 2
+) -> tuple[dict[str, Path], dict[str, float]]:
+    """Runs one component in a new folder; returns its outputs and the seconds that it took."""
     from millrace.components import registry
     from millrace.components.contract import Artifact, Inputs
-    from millrace.data.documents import shard_paths
     from millrace.pipelines.context import StageContext
 
-    name, config, inputs = STAGES[stage](corpus)
     component = registry.get(name)
+    outputs = {port: base / port for port in component.outputs}
+    for folder in (*outputs.values(), base / "work"):
+        folder.mkdir(parents=True)
+    context = StageContext(
+        seed=0,
+        work=base / "work",
+        outputs=outputs,
+        emit=lambda event: None,
+        log=logging.getLogger(name),
+        cores=cores,
+    )
+    ports = {
+        port: Artifact(path=path, kind=component.inputs[port].kind, digest="0" * 64, stage=port)
+        for port, path in inputs.items()
+    }
+    wall, used = time.perf_counter(), time.process_time()
+    component.run(context, component.config.model_validate(config), Inputs(ports))
+    return outputs, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - used}
+
+
+def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, float]:
+    """Runs a stage on a corpus in this process and measures it."""
+    from millrace.data.documents import shard_paths
+
+    name, config, inputs = STAGES[stage](corpus)
     warm = base / "warm-corpus"
     warm.mkdir(parents=True)
     (warm / shard_paths(corpus)[0].name).symlink_to(shard_paths(corpus)[0])
-    measured: dict[str, float] = {}
-    for label, documents in (("warm", warm), ("run", corpus)):
-        outputs = {port: base / label / port for port in component.outputs}
-        for folder in (*outputs.values(), base / label / "work"):
-            folder.mkdir(parents=True)
-        context = StageContext(
-            seed=0,
-            work=base / label / "work",
-            outputs=outputs,
-            emit=lambda event: None,
-            log=logging.getLogger(stage),
-            cores=cores,
-        )
-        given = {port: documents if path == corpus else path for port, path in inputs.items()}
-        ports = {
-            port: Artifact(path=path, kind=component.inputs[port].kind, digest="0" * 64, stage=port)
-            for port, path in given.items()
-        }
-        wall, used = time.perf_counter(), time.process_time()
-        component.run(context, component.config.model_validate(config), Inputs(ports))
-        measured = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - used}
-        if label == "warm":
-            warm_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    given = {port: warm if path == corpus else path for port, path in inputs.items()}
+    run_component(name, config, given, base / "warm", cores)
+    warm_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    _, measured = run_component(name, config, inputs, base / "run", cores)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**measured, "warm_peak_mib": warm_peak, "peak_mib": peak}
 
@@ -195,6 +234,27 @@ def compare_with_peer(corpus: Path, size: int, peer_python: str, cores: int) -> 
         )
 
 
+def compare_with_sentencepiece(corpus: Path, size: int, cores: int) -> None:
+    """Encodes the same texts with SentencePiece's own threads, in memory, and with our stage, Parquet to Parquet."""
+    import sentencepiece
+    from millrace.data.documents import read_shards
+
+    ours = in_fresh_process("tokenize", corpus, cores)
+    model = corpus.parent / "tokenizer" / "tokenizer.model"
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    texts = [text for table in read_shards(corpus, ["text"]) for text in table["text"].to_pylist()]
+    processor.encode(texts[:100], num_threads=cores)
+    wall = time.perf_counter()
+    processor.encode(texts, num_threads=cores)
+    theirs = time.perf_counter() - wall
+    print(line("tokenize", size, ours), flush=True)
+    print(
+        f"{'  SentencePiece':30} {size / 1e6:8.1f} MB {theirs:8.2f} s {size / 1e6 / theirs:8.2f} MB/s"
+        f"   ours is {theirs / ours['wall_seconds']:.1f} times as fast",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Makes the corpora and prints the table."""
     parser = argparse.ArgumentParser(
@@ -231,9 +291,14 @@ def main() -> None:
         for scale in (int(scale) for scale in arguments.scales.split(",")):
             corpus = Path(folder, f"times-{scale}")
             size = write_corpus(corpus, first(arguments.megabytes), scale)
-            for stage in arguments.stage or ["filter"]:
+            stages = arguments.stage or ["filter"]
+            if "tokenize" in stages and not Path(folder, "tokenizer").exists():
+                in_fresh_process("tokenize", corpus, arguments.cores)  # leaves the vocabulary for the others
+            for stage in stages:
                 measured = in_fresh_process(stage, corpus, arguments.cores)
                 print(line(f"{stage} x{scale}", size, measured), flush=True)
+            if "tokenize" in stages and scale == 1:
+                compare_with_sentencepiece(corpus, size, arguments.cores)
         if arguments.peer_python:
             corpus = Path(folder, "peer")
             size = write_corpus(corpus, first(arguments.peer_megabytes), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,9 @@ from sandbox import NAMES, TOYS, Sandbox
 settings.register_profile("millrace", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile("millrace")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunComponent = Callable[..., SimpleNamespace]
 

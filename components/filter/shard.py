@@ -177,6 +177,8 @@ def _decide(
             thresholds.append(1.0)
             scores.append(np.diff(rows.batch.offsets).astype(np.float64))
             broken.append(scores[-1] < 1)
+    if not names:  # rules without bounds and edits only measure, or set the language
+        return rows, Measured(measured, np.full(count, -1), edits)
     drops = np.array(broken).reshape(len(names), count)
     is_dropped = np.logical_or.reduce(drops, axis=0)
     deciding = drops.argmax(axis=0)

@@ -124,3 +124,10 @@ def test_personal_data_and_unicode_are_edits_with_counts(run_component: Any, tmp
     assert "line_ends" in edit["evidence"]
     with pytest.raises(ComponentError, match="itself found as personal data"):
         run(run_component, folder, {"rule": "pii", "replacements": {"email": "a@b.org"}})
+
+
+def test_rules_without_bounds_let_everything_pass(run_component: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", [ENGLISH, GERMAN])
+    result = run(run_component, folder, {"rule": "length"}, {"rule": "language", "max_disallowed": None})
+    assert [row["lang"] for row in rows(result.outputs["documents"])] == ["en", "de"]
+    assert [row["rule"] for row in rows(result.outputs["decisions"])] == ["passed", "passed"]
