@@ -114,8 +114,9 @@ class Verdicts:
         if documents.num_rows != count:
             raise ValueError(f"got {documents.num_rows} documents, expected the {count} that were decided on")
         evidence = np.full(count, "{}", object)
+        encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
         for row, found in self._evidence.items():
-            evidence[row] = json.dumps(found, sort_keys=True, ensure_ascii=False)
+            evidence[row] = encode(found)
         return pa.table(
             [
                 documents["doc_id"].combine_chunks(),

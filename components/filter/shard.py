@@ -1,7 +1,8 @@
-"""Applies the rules to one shard: every source's documents run through their rules in slices that fit the cache.
+"""Applies the rules to one shard: every source's documents run through their rules in slices of a megabyte.
 
-A slice of a quarter megabyte goes through all of its rules before the next one starts, so that what the first rule
-computes about the words and lines is still in the cache when the last one reads it.
+A slice goes through all of its rules before the next one starts, which bounds the memory of what rules compute about
+its words and lines. Slices of a quarter megabyte, which would stay in the second cache, take a fifth more time: there
+are calls to be made for each.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ...data.decisions import Verdicts
 
 ALL_SOURCES = "*"
-SLICE_BYTES = 1 << 18
+SLICE_BYTES = 1 << 20
 
 Rules = Mapping[str, Sequence[AnyRule]]
 
@@ -186,12 +187,20 @@ def _decide(
         own = is_dropped & (deciding == at)
         verdicts.drop(places[own], names[at], scores[at][own])
     edited = _enter_edits(edits, rows, is_dropped, verdicts, places)
-    for row in np.flatnonzero(is_dropped):
-        at = deciding[row]
-        evidence = {"value": float(scores[at][row]), "threshold": thresholds[at], **edited.get(int(row), {})}
-        also = np.flatnonzero(drops[at + 1 :, row])
-        if also.size:
-            evidence["also"] = [names[at + 1 + other] for other in also]
+    gone = np.flatnonzero(is_dropped)
+    also = drops[:, gone].T.tolist()
+    for row, at, value, others in zip(
+        gone.tolist(),
+        deciding[gone].tolist(),
+        np.array(scores)[deciding[gone], gone].tolist(),
+        also,
+        strict=True,
+    ):
+        evidence = {"value": value, "threshold": thresholds[at], **edited.get(row, {})}
+        if any(others[at + 1 :]):
+            evidence["also"] = [
+                name for name, is_broken in zip(names[at + 1 :], others[at + 1 :], strict=True) if is_broken
+            ]
         verdicts.explain(places[row], evidence)
     return rows, Measured(measured, np.where(is_dropped, np.array(bound_of)[deciding], -1), edits)
 
@@ -216,10 +225,9 @@ def _enter_edits(
         own = is_edited & ~is_dropped & (first == at)
         verdicts.edit(places[own], names[at].partition(".")[0], sizes[own], counts[:, own].sum(axis=0))
     found = {}
-    for row in np.flatnonzero(is_edited):
-        found[int(row)] = {
-            "edited": {names[at]: int(counts[at, row]) for at in np.flatnonzero(counts[:, row])}
-        }
+    rows_edited = np.flatnonzero(is_edited)
+    for row, own_counts in zip(rows_edited.tolist(), counts[:, rows_edited].T.tolist(), strict=True):
+        found[row] = {"edited": {name: count for name, count in zip(names, own_counts, strict=True) if count}}
         if not is_dropped[row]:
-            verdicts.explain(places[row], found[int(row)])
+            verdicts.explain(places[row], found[row])
     return found

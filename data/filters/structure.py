@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -113,6 +114,7 @@ def structure_of(batch: TextBatch) -> Structure:
     )
 
 
+@lru_cache(maxsize=1024)
 def word_hash(word: str) -> np.uint64:
     """The hash that ``word_hashes`` has for a word."""
     found = structure_of(TextBatch(np.frombuffer(word.encode(), np.uint8), np.array([0, len(word.encode())])))
