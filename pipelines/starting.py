@@ -216,7 +216,9 @@ def _source(source: Survey, documents: int, folder: Path) -> list[str]:
 
 
 def _rule_names(source: Survey) -> list[str]:
-    return ["code"] if source.is_code else ["gopher_quality", "gopher_repetition"]
+    if source.is_code:
+        return ["code", "pii"]
+    return ["unicode", "language", "gopher_quality", "gopher_repetition", "pii"]
 
 
 def _loosened(source: Survey) -> dict[str, float]:

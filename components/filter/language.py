@@ -51,4 +51,5 @@ def language(rule: Language, rows: Rows) -> Outcome:
     return Outcome(
         {"disallowed": disallowed, "confidence": found.confidences},
         lang=pa.array(found.codes, pa.string()) if rule.set_lang else None,
+        evidence={"found": found.codes},
     )

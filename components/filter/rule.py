@@ -59,11 +59,14 @@ class Outcome(NamedTuple):
         edited: The texts that the rules after this one see, and how often what was edited; None: nothing changed.
             A document counts as edited where a count is above zero, and nowhere else may its text differ.
         lang: A new ``lang`` column, a pyarrow string array [documents]; None: it stays.
+        evidence: What the decisions on documents that this rule drops say besides value and threshold: name -> JSON
+            values, object [documents].
     """
 
     values: Mapping[str, np.ndarray]
     edited: Edited | None = None
     lang: Any = None
+    evidence: Mapping[str, np.ndarray] = {}
 
 
 @dataclass(frozen=True)

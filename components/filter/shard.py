@@ -155,6 +155,7 @@ def _decide(
     broken: list[np.ndarray] = []
     edits: dict[str, np.ndarray] = {}
     measured: list[np.ndarray] = []
+    told: list[Mapping[str, np.ndarray]] = []  # what the rule of each test says of what it drops
     bound_of: list[int] = []  # of each test, because those for texts that edits leave empty are no bounds
     for rule in rules:
         outcome = apply(rule, rows)
@@ -162,6 +163,7 @@ def _decide(
             names.append(bound.name)
             thresholds.append(bound.threshold)
             scores.append(outcome.values[bound.value])
+            told.append(outcome.evidence)
             bound_of.append(len(measured))
             measured.append(scores[-1])
             broken.append(bound.broken(scores[-1]))
@@ -174,6 +176,7 @@ def _decide(
                 name = f"{rule.rule}.{what}"
                 edits[name] = edits.get(name, 0) + counts
             names.append(f"{rule.rule}.nothing_left")
+            told.append(outcome.evidence)
             bound_of.append(-1)
             thresholds.append(1.0)
             scores.append(np.diff(rows.batch.offsets).astype(np.float64))
@@ -197,6 +200,7 @@ def _decide(
         strict=True,
     ):
         evidence = {"value": value, "threshold": thresholds[at], **edited.get(row, {})}
+        evidence.update((name, values[row]) for name, values in told[at].items())
         if any(others[at + 1 :]):
             evidence["also"] = [
                 name for name, is_broken in zip(names[at + 1 :], others[at + 1 :], strict=True) if is_broken

@@ -51,7 +51,9 @@ def test_languages_are_set_and_others_than_those_allowed_go(run_component: Any, 
         (GERMAN, "de"),
         ("!", "und"),
     ]
-    assert rows(result.outputs["decisions"])[0]["rule"] == "language.max_disallowed"
+    dropped = rows(result.outputs["decisions"])[0]
+    assert dropped["rule"] == "language.max_disallowed"
+    assert json.loads(dropped["evidence"]) == {"value": 1, "threshold": 0, "found": "en"}
     sure = run(run_component, folder, {"rule": "language", "min_confidence": 0.5, "set_lang": False})
     assert [row["lang"] for row in rows(sure.outputs["documents"])] == [None, None]
     with pytest.raises(ComponentError, match="got 'english' in allowed"):
