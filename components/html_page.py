@@ -158,8 +158,9 @@ def histogram(
     step = _WIDTH / max(len(counts), 1)
     pieces = []
     for at, top in enumerate(tops):
-        is_over = (minimum is not None and edges[at + 1] <= minimum) or (
-            maximum is not None and edges[at] >= maximum
+        # A bound at the end of the scale is met by what lies on it, which is in the outermost bin.
+        is_over = (minimum is not None and edges[at + 1] <= minimum and edges[at + 1] < edges[-1]) or (
+            maximum is not None and edges[at] >= maximum and edges[at] > edges[0]
         )
         height = (_HEIGHT - 20) * top / most
         pieces.append(

@@ -76,3 +76,15 @@ def test_bins_beyond_a_threshold_are_set_apart_and_the_threshold_is_drawn() -> N
     made = html.histogram([5, 5, 5, 5], [0.0, 1.0, 2.0, 3.0, 4.0], maximum=2.0)
     assert made.count('class="bar"') == made.count('class="over"') == 2
     assert 'x1="180.0"' in made
+
+
+def test_bins_beyond_a_threshold_are_marked_and_those_that_hold_a_bound_at_the_end_are_not() -> None:
+    def marked(**bound: float) -> list[bool]:
+        made = html.histogram([1, 1, 1], [0.0, 1.0, 2.0, 3.0], **bound)
+        return [part.startswith("over") for part in made.split('<rect class="')[1:]]
+
+    assert marked(maximum=1.0) == [False, True, True]
+    assert marked(maximum=1.5) == [False, False, True]
+    assert marked(maximum=0.0) == [False, True, True]
+    assert marked(minimum=2.0) == [True, True, False]
+    assert marked(minimum=3.0) == [True, True, False]
