@@ -15,42 +15,19 @@ References:
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..folding import fold_table
 from ..kernels import kernel
-from ..normalise import UNSPACED
 from .batch import TextBatch, from_texts
 from .lists import hash_table
 
 VALUES = ("listed_count", "listed_fraction")
 LONGEST_PHRASE_WORDS = 60
-_SEPARATOR, _IGNORED, _ALONE = 0, -1, 1 << 24
-_POINTS = 0x30000  # further planes hold emoji, tags and private use: separators
-
-
-@lru_cache(maxsize=1)
-def _fold_table() -> npt.NDArray[np.int32]:
-    """Code point -> the one it is compared as, with ``_ALONE`` added where it is a word of its own; ``_SEPARATOR``
-    between words, ``_IGNORED`` for accents."""
-    table = np.zeros(_POINTS, np.int32)
-    for point in range(_POINTS):
-        character = chr(point)
-        if unicodedata.combining(character):
-            table[point] = _IGNORED
-        elif character.isalnum() or character == "_":
-            folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-            bases = [base for base in folded if not unicodedata.combining(base)]
-            table[point] = ord(bases[0]) if len(bases) == 1 else point
-    for first, last in UNSPACED:
-        span = table[first : last + 1]
-        span[span > 0] += _ALONE
-    return table
 
 
 class WordList(NamedTuple):
@@ -77,7 +54,7 @@ def compile_list(entries: Sequence[str]) -> WordList:
         ValueError: An entry has no word, or more than ``LONGEST_PHRASE_WORDS``.
     """
     batch = from_texts(list(entries))
-    hashes, firsts, lengths = _entry_hashes(batch.data, batch.offsets, _fold_table())
+    hashes, firsts, lengths = _entry_hashes(batch.data, batch.offsets, fold_table())
     for entry, length in zip(entries, lengths.tolist(), strict=True):
         if not 0 < length <= LONGEST_PHRASE_WORDS:
             raise ValueError(
@@ -101,7 +78,7 @@ def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
         ``listed_count``: occurrences of entries; ``listed_fraction``: words of the text that belong to one, of all its
         words; float64 [documents] each.
     """
-    counts, fractions = _measure(batch.data, batch.offsets, _fold_table(), *words)
+    counts, fractions = _measure(batch.data, batch.offsets, fold_table(), *words)
     return {"listed_count": counts, "listed_fraction": fractions}
 
 

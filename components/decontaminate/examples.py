@@ -1,0 +1,95 @@
+"""From benchmarks to what is looked for: every example as its fields, numbered through all benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...data.benchmark_files import Benchmark
+    from ...data.contamination.chains import Rule
+    from ...data.contamination.index import Common, Index
+    from . import DecontaminateConfig
+
+INDEX_FILE, NAMES_FILE = "index.npz", "names.json"
+
+
+class Numbered(NamedTuple):
+    """All examples of all benchmarks, in their order.
+
+    Attributes:
+        ids: Benchmark and id of each.
+        fields: Of each the question and its choices or its answer, or a held-out text alone.
+        answers: Which of the fields is the right answer, 0 for none.
+    """
+
+    ids: list[tuple[str, str]]
+    fields: list[Sequence[str]]
+    answers: list[int]
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What the examples became.
+
+    Attributes:
+        index: What documents are searched with.
+        common: The most common triples of words that it leaves out.
+        common_triples: How many it leaves out.
+        is_checkable: Whether an example would be found if it stood in a document, bool [examples].
+        sampled: Documents that said what is common.
+    """
+
+    index: Index
+    common: list[Common]
+    common_triples: int
+    is_checkable: np.ndarray
+    sampled: int
+
+
+def numbered(benchmarks: Sequence[Benchmark]) -> Numbered:
+    """The examples of all benchmarks."""
+    found = Numbered([], [], [])
+    for benchmark in benchmarks:
+        for example in benchmark.examples:
+            fields, answer = _fields(benchmark.type, example)
+            found.ids.append((benchmark.name, str(example["id"])))
+            found.fields.append(fields)
+            found.answers.append(answer)
+    return found
+
+
+def _fields(kind: str, example: Mapping[str, Any]) -> tuple[Sequence[str], int]:
+    if kind == "text":
+        return (example["text"],), 0
+    if kind == "generation":
+        return (example["prompt"], example["answer"]), 1
+    return (example["prompt"], *example["choices"]), int(example["answer"]) + 1
+
+
+def rule_of(config: DecontaminateConfig) -> Rule:
+    """What counts as contamination."""
+    from ...data.contamination.chains import Rule
+
+    return Rule(config.min_coverage, config.min_score)
+
+
+def index_examples(
+    config: DecontaminateConfig, examples: Numbered, sample: Sequence[str], work: Path
+) -> Indexed:
+    """Indexes the examples and writes the index where the workers find it."""
+    from ...data.contamination import chains, index
+    from ...data.filters.batch import from_texts
+
+    rows = list(zip(examples.fields, examples.answers, strict=True))
+    made, common, count = index.build(
+        index.Examples.of(rows), from_texts(sample), config.max_document_frequency
+    )
+    made.save(work / INDEX_FILE)
+    (work / NAMES_FILE).write_text(json.dumps(examples.ids))
+    return Indexed(made, common, count, chains.checkable(made, rule_of(config)), len(sample))

@@ -1,0 +1,136 @@
+"""What ``decontaminate`` would find of this run's benchmarks in this run's documents: examples are planted, and sought.
+
+Recall is counted over all planted examples. The stage is judged by those that can be found at all: "2 + 2 = 4" is
+planted too, and counted in the report, but no search should drop every document that has it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..contract import ComponentError, Context
+from .examples import Indexed, Numbered, rule_of
+
+if TYPE_CHECKING:
+    from . import DecontaminateConfig
+
+HOST_CHARACTERS = 4000
+MIN_HOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the test found.
+
+    Attributes:
+        examples: Examples planted, each once in every kind.
+        checkable: Those of them that can be found.
+        found: Kind -> planted copies found.
+        found_checkable: The same, of the examples that can be found.
+        missed: Benchmark -> copies of examples that can be found, and were not, of the kinds that must be.
+        hosts: Documents without a plant that were searched as well.
+        flagged_hosts: Those of them in which an example was found.
+    """
+
+    examples: int
+    checkable: int
+    found: dict[str, int]
+    found_checkable: dict[str, int]
+    missed: dict[str, int]
+    hosts: int
+    flagged_hosts: int
+
+    @property
+    def copies_recall(self) -> float:
+        """Share of the copies found that any reader would call the same text, of examples that can be found."""
+        from ...data.contamination.planted import COPIES
+
+        return sum(self.found_checkable[kind] for kind in COPIES) / max(self.checkable * len(COPIES), 1)
+
+
+def run(
+    config: DecontaminateConfig, examples: Numbered, indexed: Indexed, sample: Sequence[str], seed: int
+) -> Tested:
+    """Plants examples into documents of the sample and searches those."""
+    from ...data.contamination import chains, planted
+    from ...data.filters.batch import from_texts
+    from ...data.keyed_hash import keyed
+
+    rule = rule_of(config)
+    ranked = sorted(range(len(examples.ids)), key=lambda at: keyed(seed, "plant", *examples.ids[at]))
+    chosen = ranked[: config.test_examples]
+    hosts = [text for text in sample if len(text) >= MIN_HOST_CHARACTERS] or list(sample)
+    hosts = [text[:HOST_CHARACTERS] for text in hosts]
+    texts, plants = [], []
+    for example in chosen:
+        name = "/".join(examples.ids[example])
+        draw = random.Random(keyed(seed, "layout", name))
+        printed = planted.layout(examples.fields[example], examples.answers[example], draw)
+        for kind in planted.KINDS:
+            draw = random.Random(keyed(seed, kind, name))
+            host = draw.choice(hosts)
+            texts.append(planted.insert(host, planted.changed(printed, kind, draw), draw))
+            plants.append((example, kind))
+    matches = chains.match(indexed.index, from_texts(texts), rule)
+    pairs = set(zip(matches.rows.tolist(), matches.examples.tolist(), strict=True))
+
+    found, found_checkable, missed = Counter[str](), Counter[str](), Counter[str]()
+    for row, (example, kind) in enumerate(plants):
+        is_found = (row, example) in pairs
+        found[kind] += is_found
+        if indexed.is_checkable[example]:
+            found_checkable[kind] += is_found
+            if kind in planted.COPIES and not is_found:
+                missed[examples.ids[example][0]] += 1
+    as_they_are = hosts[: len(texts)]
+    flagged = chains.match(indexed.index, from_texts(as_they_are), rule)
+    return Tested(
+        examples=len(chosen),
+        checkable=int(indexed.is_checkable[chosen].sum()) if chosen else 0,
+        found={kind: found[kind] for kind in planted.KINDS},
+        found_checkable={kind: found_checkable[kind] for kind in planted.KINDS},
+        missed=dict(missed.most_common()),
+        hosts=len(as_they_are),
+        flagged_hosts=len(set(flagged.rows.tolist())),
+    )
+
+
+def report_metrics(context: Context, tested: Tested) -> None:
+    """``recall.KIND`` over all planted examples, ``recall`` as ``min_recall`` sees it, and what should not be found."""
+    for kind, count in tested.found.items():
+        name = "false_positives.shuffled" if kind == "shuffled" else f"recall.{kind}"
+        context.metric(name, count / max(tested.examples, 1))
+    context.metric("recall", tested.copies_recall)
+    context.metric("unplanted_share", tested.flagged_hosts / max(tested.hosts, 1))
+
+
+def check(config: DecontaminateConfig, tested: Tested) -> None:
+    """Fails when planted copies are not found.
+
+    Raises:
+        ComponentError: None of the planted examples can be told from chance, or the recall is below ``min_recall``.
+    """
+    if not tested.examples or not config.min_recall:
+        return
+    if not tested.checkable:
+        raise ComponentError(
+            f"decontaminate: got {tested.examples} benchmark examples that are all too short or too common to be told "
+            f"from chance, expected some with about four rare words ({config.min_score:g} bits, min_score): lower "
+            "min_score, or set min_recall: 0 to go on unchecked"
+        )
+    recall = tested.copies_recall
+    if recall < config.min_recall:
+        kinds = ", ".join(
+            f"{kind} {tested.found_checkable[kind] / tested.checkable:.1%}" for kind in tested.found_checkable
+        )
+        missed = ", ".join(f"{name} ({count})" for name, count in list(tested.missed.items())[:5])
+        raise ComponentError(
+            f"decontaminate: found {recall:.1%} of the planted copies of {tested.checkable} examples ({kinds}), "
+            f"expected at least {config.min_recall:.1%} (min_recall) of those that differ at most in case, punctuation "
+            f"and white space; most were missed of {missed}: lower min_coverage or min_score, raise "
+            "max_document_frequency if documents of one kind fill the corpus, or lower min_recall"
+        )

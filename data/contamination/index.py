@@ -1,0 +1,241 @@
+"""Benchmark examples made ready to be found: their triples, and what each of their words says.
+
+A word is worth the bits of its rarity: ``log2(texts / texts with it)`` over a sample of the corpus and the examples
+themselves, at most ``MAX_BITS``; when an example repeats a word, half as much each time. What is common says nothing:
+triples that are in more of the sample's texts than a limit (boilerplate, phrases), or in more than ``MAX_EXAMPLES``
+examples (the wording of a template, "which of the following"), are not looked for, and words that no other triple
+covers are worth nothing. So "three words of a licence" is no evidence and "three words of a question" is some.
+
+References:
+    Spärck Jones 1972, "A statistical interpretation of term specificity and its application in retrieval": rarity as
+    the weight of a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..filters.batch import TextBatch, from_texts
+from . import triples
+from .triples import Integers, Lookup, Postings
+
+MAX_BITS = 12.0
+REPEATED = 0.5  # what a word is worth again, where an example repeats it
+MAX_EXAMPLES = 32
+LISTED = 20  # common triples that are given in words
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What may not be in training.
+
+    Attributes:
+        texts: All fields of all examples, one example after the other; of each the question first.
+        first_field: First field of each example and the end of the last, int64 [examples + 1].
+        answers: The field of each example that is the right answer, -1 where there is none, int64 [examples].
+    """
+
+    texts: Sequence[str]
+    first_field: Integers
+    answers: Integers
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[Sequence[str], int]]) -> Examples:
+        """From the fields of each example, the question first, and which of them is the right answer (0: none)."""
+        first = np.cumsum([0, *(len(fields) for fields, _ in rows)])
+        right = np.array([answer for _, answer in rows], np.int64)
+        answers = np.where(right > 0, first[:-1] + right, -1)
+        return cls([text for fields, _ in rows for text in fields], first, answers)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.answers)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Examples as the look-up and the chaining see them; slots are the words of all examples, one after the other.
+
+    Attributes:
+        bitmap: See ``triples.Lookup``.
+        buckets: See ``triples.Lookup``.
+        hashes: Triples, uint64 [postings]; see ``triples.Postings``.
+        examples: Whose they are, int32 [postings].
+        slots: The example's words that they consist of, int16 [postings, 3].
+        first_slot: First slot of each example and the end of the last, int64 [examples + 1].
+        bits: What each slot is worth, float32 [slots].
+        question_slots: Words of each example's question, int32 [examples].
+        answer_slots: First and end slot of each example's right answer within the example, int32 [examples, 2].
+        total_bits: What all words of an example, of its question and of its right answer are worth,
+            float32 [examples, 3].
+    """
+
+    bitmap: npt.NDArray[np.uint64]
+    buckets: npt.NDArray[np.int32]
+    hashes: npt.NDArray[np.uint64]
+    examples: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int16]
+    first_slot: Integers
+    bits: Floats
+    question_slots: npt.NDArray[np.int32]
+    answer_slots: npt.NDArray[np.int32]
+    total_bits: Floats
+
+    @property
+    def lookup(self) -> Lookup:
+        """What finds a triple."""
+        return Lookup(self.bitmap, self.buckets, self.hashes)
+
+    def save(self, path: Path) -> None:
+        """Writes the index for the workers."""
+        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Index:
+        """Reads what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(**arrays)
+
+
+@dataclass(frozen=True)
+class Common:
+    """A triple that is not looked for because it is common.
+
+    Attributes:
+        text: Its words, as an example has them.
+        documents: Texts of the sample that have it.
+        examples: Examples that have it.
+    """
+
+    text: str
+    documents: int
+    examples: int
+
+
+def build(
+    examples: Examples, sample: TextBatch, max_document_frequency: int
+) -> tuple[Index, list[Common], int]:
+    """Indexes examples.
+
+    Args:
+        examples: The examples.
+        sample: Texts of the corpus, which say what is common and what is rare.
+        max_document_frequency: A triple in more texts of the sample is common.
+
+    Returns:
+        The index, the most common triples that it leaves out, and how many those are in all.
+    """
+    found = triples.words(from_texts(examples.texts))
+    first_slot = found.offsets[examples.first_field]
+    posted = triples.postings(found, examples.first_field, examples.answers)
+    is_first = _is_first(posted.hashes)
+    kinds = np.cumsum(is_first) - 1
+    documents = triples.document_frequency(sample, triples.lookup(posted.hashes), 3)[is_first]
+    is_new = is_first.copy()
+    is_new[1:] |= posted.examples[1:] != posted.examples[:-1]
+    having = np.bincount(kinds[is_new], minlength=documents.size)
+    is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
+    kept = posted.chosen(~is_common[kinds])
+
+    owner = np.repeat(np.arange(len(examples)), np.diff(first_slot))
+    bits = _rarity(found.hashes, owner, sample, len(examples))
+    bits[~_covered(kept, first_slot, bits.size)] = 0
+    question = found.offsets[examples.first_field[:-1] + 1] - first_slot[:-1]
+    question = np.minimum(question, np.diff(first_slot))
+    has_answer = examples.answers >= 0
+    answer = np.zeros((len(examples), 2), np.int64)
+    for side in (0, 1):
+        ends = found.offsets[examples.answers[has_answer] + side] - first_slot[:-1][has_answer]
+        answer[has_answer, side] = np.minimum(ends, np.diff(first_slot)[has_answer])
+    running = np.concatenate([[0.0], np.cumsum(bits, dtype=np.float64)])
+    start = first_slot[:-1]
+    total = [
+        running[first_slot[1:]] - running[start],
+        running[start + question] - running[start],
+        running[start + answer[:, 1]] - running[start + answer[:, 0]],
+    ]
+    index = Index(
+        *triples.lookup(kept.hashes),
+        kept.examples,
+        kept.slots,
+        first_slot,
+        bits,
+        question.astype(np.int32),
+        answer.astype(np.int32),
+        np.stack(total, axis=1).astype(np.float32).reshape(-1, 3),
+    )
+    return (
+        index,
+        _listed(examples, found, posted, is_first, documents, having, is_common),
+        int(is_common.sum()),
+    )
+
+
+def _is_first(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which of some ascending hashes are the first of their kind."""
+    first = np.ones(hashes.size, np.bool_)
+    first[1:] = hashes[1:] != hashes[:-1]
+    return first
+
+
+def _rarity(hashes: npt.NDArray[np.uint64], owner: Integers, sample: TextBatch, examples: int) -> Floats:
+    """What each word of the examples is worth, float32 [words]."""
+    order = triples.sort(hashes)
+    ascending, owners = hashes[order], owner[order]
+    is_first = _is_first(ascending)
+    kinds = np.cumsum(is_first) - 1
+    is_new = is_first.copy()
+    is_new[1:] |= owners[1:] != owners[:-1]
+    documents = triples.document_frequency(sample, triples.lookup(ascending), 1)[is_first]
+    documents += np.bincount(kinds[is_new], minlength=documents.size) - 1
+    rarity = np.clip(np.log2((len(sample) + examples + 1) / (documents + 0.1)), 0.0, MAX_BITS)
+    places = np.arange(order.size)
+    repeats = places - np.maximum.accumulate(np.where(is_new, places, 0))
+    bits = np.empty(order.size, np.float32)
+    bits[order] = rarity[kinds] * REPEATED ** np.minimum(repeats, 60)
+    return bits
+
+
+def _covered(kept: Postings, first_slot: Integers, slots: int) -> npt.NDArray[np.bool_]:
+    """Which words any triple covers, bool [slots]."""
+    covered = np.zeros(slots, np.bool_)
+    for side in range(3):
+        own = kept.slots[:, side]
+        covered[first_slot[kept.examples[own >= 0]] + own[own >= 0]] = True
+    return covered
+
+
+def _listed(
+    examples: Examples,
+    found: triples.Words,
+    posted: Postings,
+    is_first: npt.NDArray[np.bool_],
+    documents: Integers,
+    having: Integers,
+    is_common: npt.NDArray[np.bool_],
+) -> list[Common]:
+    """The most common triples in words."""
+    order = np.lexsort((-having, -documents))
+    order = order[is_common[order]][:LISTED]
+    listed = []
+    for kind, posting in zip(order.tolist(), np.flatnonzero(is_first)[order].tolist(), strict=True):
+        base = found.offsets[examples.first_field[posted.examples[posting]]]
+        words = [int(base + slot) if slot >= 0 else -1 for slot in posted.slots[posting].tolist()]
+        text = " ".join(_word(examples, found, word) for word in words)
+        listed.append(Common(text, int(documents[kind]), int(having[kind])))
+    return listed
+
+
+def _word(examples: Examples, found: triples.Words, word: int) -> str:
+    if word < 0:
+        return "(letter)"
+    field = int(np.searchsorted(found.offsets, word, "right")) - 1
+    text = examples.texts[field].encode()
+    return text[found.starts[word] : found.ends[word]].decode()

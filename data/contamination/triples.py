@@ -1,0 +1,466 @@
+"""Words of texts, and three words in a row as 64-bit hashes: what documents and benchmark examples have in common.
+
+Three words are few enough to survive when words are dropped or a layout changes, and enough to be rare: of all three
+in a row of 197 MB of natural text, one in ten is also in one of 27,000 examples (2.3 million different ones). Examples
+of up to ``DENSE_WORDS`` words also give the triples that leave one word out between two (``a b d``, ``a c d``,
+``a c e``), so that a copy with words missing still has triples of theirs; a document gives only what stands there,
+one look-up a word.
+
+Words are folded as in ``data/folding.py``; apostrophes are not seen and underscores separate, so that ``don't`` and
+``dont``, ``has_close_elements`` and ``has close elements`` are the same.
+
+The look-up: a bitmap turns nearly every word away, then hashes sorted into buckets by their first bits.
+
+References:
+    Fowler, Noll & Vo, FNV-1a; Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A
+    closer look at skip-gram modelling" (LREC), section 2: skip-grams.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..filters.batch import TextBatch
+from ..folding import IGNORED, SEPARATOR, fold_table
+from ..kernels import kernel
+
+DENSE_WORDS = 48
+MAX_WORDS = 32_000  # of an example; slots are int16
+BITMAP_BITS = 12  # per hash: one in twelve other triples passes
+LETTERS = 26
+_APOSTROPHES = (0x27, 0xB4, 0x2BC, 0x2018, 0x2019, 0x201B, 0xFF07)
+
+Integers = npt.NDArray[np.int64]
+
+
+class Words(NamedTuple):
+    """The words of some texts, one text after the other.
+
+    Attributes:
+        hashes: uint64 [words].
+        starts: First byte of each word in its text, int64 [words].
+        ends: Its end, exclusive.
+        offsets: First word of each text and the end of the last, int64 [texts + 1].
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    starts: Integers
+    ends: Integers
+    offsets: Integers
+
+
+class Postings(NamedTuple):
+    """Which triples which examples have, sorted by hash, then by example and slots.
+
+    Attributes:
+        hashes: uint64 [postings].
+        examples: int32 [postings].
+        slots: Which words of the example the triple consists of, -1 for a letter that only a layout puts there;
+            int16 [postings, 3].
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    examples: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int16]
+
+    def chosen(self, which: npt.NDArray[np.bool_]) -> Postings:
+        """Some of them."""
+        return Postings(self.hashes[which], self.examples[which], self.slots[which])
+
+
+class Lookup(NamedTuple):
+    """What finds a hash among sorted ones.
+
+    Attributes:
+        bitmap: A bit for the last bits of every hash, uint64 [a power of two].
+        buckets: Where the hashes with the same first bits start, int32 [a power of two + 1].
+        hashes: The hashes, ascending; a place is that of the first of its kind.
+    """
+
+    bitmap: npt.NDArray[np.uint64]
+    buckets: npt.NDArray[np.int32]
+    hashes: npt.NDArray[np.uint64]
+
+
+class Hits(NamedTuple):
+    """Where texts have triples that are looked for, in the order of the texts.
+
+    Attributes:
+        rows: Text, int32 [hits].
+        places: Number of the first word in its text, int32 [hits].
+        found: Place of the hash in the look-up, int32 [hits].
+        starts: First byte of the first word in its text, int32 [hits].
+        ends: End of the last word, exclusive.
+    """
+
+    rows: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int32]
+    found: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int32]
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """For ASCII the folded byte, 0 between words, 1 for what is ignored; for all code points as ``fold_table``."""
+    table = fold_table().copy()
+    table[ord("_")] = SEPARATOR
+    table[list(_APOSTROPHES)] = IGNORED
+    ascii_table = np.maximum(table[:256], 0).astype(np.uint8)
+    ascii_table[table[:256] == IGNORED] = 1
+    ascii_table[128:] = 0
+    return ascii_table, table
+
+
+def words(batch: TextBatch) -> Words:
+    """All words of some texts."""
+    return Words(*_words_of(batch.data, batch.offsets, *_tables()))
+
+
+def postings(found: Words, first_field: Integers, answers: Integers) -> Postings:
+    """The triples of examples.
+
+    An example's words are numbered through its fields: its slots. Triples run on from field to field, as where an
+    example is printed whole; where choices follow, also from the question to the right answer, and with the letters
+    A, B, C before the choices.
+
+    Args:
+        found: The words of all fields of all examples.
+        first_field: First field of each example and the end of the last, int64 [examples + 1]. The first field of an
+            example is its question.
+        answers: The field of each example that is the right answer, -1 where there is none, int64 [examples].
+    """
+    letters = words(TextBatch(np.arange(97, 97 + LETTERS, dtype=np.uint8), np.arange(LETTERS + 1))).hashes
+    hashes, examples, slots = _postings(
+        found.hashes, found.offsets, first_field, answers, letters, DENSE_WORDS, MAX_WORDS
+    )
+    order = sort(hashes)
+    return Postings(hashes[order], examples[order], slots[order])
+
+
+def sort(hashes: npt.NDArray[np.uint64]) -> Integers:
+    """The stable order of hashes, by buckets of their first bits: a fifth of the time of a general sort."""
+    return np.asarray(_sort(hashes, np.uint64(64 - max(int(hashes.size).bit_length(), 1))))
+
+
+def lookup(hashes: npt.NDArray[np.uint64]) -> Lookup:
+    """Makes ascending hashes ready to be looked up."""
+    bits = max(int(hashes.size).bit_length(), 1)
+    starts = np.zeros((1 << bits) + 1, np.int32)
+    np.cumsum(
+        np.bincount((hashes >> np.uint64(64 - bits)).astype(np.int64), minlength=1 << bits), out=starts[1:]
+    )
+    bitmap = np.zeros(1 << max(int(hashes.size * BITMAP_BITS).bit_length() - 6, 0), np.uint64)
+    _mark(hashes, bitmap)
+    return Lookup(bitmap, starts, hashes)
+
+
+def find(batch: TextBatch, sought: Lookup) -> Hits:
+    """Looks all triples of some texts up."""
+    return Hits(*_find(batch.data, batch.offsets, *_tables(), *sought))
+
+
+def document_frequency(batch: TextBatch, sought: Lookup, size: int) -> Integers:
+    """In how many texts the hashes of a look-up are.
+
+    Args:
+        batch: The texts.
+        sought: Hashes of words or of triples.
+        size: Which of them: 1 or 3.
+
+    Returns:
+        int64 [hashes]; of equal hashes the first has the count and the others 0.
+    """
+    return np.asarray(_document_frequency(batch.data, batch.offsets, *_tables(), *sought, size))
+
+
+@kernel
+def _split(
+    data: Any, start: int, end: int, ascii_table: Any, table: Any, hashes: Any, starts: Any, ends: Any
+) -> int:
+    """Writes the words of a text, with bytes counted from its start, and returns how many they are."""
+    seed, prime = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+    count = 0
+    value = seed
+    begin = at = start
+    while at < end:
+        byte = data[at]
+        folded = ascii_table[byte]
+        if folded > 1:
+            if value == seed:
+                begin = at
+            value = (value ^ np.uint64(folded)) * prime
+            at += 1
+            while at < end:
+                folded = ascii_table[data[at]]
+                if folded <= 1:
+                    break
+                value = (value ^ np.uint64(folded)) * prime
+                at += 1
+            if at == end:
+                break
+            byte = data[at]
+        here = at
+        at += 1
+        meaning = np.int32(-1)
+        if byte < 0x80:
+            if folded == 1:
+                continue
+            meaning = np.int32(0)
+        else:
+            point = np.int64(byte)
+            if at + (1 if point < 0xE0 else 2 if point < 0xF0 else 3) > end:
+                break  # cut within a character, which is no UTF-8
+            if point < 0xE0:
+                point = (point & 0x1F) << 6 | (data[at] & 0x3F)
+                at += 1
+            elif point < 0xF0:
+                point = (point & 0x0F) << 12 | (np.int64(data[at]) & 0x3F) << 6 | (data[at + 1] & 0x3F)
+                at += 2
+            else:
+                point = (
+                    (point & 0x07) << 18
+                    | (np.int64(data[at]) & 0x3F) << 12
+                    | (np.int64(data[at + 1]) & 0x3F) << 6
+                    | (data[at + 2] & 0x3F)
+                )
+                at += 3
+            meaning = table[point] if point < table.size else np.int32(0)
+            if meaning == -1:
+                continue
+            if 0 < meaning < 0x1000000:
+                if value == seed:
+                    begin = here
+                value = (value ^ np.uint64(meaning)) * prime
+                continue
+        if value != seed:
+            hashes[count] = value ^ (value >> np.uint64(29))
+            starts[count] = begin - start
+            ends[count] = here - start
+            count += 1
+            value = seed
+        if meaning > 0:
+            hashes[count] = (np.uint64(meaning) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+            starts[count] = here - start
+            ends[count] = at - start
+            count += 1
+    if value != seed:
+        hashes[count] = value ^ (value >> np.uint64(29))
+        starts[count] = begin - start
+        ends[count] = end - start
+        count += 1
+    return count
+
+
+@kernel
+def _longest(offsets: Any) -> Any:
+    longest = 0
+    for row in range(offsets.size - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    return longest
+
+
+@kernel
+def _words_of(data: Any, offsets: Any, ascii_table: Any, table: Any) -> Any:
+    size = offsets[-1] - offsets[0]
+    hashes = np.empty(size, np.uint64)
+    starts = np.empty(size, np.int64)
+    ends = np.empty(size, np.int64)
+    firsts = np.zeros(offsets.size, np.int64)
+    at = 0
+    for row in range(offsets.size - 1):
+        at += _split(
+            data, offsets[row], offsets[row + 1], ascii_table, table, hashes[at:], starts[at:], ends[at:]
+        )
+        firsts[row + 1] = at
+    return hashes[:at].copy(), starts[:at].copy(), ends[:at].copy(), firsts
+
+
+@kernel
+def _triple(first: Any, second: Any, third: Any) -> Any:
+    value = (first * np.uint64(0x9E3779B97F4A7C15) + second) * np.uint64(0x9E3779B97F4A7C15) + third
+    value = (value ^ (value >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
+    return value ^ (value >> np.uint64(29))
+
+
+@kernel
+def _put(
+    hashes: Any, examples: Any, slots: Any, at: int, value: Any, example: int, a: int, b: int, c: int
+) -> int:
+    hashes[at] = value
+    examples[at] = example
+    slots[at, 0] = a
+    slots[at, 1] = b
+    slots[at, 2] = c
+    return at + 1
+
+
+@kernel
+def _postings(
+    words: Any, fields: Any, first_field: Any, answers: Any, letters: Any, dense_words: int, max_words: int
+) -> Any:
+    most = 4 * words.size + 5 * fields.size
+    hashes = np.empty(most, np.uint64)
+    examples = np.empty(most, np.int32)
+    slots = np.empty((most, 3), np.int16)
+    n = 0
+    for example in range(first_field.size - 1):
+        first, last = first_field[example], first_field[example + 1]
+        base = fields[first]
+        count = min(fields[last] - base, max_words)
+        own = words[base : base + count]
+        reach = 2 if count <= dense_words else 1
+        for i in range(count):
+            for a in range(i + 1, i + 1 + reach):
+                for b in range(a + 1, a + 1 + reach):
+                    if b < count:
+                        value = _triple(own[i], own[a], own[b])
+                        n = _put(hashes, examples, slots, n, value, example, i, a, b)
+        if fields[last] - base > max_words:
+            continue
+        answer, question = answers[example], fields[first + 1] - base
+        if answer > first + 1:  # from the question to the right answer
+            a, end = fields[answer] - base, fields[answer + 1] - base
+            if question >= 2 and end > a:
+                value = _triple(own[question - 2], own[question - 1], own[a])
+                n = _put(hashes, examples, slots, n, value, example, question - 2, question - 1, a)
+            if question >= 1 and end > a + 1:
+                value = _triple(own[question - 1], own[a], own[a + 1])
+                n = _put(hashes, examples, slots, n, value, example, question - 1, a, a + 1)
+        if last - first < 3 or last - first - 1 > letters.size:
+            continue
+        for field in range(first + 1, last):  # choices with letters
+            a, end = fields[field] - base, fields[field + 1] - base
+            if end == a:
+                continue
+            letter = letters[field - first - 1]
+            if a >= 2:
+                value = _triple(own[a - 2], own[a - 1], letter)
+                n = _put(hashes, examples, slots, n, value, example, a - 2, a - 1, -1)
+            if a >= 1:
+                value = _triple(own[a - 1], letter, own[a])
+                n = _put(hashes, examples, slots, n, value, example, a - 1, -1, a)
+            if end - a > 1:
+                value = _triple(letter, own[a], own[a + 1])
+                n = _put(hashes, examples, slots, n, value, example, -1, a, a + 1)
+            elif field + 1 < last:
+                value = _triple(letter, own[a], letters[field - first])
+                n = _put(hashes, examples, slots, n, value, example, -1, a, -1)
+    return hashes[:n].copy(), examples[:n].copy(), slots[:n].copy()
+
+
+@kernel
+def _sort(hashes: Any, shift: Any) -> Any:
+    starts = np.zeros((1 << np.int64(np.uint64(64) - shift)) + 1, np.int64)
+    for at in range(hashes.size):
+        starts[np.int64(hashes[at] >> shift) + 1] += 1
+    for number in range(starts.size - 1):
+        starts[number + 1] += starts[number]
+    order = np.empty(hashes.size, np.int64)
+    ends = starts[:-1].copy()
+    for at in range(hashes.size):
+        bucket = np.int64(hashes[at] >> shift)
+        place = np.int64(ends[bucket])
+        # Equal hashes come in order and stay behind one another, so long runs of them cost nothing.
+        while place > starts[bucket] and hashes[order[place - 1]] > hashes[at]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = at
+        ends[bucket] += 1
+    return order
+
+
+@kernel
+def _mark(hashes: Any, bitmap: Any) -> None:
+    mask = np.uint64(bitmap.size * 64 - 1)
+    for at in range(hashes.size):
+        low = hashes[at] & mask
+        bitmap[low >> np.uint64(6)] |= np.uint64(1) << (low & np.uint64(63))
+
+
+@kernel
+def _place(value: Any, buckets: Any, hashes: Any, shift: Any) -> int:
+    """The first place of a hash, -1 where it is not."""
+    bucket = value >> shift
+    for at in range(buckets[bucket], buckets[bucket + np.uint64(1)]):
+        if hashes[at] >= value:
+            return at if hashes[at] == value else -1
+    return -1
+
+
+@kernel
+def _shift(buckets: Any) -> Any:
+    bits = 0
+    while 1 << bits < buckets.size - 1:
+        bits += 1
+    return np.uint64(64 - bits)
+
+
+@kernel
+def _find(
+    data: Any, offsets: Any, ascii_table: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any
+) -> Any:
+    longest = _longest(offsets)
+    own = np.empty(longest, np.uint64)
+    starts = np.empty(longest, np.int64)
+    ends = np.empty(longest, np.int64)
+    hits = np.empty((1024, 5), np.int32)
+    count = 0
+    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    for row in range(offsets.size - 1):
+        total = _split(data, offsets[row], offsets[row + 1], ascii_table, table, own, starts, ends)
+        if count + total > hits.shape[0]:
+            more = np.empty((2 * hits.shape[0] + total, 5), np.int32)
+            more[:count] = hits[:count]
+            hits = more
+        for word in range(total - 2):
+            value = _triple(own[word], own[word + 1], own[word + 2])
+            low = value & mask
+            if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
+                continue
+            at = _place(value, buckets, hashes, shift)
+            if at >= 0:
+                hits[count, 0] = row
+                hits[count, 1] = word
+                hits[count, 2] = at
+                hits[count, 3] = starts[word]
+                hits[count, 4] = ends[word + 2]
+                count += 1
+    return (
+        hits[:count, 0].copy(),
+        hits[:count, 1].copy(),
+        hits[:count, 2].copy(),
+        hits[:count, 3].copy(),
+        hits[:count, 4].copy(),
+    )
+
+
+@kernel
+def _document_frequency(
+    data: Any, offsets: Any, ascii_table: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any, size: int
+) -> Any:
+    longest = _longest(offsets)
+    own = np.empty(longest, np.uint64)
+    starts = np.empty(longest, np.int64)
+    ends = np.empty(longest, np.int64)
+    counts = np.zeros(hashes.size, np.int64)
+    seen = np.full(hashes.size, -1, np.int32)
+    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    for row in range(offsets.size - 1):
+        total = _split(data, offsets[row], offsets[row + 1], ascii_table, table, own, starts, ends)
+        for word in range(total - size + 1):
+            value = own[word]
+            if size == 3:
+                value = _triple(value, own[word + 1], own[word + 2])
+            low = value & mask
+            if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
+                continue
+            at = _place(value, buckets, hashes, shift)
+            if at >= 0 and seen[at] != row:
+                seen[at] = row
+                counts[at] += 1
+    return counts
