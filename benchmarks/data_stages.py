@@ -81,10 +81,28 @@ def tokenize(corpus: Path) -> Setup:
     return "tokenize", {}, {"documents": corpus, "tokenizer": tokenizer}
 
 
+def decontaminate(corpus: Path) -> Setup:
+    """The benchmarks given with --benchmarks, or 2,000 questions made from the corpus with every seventh word exchanged."""
+    folder = corpus.parent / "benchmarks"
+    if not folder.exists():
+        from millrace.data.documents import read_shards
+
+        table = next(iter(read_shards(corpus, ["text"])))
+        passages = (text.split() for text in perturbed(table["text"].to_pylist(), 1))
+        rows = [
+            {"id": str(number), "prompt": " ".join(words[:32]), "answer": " ".join(words[32:40])}
+            for number, words in enumerate(passages)
+            if len(words) >= 40
+        ]
+        write_benchmarks(folder, {"made": rows[:2000]})
+    return "decontaminate", {"max_drop_fraction": 1.0}, {"documents": corpus, "benchmarks": folder}
+
+
 STAGES: dict[str, Callable[[Path], Setup]] = {
     "filter": filter_all,
     "filter:everything": filter_and_mend,
     "dedup_spans": dedup_spans,
+    "decontaminate": decontaminate,
     "tokenize": tokenize,
     **{f"filter:{rule}": filter_by(rule) for rule in PEER_FILTERS},
 }
@@ -152,6 +170,33 @@ def write_corpus(folder: Path, texts: list[str], scale: int) -> int:
     if rows:
         write_shard(folder / shard_name(shards), documents_table(rows))
     return total + size
+
+
+def write_benchmarks(folder: Path, sets: dict[str, list[dict[str, Any]]]) -> None:
+    """Writes a ``benchmarks`` folder; rows with choices make a benchmark of multiple choice."""
+    folder.mkdir(parents=True)
+    index = []
+    for name, rows in sets.items():
+        kind = "multiple_choice" if "choices" in rows[0] else "generation"
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        index.append({"name": name, "type": kind, "examples": len(rows), "file": f"{name}.jsonl"})
+    (folder / "index.json").write_text(json.dumps({"benchmarks": index}))
+
+
+def read_benchmarks(pattern: str) -> dict[str, list[dict[str, Any]]]:
+    """Benchmarks from JSON lines with ``question``, ``choices`` (or null) and ``answer``, one a file."""
+    import pyarrow as pa
+
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(glob(pattern)):
+        with pa.input_stream(path) as stream:
+            given = [json.loads(line) for line in stream.read().splitlines()]
+        sets[Path(path).name.split(".")[0]] = [
+            {"id": row["id"], "prompt": row["question"], "answer": row["answer"]}
+            | ({"choices": row["choices"]} if row["choices"] else {})
+            for row in given
+        ]
+    return sets
 
 
 def run_component(
@@ -276,6 +321,7 @@ def main() -> None:
     parser.add_argument("--stage", action="append", choices=STAGES, help="default: filter")
     parser.add_argument("--scales", default="1,4,16", help="sizes of the corpus, in copies")
     parser.add_argument("--megabytes", type=float, default=24, help="size of one copy")
+    parser.add_argument("--benchmarks", help="pattern of files with questions, for decontaminate")
     parser.add_argument("--peer-python", help="an interpreter with datatrove")
     parser.add_argument("--peer-megabytes", type=float, default=12, help="how much datatrove is given")
     parser.add_argument("--cores", type=int, default=2)
@@ -300,6 +346,8 @@ def main() -> None:
         return taken
 
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.benchmarks:
+            write_benchmarks(Path(folder, "benchmarks"), read_benchmarks(arguments.benchmarks))
         for scale in (int(scale) for scale in arguments.scales.split(",")):
             corpus = Path(folder, f"times-{scale}")
             size = write_corpus(corpus, first(arguments.megabytes), scale)

@@ -42,6 +42,7 @@ class Indexed:
         common: The most common triples of words that it leaves out.
         common_triples: How many it leaves out.
         is_checkable: Whether an example would be found if it stood in a document, bool [examples].
+        is_common: Whether it would be, were its words not in so many documents, bool [examples].
         sampled: Documents that said what is common.
     """
 
@@ -49,6 +50,7 @@ class Indexed:
     common: list[Common]
     common_triples: int
     is_checkable: np.ndarray
+    is_common: np.ndarray
     sampled: int
 
 
@@ -83,13 +85,16 @@ def index_examples(
     config: DecontaminateConfig, examples: Numbered, sample: Sequence[str], work: Path
 ) -> Indexed:
     """Indexes the examples and writes the index where the workers find it."""
+    import numpy as np
+
     from ...data.contamination import chains, index
     from ...data.filters.batch import from_texts
 
     rows = list(zip(examples.fields, examples.answers, strict=True))
-    made, common, count = index.build(
-        index.Examples.of(rows), from_texts(sample), config.max_document_frequency
-    )
-    made.save(work / INDEX_FILE)
+    made = index.build(index.Examples.of(rows), from_texts(sample), config.max_document_frequency)
+    made.index.save(work / INDEX_FILE)
     (work / NAMES_FILE).write_text(json.dumps(examples.ids))
-    return Indexed(made, common, count, chains.checkable(made, rule_of(config)), len(sample))
+    is_checkable = chains.checkable(made.index, rule_of(config))
+    is_long = np.diff(made.index.first_slot) >= chains.START_WORDS
+    is_common = ~is_checkable & is_long & (made.whole_bits >= config.min_score)
+    return Indexed(made.index, made.common, made.common_triples, is_checkable, is_common, len(sample))

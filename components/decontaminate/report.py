@@ -56,7 +56,8 @@ def gather(
         entries[benchmark.name] = {
             "type": benchmark.type,
             "examples": count,
-            "too_short": int((~indexed.is_checkable[own.start : own.stop]).sum()),
+            "too_short": int((~indexed.is_checkable & ~indexed.is_common)[own.start : own.stop].sum()),
+            "too_common": int(indexed.is_common[own.start : own.stop].sum()),
             "clean": count - len(contaminated),
             "partly": len(contaminated) - fully,
             "fully": fully,
@@ -119,7 +120,18 @@ def _html(report: Mapping[str, Any]) -> str:
     contaminated = sum(entry["contaminated"] for entry in entries.values())
     examples = sum(entry["examples"] for entry in entries.values())
     table = html_page.table(
-        ["Benchmark", "Examples", "Clean", "Partly", "Fully", "Share", "Too short", "Documents", "By source"],
+        [
+            "Benchmark",
+            "Examples",
+            "Clean",
+            "Partly",
+            "Fully",
+            "Share",
+            "Too short",
+            "Too common",
+            "Documents",
+            "By source",
+        ],
         [
             [
                 name,
@@ -129,6 +141,7 @@ def _html(report: Mapping[str, Any]) -> str:
                 entry["fully"],
                 round(entry["share"], 4),
                 entry["too_short"],
+                entry["too_common"],
                 entry["documents"],
                 ", ".join(f"{source} {count:,}" for source, count in entry["documents_by_source"].items()),
             ]
@@ -170,7 +183,8 @@ def _html(report: Mapping[str, Any]) -> str:
             table,
             html_page.paragraph(
                 f"Fully: {FULL:.0%} of the question and of its right answer stood in documents. Too short: examples "
-                "of few or common words, which cannot be told from chance."
+                "of few or common words, which cannot be told from chance. Too common: what many documents of the sample "
+                "have, which may be boilerplate or an example that is everywhere."
             ),
         ),
         html_page.section(

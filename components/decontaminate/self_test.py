@@ -18,7 +18,7 @@ from .examples import Indexed, Numbered, rule_of
 if TYPE_CHECKING:
     from . import DecontaminateConfig
 
-HOST_CHARACTERS = 4000
+HOST_CHARACTERS = 2000
 MIN_HOST_CHARACTERS = 200
 
 

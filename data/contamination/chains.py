@@ -37,6 +37,8 @@ GAP_BITS = 2.0
 MIN_WORDS = 6
 START_WORDS = 4
 START_BITS = 4.0
+REACH_WORDS = 3 + int(3 * MAX_BITS / GAP_BITS)
+"""A triple farther than this from any other of its example costs more than it earns."""
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -99,8 +101,8 @@ def match(index: Index, batch: TextBatch, rule: Rule) -> Matches:
     # A triple covers three words at most, and fewer than four words are never enough.
     needed = np.maximum(np.ceil(least / (3 * MAX_BITS)), 2).astype(np.int32)
     found, scores, bits = _chains(
-        hits.rows, hits.places, hits.found, hits.starts, hits.ends, index.hashes, index.examples, index.slots,
-        index.first_slot, index.bits, index.question_slots, index.answer_slots, needed, GAP_BITS,
+        hits.rows, hits.places, hits.found, hits.starts, hits.ends, index.owners, index.slots, index.first_slot,
+        index.bits, index.question_slots, index.answer_slots, needed, GAP_BITS, REACH_WORDS,
         rule.min_score - START_BITS,
     )  # fmt: skip
     rows, examples, starts, ends, words, begins = found.T
@@ -131,7 +133,6 @@ def _chains(
     found: Any,
     hit_starts: Any,
     hit_ends: Any,
-    hashes: Any,
     owners: Any,
     slots: Any,
     first_slot: Any,
@@ -140,12 +141,13 @@ def _chains(
     answer_slots: Any,
     needed: Any,
     gap_bits: float,
+    reach: int,
     min_score: float,
 ) -> Any:
     """The best chain of every pair of document and example that scores ``min_score``."""
     examples = first_slot.size - 1
-    counts = np.zeros(examples, np.int32)
-    seen_row = np.full(examples, -1, np.int32)
+    # Of each example: the last document with a hit of it, the number of that hit, and whether it is in ``keys``.
+    last_hit = np.full((examples, 3), -1, np.int32)
     longest = 0
     for number in range(examples):
         longest = max(longest, first_slot[number + 1] - first_slot[number])
@@ -160,33 +162,37 @@ def _chains(
     while first < rows.size:
         row = rows[first]
         last = first
-        while last < rows.size and rows[last] == row:
-            for posting in range(found[last], hashes.size):
-                if hashes[posting] != hashes[found[last]]:
-                    break
-                example = np.int64(owners[posting])
-                if seen_row[example] != row:
-                    seen_row[example] = row
-                    counts[example] = 0
-                counts[example] += 1
-            last += 1
-        # Pairs of example and hit, for the examples with hits enough; sorted, each example's in the order of the text.
+        # Pairs of example and hit, where another hit of the example is near; sorted, each example's are in the order of
+        # the text.
         total = 0
-        for hit in range(first, last):
+        while last < rows.size and rows[last] == row:
+            posting = np.int64(found[last])
             before = np.int64(-1)
-            for posting in range(found[hit], hashes.size):
-                if hashes[posting] != hashes[found[hit]]:
+            while True:
+                owner = np.int64(owners[posting])
+                example = owner if owner >= 0 else -1 - owner
+                if example != before:
+                    hit = np.int64(last_hit[example, 1])
+                    is_near = last_hit[example, 0] == row and places[last] - places[hit] <= reach
+                    if is_near:
+                        if total + 2 > keys.size:
+                            more = np.empty(2 * keys.size, np.uint64)
+                            more[:total] = keys[:total]
+                            keys = more
+                        base = np.uint64(example) << np.uint64(32)
+                        if last_hit[example, 2] == 0:
+                            keys[total] = base | np.uint64(hit - first)
+                            total += 1
+                        keys[total] = base | np.uint64(last - first)
+                        total += 1
+                    last_hit[example, 0] = row
+                    last_hit[example, 1] = last
+                    last_hit[example, 2] = 1 if is_near else 0
+                    before = example
+                if owner < 0:
                     break
-                example = np.int64(owners[posting])
-                if example == before or counts[example] < needed[example]:
-                    continue
-                before = example
-                if total == keys.size:
-                    more = np.empty(2 * keys.size, np.uint64)
-                    more[:total] = keys
-                    keys = more
-                keys[total] = np.uint64(example) << np.uint64(32) | np.uint64(hit - first)
-                total += 1
+                posting += 1
+            last += 1
         if total > 1:
             keys[:total].sort()
         begin = 0
@@ -195,6 +201,9 @@ def _chains(
             end = begin
             while end < total and np.int64(keys[end] >> np.uint64(32)) == example:
                 end += 1
+            if end - begin < needed[example]:
+                begin = end
+                continue
             if n_out == out_scores.size:
                 grown = np.empty((2 * n_out, 6), np.int64)
                 grown[:n_out] = out
@@ -207,31 +216,28 @@ def _chains(
                 out_bits = grown_bits
             # Twice: to find the best chain, then to say what it has.
             best, best_begin, best_end = _walk(
-                keys, begin, end, first, places, found, hashes, owners, slots, example, first_slot[example], bits,
-                gap_bits, covered, touched,
+                keys, begin, end, first, places, found, owners, slots, example, first_slot[example], bits, gap_bits,
+                covered, touched,
             )  # fmt: skip
             if best >= min_score:
                 _walk(
-                    keys, best_begin, best_end, first, places, found, hashes, owners, slots, example,
-                    first_slot[example], bits, gap_bits, covered, touched,
+                    keys, best_begin, best_end, first, places, found, owners, slots, example, first_slot[example],
+                    bits, gap_bits, covered, touched,
                 )  # fmt: skip
-                words = 0
-                for side in range(3):
-                    out_bits[n_out, side] = 0.0
-                for slot in range(first_slot[example + 1] - first_slot[example]):
-                    if covered[slot]:
-                        worth = bits[first_slot[example] + slot]
-                        words += 1
-                        out_bits[n_out, 0] += worth
-                        if slot < question_slots[example]:
-                            out_bits[n_out, 1] += worth
-                        if answer_slots[example, 0] <= slot < answer_slots[example, 1]:
-                            out_bits[n_out, 2] += worth
+                out_bits[n_out] = 0.0
+                for at in range(touched[touched.size - 1]):
+                    slot = touched[at]
+                    worth = bits[first_slot[example] + slot]
+                    out_bits[n_out, 0] += worth
+                    if slot < question_slots[example]:
+                        out_bits[n_out, 1] += worth
+                    if answer_slots[example, 0] <= slot < answer_slots[example, 1]:
+                        out_bits[n_out, 2] += worth
                 out[n_out, 0] = row
                 out[n_out, 1] = example
                 out[n_out, 2] = hit_starts[first + np.int64(keys[best_begin] & np.uint64(0xFFFFFFFF))]
                 out[n_out, 3] = hit_ends[first + np.int64(keys[best_end - 1] & np.uint64(0xFFFFFFFF))]
-                out[n_out, 4] = words
+                out[n_out, 4] = touched[touched.size - 1]
                 out[n_out, 5] = 1 if touched[0] == 0 else 0
                 out_scores[n_out] = best
                 n_out += 1
@@ -257,7 +263,6 @@ def _walk(
     first_hit: int,
     places: Any,
     found: Any,
-    hashes: Any,
     owners: Any,
     slots: Any,
     example: int,
@@ -285,18 +290,20 @@ def _walk(
             score, chain_begin, covered_to = 0.0, at, place
         new = min(np.int64(3), place + 3 - covered_to)  # its last words, which no hit before it covers
         chosen, most = np.int64(-1), -1.0
-        for posting in range(found[hit], hashes.size):
-            if hashes[posting] != hashes[found[hit]] or owners[posting] > example:
+        posting = np.int64(found[hit])
+        while True:
+            owner = np.int64(owners[posting])
+            if owner == example or owner == -1 - example:
+                earned = 0.0
+                for side in range(3 - new, 3):
+                    slot = slots[posting, side]
+                    if slot >= 0 and not covered[slot]:
+                        earned += bits[base + slot]
+                if earned > most:
+                    chosen, most = posting, earned
+            if owner < 0:
                 break
-            if owners[posting] != example:
-                continue
-            earned = 0.0
-            for side in range(3 - new, 3):
-                slot = slots[posting, side]
-                if slot >= 0 and not covered[slot]:
-                    earned += bits[base + slot]
-            if earned > most:
-                chosen, most = np.int64(posting), earned
+            posting += 1
         for side in range(3 - new, 3):
             slot = np.int64(slots[chosen, side])
             if slot >= 0 and not covered[slot]:

@@ -67,7 +67,7 @@ class Index:
         bitmap: See ``triples.Lookup``.
         buckets: See ``triples.Lookup``.
         hashes: Triples, uint64 [postings]; see ``triples.Postings``.
-        examples: Whose they are, int32 [postings].
+        owners: The examples that have them, int32 [postings]; ``-1 - example`` at the last posting of a triple.
         slots: The example's words that they consist of, int16 [postings, 3].
         first_slot: First slot of each example and the end of the last, int64 [examples + 1].
         bits: What each slot is worth, float32 [slots].
@@ -80,7 +80,7 @@ class Index:
     bitmap: npt.NDArray[np.uint64]
     buckets: npt.NDArray[np.int32]
     hashes: npt.NDArray[np.uint64]
-    examples: npt.NDArray[np.int32]
+    owners: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int16]
     first_slot: Integers
     bits: Floats
@@ -119,33 +119,53 @@ class Common:
     examples: int
 
 
-def build(
-    examples: Examples, sample: TextBatch, max_document_frequency: int
-) -> tuple[Index, list[Common], int]:
+@dataclass(frozen=True)
+class Built:
+    """What comes of indexing.
+
+    Attributes:
+        index: What documents are searched with.
+        common: The most common triples that it leaves out.
+        common_triples: How many it leaves out.
+        whole_bits: What all words of each example would be worth were none of its triples common, float32 [examples].
+    """
+
+    index: Index
+    common: list[Common]
+    common_triples: int
+    whole_bits: Floats
+
+
+def build(examples: Examples, sample: TextBatch, max_document_frequency: int) -> Built:
     """Indexes examples.
 
     Args:
         examples: The examples.
         sample: Texts of the corpus, which say what is common and what is rare.
         max_document_frequency: A triple in more texts of the sample is common.
-
-    Returns:
-        The index, the most common triples that it leaves out, and how many those are in all.
     """
     found = triples.words(from_texts(examples.texts))
     first_slot = found.offsets[examples.first_field]
     posted = triples.postings(found, examples.first_field, examples.answers)
     is_first = _is_first(posted.hashes)
     kinds = np.cumsum(is_first) - 1
-    documents = triples.document_frequency(sample, triples.lookup(posted.hashes), 3)[is_first]
+    numbered = triples.number(found.hashes, first_slot)
+    order = triples.sort(numbered.hashes)
+    word_documents = np.empty(order.size, np.int64)
+    word_documents[order], documents = triples.document_frequency(
+        sample, triples.lookup(numbered.hashes[order]), triples.lookup(posted.hashes[is_first])
+    )
     is_new = is_first.copy()
     is_new[1:] |= posted.examples[1:] != posted.examples[:-1]
     having = np.bincount(kinds[is_new], minlength=documents.size)
     is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
+    having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
+    rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 0.1)).clip(0.0, MAX_BITS)
+    rarity = rarity[numbered.numbers].astype(np.float32)
     kept = posted.chosen(~is_common[kinds])
 
-    owner = np.repeat(np.arange(len(examples)), np.diff(first_slot))
-    bits = _rarity(found.hashes, owner, sample, len(examples))
+    bits = rarity * np.float32(REPEATED) ** np.minimum(numbered.repeats, 60).astype(np.float32)
+    whole = np.add.reduceat(np.append(bits, 0), first_slot[:-1]) * (np.diff(first_slot) > 0)
     bits[~_covered(kept, first_slot, bits.size)] = 0
     question = found.offsets[examples.first_field[:-1] + 1] - first_slot[:-1]
     question = np.minimum(question, np.diff(first_slot))
@@ -163,7 +183,7 @@ def build(
     ]
     index = Index(
         *triples.lookup(kept.hashes),
-        kept.examples,
+        np.where(_is_first(kept.hashes[::-1])[::-1], -1 - kept.examples, kept.examples).astype(np.int32),
         kept.slots,
         first_slot,
         bits,
@@ -171,11 +191,8 @@ def build(
         answer.astype(np.int32),
         np.stack(total, axis=1).astype(np.float32).reshape(-1, 3),
     )
-    return (
-        index,
-        _listed(examples, found, posted, is_first, documents, having, is_common),
-        int(is_common.sum()),
-    )
+    listed = _listed(examples, found, posted, is_first, documents, having, is_common)
+    return Built(index, listed, int(is_common.sum()), whole)
 
 
 def _is_first(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -183,24 +200,6 @@ def _is_first(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     first = np.ones(hashes.size, np.bool_)
     first[1:] = hashes[1:] != hashes[:-1]
     return first
-
-
-def _rarity(hashes: npt.NDArray[np.uint64], owner: Integers, sample: TextBatch, examples: int) -> Floats:
-    """What each word of the examples is worth, float32 [words]."""
-    order = triples.sort(hashes)
-    ascending, owners = hashes[order], owner[order]
-    is_first = _is_first(ascending)
-    kinds = np.cumsum(is_first) - 1
-    is_new = is_first.copy()
-    is_new[1:] |= owners[1:] != owners[:-1]
-    documents = triples.document_frequency(sample, triples.lookup(ascending), 1)[is_first]
-    documents += np.bincount(kinds[is_new], minlength=documents.size) - 1
-    rarity = np.clip(np.log2((len(sample) + examples + 1) / (documents + 0.1)), 0.0, MAX_BITS)
-    places = np.arange(order.size)
-    repeats = places - np.maximum.accumulate(np.where(is_new, places, 0))
-    bits = np.empty(order.size, np.float32)
-    bits[order] = rarity[kinds] * REPEATED ** np.minimum(repeats, 60)
-    return bits
 
 
 def _covered(kept: Postings, first_slot: Integers, slots: int) -> npt.NDArray[np.bool_]:

@@ -106,14 +106,15 @@ class Hits(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """For ASCII the folded byte, 0 between words, 1 for what is ignored; for all code points as ``fold_table``."""
+    """For bytes what an ASCII character folds to, 0 between words, 1 where ``_split`` has to look closer; for code points
+    as ``fold_table``."""
     table = fold_table().copy()
     table[ord("_")] = SEPARATOR
     table[list(_APOSTROPHES)] = IGNORED
-    ascii_table = np.maximum(table[:256], 0).astype(np.uint8)
-    ascii_table[table[:256] == IGNORED] = 1
-    ascii_table[128:] = 0
-    return ascii_table, table
+    simple = np.maximum(table[:256], 0).astype(np.uint8)
+    simple[table[:256] == IGNORED] = 1
+    simple[128:] = 1
+    return simple, table
 
 
 def words(batch: TextBatch) -> Words:
@@ -164,94 +165,109 @@ def find(batch: TextBatch, sought: Lookup) -> Hits:
     return Hits(*_find(batch.data, batch.offsets, *_tables(), *sought))
 
 
-def document_frequency(batch: TextBatch, sought: Lookup, size: int) -> Integers:
-    """In how many texts the hashes of a look-up are.
+def document_frequency(batch: TextBatch, single: Lookup, triple: Lookup) -> tuple[Integers, Integers]:
+    """In how many texts words and triples are.
 
     Args:
         batch: The texts.
-        sought: Hashes of words or of triples.
-        size: Which of them: 1 or 3.
+        single: Hashes of words, each once.
+        triple: Hashes of triples, each once.
 
     Returns:
-        int64 [hashes]; of equal hashes the first has the count and the others 0.
+        Texts with each word, int64 [words], and with each triple, int64 [triples].
     """
-    return np.asarray(_document_frequency(batch.data, batch.offsets, *_tables(), *sought, size))
+    counts = _document_frequency(batch.data, batch.offsets, *_tables(), *single, *triple)
+    return counts[0], counts[1]
+
+
+class Numbered(NamedTuple):
+    """The words of examples as numbers.
+
+    Attributes:
+        hashes: Each word that there is, once, in the order of their first appearance, uint64 [kinds].
+        numbers: Which of them each word is, int64 [words].
+        repeats: How often its example has had it before, int64 [words].
+        examples: How many examples have it, int64 [kinds].
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    numbers: Integers
+    repeats: Integers
+    examples: Integers
+
+
+def number(hashes: npt.NDArray[np.uint64], first_slot: Integers) -> Numbered:
+    """Numbers the words of examples; ``first_slot`` is the first word of each and the end of the last."""
+    return Numbered(*_number(hashes, first_slot))
 
 
 @kernel
-def _split(
-    data: Any, start: int, end: int, ascii_table: Any, table: Any, hashes: Any, starts: Any, ends: Any
-) -> int:
-    """Writes the words of a text, with bytes counted from its start, and returns how many they are."""
-    seed, prime = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-    count = 0
-    value = seed
-    begin = at = start
-    while at < end:
-        byte = data[at]
-        folded = ascii_table[byte]
-        if folded > 1:
-            if value == seed:
+def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: Any) -> int:
+    """Writes the words of a text, which must have room for one more than it has bytes, and returns how many they are.
+
+    ASCII is taken without a branch that depends on the text: at every byte the word so far is written where the next
+    one will be, and only a separator moves on. A hash of 0 is no word.
+    """
+    prime, one = np.uint64(0x9E3779B97F4A7C15), np.uint64(1)
+    count = begin = skip = 0
+    value = np.uint64(0)
+    for at in range(text.size):
+        folded = simple[text[at]]
+        if folded != 1:
+            inside = np.uint64(0) - np.uint64(folded > 1)  # all ones within a word
+            if value == 0:
                 begin = at
-            value = (value ^ np.uint64(folded)) * prime
-            at += 1
-            while at < end:
-                folded = ascii_table[data[at]]
-                if folded <= 1:
-                    break
-                value = (value ^ np.uint64(folded)) * prime
-                at += 1
-            if at == end:
-                break
-            byte = data[at]
-        here = at
-        at += 1
-        meaning = np.int32(-1)
-        if byte < 0x80:
-            if folded == 1:
-                continue
-            meaning = np.int32(0)
-        else:
-            point = np.int64(byte)
-            if at + (1 if point < 0xE0 else 2 if point < 0xF0 else 3) > end:
-                break  # cut within a character, which is no UTF-8
-            if point < 0xE0:
-                point = (point & 0x1F) << 6 | (data[at] & 0x3F)
-                at += 1
-            elif point < 0xF0:
-                point = (point & 0x0F) << 12 | (np.int64(data[at]) & 0x3F) << 6 | (data[at + 1] & 0x3F)
-                at += 2
-            else:
-                point = (
-                    (point & 0x07) << 18
-                    | (np.int64(data[at]) & 0x3F) << 12
-                    | (np.int64(data[at + 1]) & 0x3F) << 6
-                    | (data[at + 2] & 0x3F)
-                )
-                at += 3
-            meaning = table[point] if point < table.size else np.int32(0)
-            if meaning == -1:
-                continue
-            if 0 < meaning < 0x1000000:
-                if value == seed:
-                    begin = here
-                value = (value ^ np.uint64(meaning)) * prime
-                continue
-        if value != seed:
             hashes[count] = value ^ (value >> np.uint64(29))
-            starts[count] = begin - start
-            ends[count] = here - start
+            starts[count] = begin
+            ends[count] = at
+            count += int((value != 0) & (folded == 0))
+            value = ((value + np.uint64(folded)) * prime) & inside
+            continue
+        if at < skip:
+            continue
+        point = np.int64(text[at])
+        if point < 0x80:
+            continue  # ignored
+        size = 2 if point < 0xE0 else 3 if point < 0xF0 else 4
+        skip = at + size
+        if skip > text.size:
+            break  # cut within a character, which is no UTF-8
+        if size == 2:
+            point = (point & 0x1F) << 6 | (text[at + 1] & 0x3F)
+        elif size == 3:
+            point = (point & 0x0F) << 12 | (np.int64(text[at + 1]) & 0x3F) << 6 | (text[at + 2] & 0x3F)
+        else:
+            point = (
+                (point & 0x07) << 18
+                | (np.int64(text[at + 1]) & 0x3F) << 12
+                | (np.int64(text[at + 2]) & 0x3F) << 6
+                | (text[at + 3] & 0x3F)
+            )
+        meaning = table[point] if point < table.size else np.int32(0)
+        if meaning == -1:
+            continue
+        if 0 < meaning < 0x1000000:
+            if value == 0:
+                begin = at
+            value = (value + np.uint64(meaning)) * prime
+            continue
+        if value != 0:
+            hashes[count] = value ^ (value >> np.uint64(29))
+            starts[count] = begin
+            ends[count] = at
             count += 1
-            value = seed
+            value = np.uint64(0)
         if meaning > 0:
-            hashes[count] = (np.uint64(meaning) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
-            starts[count] = here - start
-            ends[count] = at - start
+            value = (np.uint64(meaning) + one) * np.uint64(0xBF58476D1CE4E5B9)
+            hashes[count] = value ^ (value >> np.uint64(29))
+            starts[count] = at
+            ends[count] = skip
             count += 1
-    if value != seed:
+            value = np.uint64(0)
+    if value != 0:
         hashes[count] = value ^ (value >> np.uint64(29))
-        starts[count] = begin - start
-        ends[count] = end - start
+        starts[count] = begin
+        ends[count] = text.size
         count += 1
     return count
 
@@ -265,17 +281,16 @@ def _longest(offsets: Any) -> Any:
 
 
 @kernel
-def _words_of(data: Any, offsets: Any, ascii_table: Any, table: Any) -> Any:
-    size = offsets[-1] - offsets[0]
+def _words_of(data: Any, offsets: Any, simple: Any, table: Any) -> Any:
+    size = offsets[-1] - offsets[0] + 1
     hashes = np.empty(size, np.uint64)
     starts = np.empty(size, np.int64)
     ends = np.empty(size, np.int64)
     firsts = np.zeros(offsets.size, np.int64)
     at = 0
     for row in range(offsets.size - 1):
-        at += _split(
-            data, offsets[row], offsets[row + 1], ascii_table, table, hashes[at:], starts[at:], ends[at:]
-        )
+        text = data[offsets[row] : offsets[row + 1]]
+        at += _split(text, simple, table, hashes[at:], starts[at:], ends[at:])
         firsts[row + 1] = at
     return hashes[:at].copy(), starts[:at].copy(), ends[:at].copy(), firsts
 
@@ -361,16 +376,20 @@ def _sort(hashes: Any, shift: Any) -> Any:
     for number in range(starts.size - 1):
         starts[number + 1] += starts[number]
     order = np.empty(hashes.size, np.int64)
+    ascending = np.empty(hashes.size, np.uint64)
     ends = starts[:-1].copy()
     for at in range(hashes.size):
         bucket = np.int64(hashes[at] >> shift)
-        place = np.int64(ends[bucket])
-        # Equal hashes come in order and stay behind one another, so long runs of them cost nothing.
-        while place > starts[bucket] and hashes[order[place - 1]] > hashes[at]:
-            order[place] = order[place - 1]
-            place -= 1
-        order[place] = at
+        ascending[ends[bucket]] = hashes[at]
+        order[ends[bucket]] = at
         ends[bucket] += 1
+    for number in range(starts.size - 1):
+        for at in range(starts[number] + 1, starts[number + 1]):
+            value, source, place = ascending[at], order[at], at
+            while place > starts[number] and ascending[place - 1] > value:
+                ascending[place], order[place] = ascending[place - 1], order[place - 1]
+                place -= 1
+            ascending[place], order[place] = value, source
     return order
 
 
@@ -401,28 +420,32 @@ def _shift(buckets: Any) -> Any:
 
 
 @kernel
-def _find(
-    data: Any, offsets: Any, ascii_table: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any
-) -> Any:
-    longest = _longest(offsets)
+def _find(data: Any, offsets: Any, simple: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any) -> Any:
+    longest = _longest(offsets) + 1
     own = np.empty(longest, np.uint64)
     starts = np.empty(longest, np.int64)
     ends = np.empty(longest, np.int64)
+    passed = np.empty(longest, np.int64)
     hits = np.empty((1024, 5), np.int32)
     count = 0
     mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
     for row in range(offsets.size - 1):
-        total = _split(data, offsets[row], offsets[row + 1], ascii_table, table, own, starts, ends)
-        if count + total > hits.shape[0]:
-            more = np.empty((2 * hits.shape[0] + total, 5), np.int32)
-            more[:count] = hits[:count]
-            hits = more
+        total = _split(data[offsets[row] : offsets[row + 1]], simple, table, own, starts, ends)
+        # First the bitmap, without a branch, then the buckets: the look-ups of each do not wait for one another.
+        candidates = 0
         for word in range(total - 2):
             value = _triple(own[word], own[word + 1], own[word + 2])
+            own[word] = value
             low = value & mask
-            if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
-                continue
-            at = _place(value, buckets, hashes, shift)
+            passed[candidates] = word
+            candidates += int(bitmap[low >> np.uint64(6)] >> (low & np.uint64(63)) & np.uint64(1))
+        if count + candidates > hits.shape[0]:
+            more = np.empty((2 * hits.shape[0] + candidates, 5), np.int32)
+            more[:count] = hits[:count]
+            hits = more
+        for candidate in range(candidates):
+            word = passed[candidate]
+            at = _place(own[word], buckets, hashes, shift)
             if at >= 0:
                 hits[count, 0] = row
                 hits[count, 1] = word
@@ -441,26 +464,88 @@ def _find(
 
 @kernel
 def _document_frequency(
-    data: Any, offsets: Any, ascii_table: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any, size: int
+    data: Any,
+    offsets: Any,
+    simple: Any,
+    table: Any,
+    bitmap: Any,
+    buckets: Any,
+    hashes: Any,
+    triple_bitmap: Any,
+    triple_buckets: Any,
+    triple_hashes: Any,
 ) -> Any:
-    longest = _longest(offsets)
+    longest = _longest(offsets) + 1
     own = np.empty(longest, np.uint64)
     starts = np.empty(longest, np.int64)
     ends = np.empty(longest, np.int64)
     counts = np.zeros(hashes.size, np.int64)
     seen = np.full(hashes.size, -1, np.int32)
-    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    triple_counts = np.zeros(triple_hashes.size, np.int64)
+    triple_seen = np.full(triple_hashes.size, -1, np.int32)
     for row in range(offsets.size - 1):
-        total = _split(data, offsets[row], offsets[row + 1], ascii_table, table, own, starts, ends)
-        for word in range(total - size + 1):
-            value = own[word]
-            if size == 3:
-                value = _triple(value, own[word + 1], own[word + 2])
-            low = value & mask
-            if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
-                continue
-            at = _place(value, buckets, hashes, shift)
-            if at >= 0 and seen[at] != row:
-                seen[at] = row
-                counts[at] += 1
-    return counts
+        total = _split(data[offsets[row] : offsets[row + 1]], simple, table, own, starts, ends)
+        _count(own, total, 1, bitmap, buckets, hashes, row, seen, counts)
+        _count(own, total, 3, triple_bitmap, triple_buckets, triple_hashes, row, triple_seen, triple_counts)
+    return counts, triple_counts
+
+
+@kernel
+def _count(
+    own: Any,
+    total: int,
+    size: int,
+    bitmap: Any,
+    buckets: Any,
+    hashes: Any,
+    row: int,
+    seen: Any,
+    counts: Any,
+) -> None:
+    """Counts one text for each of the hashes that it has and that ``seen`` does not know of it."""
+    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    for word in range(total - size + 1):
+        value = own[word]
+        if size == 3:
+            value = _triple(value, own[word + 1], own[word + 2])
+        low = value & mask
+        if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
+            continue
+        at = _place(value, buckets, hashes, shift)
+        if at >= 0 and seen[at] != row:
+            seen[at] = row
+            counts[at] += 1
+
+
+@kernel
+def _number(hashes: Any, first_slot: Any) -> Any:
+    bits = 4
+    while 1 << bits < 2 * hashes.size:
+        bits += 1
+    table = np.full(1 << bits, -1, np.int64)
+    mask = np.uint64((1 << bits) - 1)
+    kinds = np.empty(hashes.size, np.uint64)
+    numbers = np.empty(hashes.size, np.int64)
+    repeats = np.zeros(hashes.size, np.int64)
+    examples = np.zeros(hashes.size, np.int64)
+    owner = np.full(hashes.size, -1, np.int64)
+    times = np.zeros(hashes.size, np.int64)
+    count = 0
+    for example in range(first_slot.size - 1):
+        for at in range(first_slot[example], first_slot[example + 1]):
+            place = hashes[at] & mask
+            while table[place] >= 0 and kinds[table[place]] != hashes[at]:
+                place = (place + np.uint64(1)) & mask
+            if table[place] < 0:
+                table[place] = count
+                kinds[count] = hashes[at]
+                count += 1
+            kind = table[place]
+            if owner[kind] != example:
+                owner[kind] = example
+                times[kind] = 0
+                examples[kind] += 1
+            numbers[at] = kind
+            repeats[at] = times[kind]
+            times[kind] += 1
+    return kinds[:count].copy(), numbers, repeats, examples[:count].copy()
