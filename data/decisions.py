@@ -49,7 +49,7 @@ class Verdicts:
         self.scores = np.full(self.sizes.size, np.nan)
         self._rules = np.zeros(self.sizes.size, np.int32)
         self._names = [kept_rule]
-        self._evidence: dict[int, Mapping[str, Any]] = {}
+        self._evidence: dict[int, Mapping[str, Any] | str] = {}
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
@@ -97,8 +97,14 @@ class Verdicts:
         self._rules[rows] = self._names.index(rule)
         self.scores[rows] = np.nan if scores is None else scores
 
-    def explain(self, row: int, evidence: Mapping[str, Any]) -> None:
-        """Gives the evidence of one document's decision, JSON values; it replaces what was given before."""
+    def explain(self, row: int, evidence: Mapping[str, Any] | str) -> None:
+        """Gives the evidence of one document's decision; it replaces what was given before.
+
+        Args:
+            row: The document's place in the shard.
+            evidence: JSON values, or their text as ``json.dumps`` with sorted keys writes it: where most documents
+                have evidence, strings cost a third of the time, because the garbage collector does not look at them.
+        """
         self._evidence[int(row)] = evidence
 
     def table(self, documents: pa.Table) -> pa.Table:
@@ -116,7 +122,7 @@ class Verdicts:
         evidence = np.full(count, "{}", object)
         encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
         for row, found in self._evidence.items():
-            evidence[row] = encode(found)
+            evidence[row] = found if isinstance(found, str) else encode(found)
         return pa.table(
             [
                 documents["doc_id"].combine_chunks(),

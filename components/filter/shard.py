@@ -7,6 +7,7 @@ are calls to be made for each.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,21 +192,26 @@ def _decide(
         verdicts.drop(places[own], names[at], scores[at][own])
     edited = _enter_edits(edits, rows, is_dropped, verdicts, places)
     gone = np.flatnonzero(is_dropped)
-    also = drops[:, gone].T.tolist()
-    for row, at, value, others in zip(
+    dropped = zip(
         gone.tolist(),
+        places[gone].tolist(),
         deciding[gone].tolist(),
         np.array(scores)[deciding[gone], gone].tolist(),
-        also,
+        drops[:, gone].T.tolist(),
         strict=True,
-    ):
-        evidence = {"value": value, "threshold": thresholds[at], **edited.get(row, {})}
-        evidence.update((name, values[row]) for name, values in told[at].items())
-        if any(others[at + 1 :]):
-            evidence["also"] = [
-                name for name, is_broken in zip(names[at + 1 :], others[at + 1 :], strict=True) if is_broken
-            ]
-        verdicts.explain(places[row], evidence)
+    )
+    for row, place, at, value, beyond in dropped:  # JSON by hand, for it may be half of all documents
+        fields = [f'"threshold": {thresholds[at]!r}', f'"value": {value!r}']
+        if any(beyond[at + 1 :]):
+            fields.append(
+                f'"also": {json.dumps([name for name, is_beyond in zip(names[at + 1 :], beyond[at + 1 :], strict=True) if is_beyond])}'
+            )
+        if row in edited:
+            fields.append(f'"edited": {edited[row]}')
+        fields += (
+            f'"{name}": {json.dumps(values[row], ensure_ascii=False)}' for name, values in told[at].items()
+        )
+        verdicts.explain(place, f"{{{', '.join(sorted(fields))}}}")
     return rows, Measured(measured, np.where(is_dropped, np.array(bound_of)[deciding], -1), edits)
 
 
@@ -215,8 +221,8 @@ def _enter_edits(
     is_dropped: np.ndarray,
     verdicts: Verdicts,
     places: np.ndarray,
-) -> dict[int, dict[str, Any]]:
-    """Enters the edits of documents that go on; returns each edited document's evidence, by its row."""
+) -> dict[int, str]:
+    """Enters the edits of documents that go on; returns what was edited how often, by row, as JSON."""
     import numpy as np
 
     if not edits:
@@ -229,9 +235,13 @@ def _enter_edits(
         own = is_edited & ~is_dropped & (first == at)
         verdicts.edit(places[own], names[at].partition(".")[0], sizes[own], counts[:, own].sum(axis=0))
     found = {}
-    rows_edited = np.flatnonzero(is_edited)
-    for row, own_counts in zip(rows_edited.tolist(), counts[:, rows_edited].T.tolist(), strict=True):
-        found[row] = {"edited": {name: count for name, count in zip(names, own_counts, strict=True) if count}}
-        if not is_dropped[row]:
-            verdicts.explain(places[row], found[row])
+    order = sorted(range(len(names)), key=names.__getitem__)
+    keys = [json.dumps(names[at]) for at in order]
+    own_rows = np.flatnonzero(is_edited)
+    own = zip(own_rows.tolist(), places[own_rows].tolist(), is_dropped[own_rows].tolist(), strict=True)
+    for (row, place, is_gone), counted in zip(own, counts[np.ix_(order, own_rows)].T.tolist(), strict=True):
+        fields = [f"{key}: {count}" for key, count in zip(keys, counted, strict=True) if count]
+        found[row] = f"{{{', '.join(fields)}}}"
+        if not is_gone:
+            verdicts.explain(place, f'{{"edited": {found[row]}}}')
     return found
