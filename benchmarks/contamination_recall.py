@@ -28,7 +28,7 @@ from millrace.data.filters.batch import from_texts
 
 SAMPLE = 4096
 SAMPLE_CHARACTERS = 16_000
-RULE = chains.Rule(min_coverage=0.28, min_score=20.0)
+RULE = chains.Rule(min_coverage=0.33, min_score=20.0)
 MAX_DOCUMENT_FREQUENCY = 10
 
 Example = tuple[str, tuple[str, ...], int]

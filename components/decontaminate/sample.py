@@ -17,17 +17,21 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
     from ...data.filters.batch import from_arrow
 
     number, path = task
-    table = pq.read_table(path, columns=["doc_id", "text"])
-    chosen = table.filter(pa.array(is_chosen(from_arrow(table["doc_id"]), share, seed)))
-    batch = from_arrow(chosen["text"])
+    ids = pq.read_table(path, columns=["doc_id"])["doc_id"]
+    is_taken = pa.array(is_chosen(from_arrow(ids), share, seed))
+    texts = pq.read_table(path, columns=["text"])["text"] if is_taken.true_count else ids
+    batch = from_arrow(texts.filter(is_taken))
     starts = batch.offsets[:-1]
     ends = np.minimum(batch.offsets[1:], starts + SAMPLE_BYTES)
-    texts = [
+    beginnings = [
         batch.data[start:end].tobytes().decode(errors="ignore")
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
-    pq.write_table(pa.table({"doc_id": chosen["doc_id"], "text": texts}), _path(Path(work), number))
-    return len(texts)
+    pq.write_table(
+        pa.table({"doc_id": ids.filter(is_taken), "text": pa.array(beginnings, pa.string())}),
+        _path(Path(work), number),
+    )
+    return len(beginnings)
 
 
 def read_sample(work: Path, shards: int) -> list[str]:

@@ -9,12 +9,15 @@ them.
 
 A chain is contamination when it has
 
-- ``min_coverage`` of the bits of the question, or of the whole example, and
-- ``min_score`` and ``MIN_WORDS`` words. Copies begin where the example begins, and where a sentence or line of the
-  document does; phrases stand anywhere. A chain that begins so needs ``START_BITS`` and two words less.
+- ``min_coverage`` of the bits of the question, or of the whole example,
+- ``min_score`` bits, and ``MIN_WORDS`` words.
 
-The figures are those of 729 examples of 13 benchmarks planted into natural documents, and of 93,000 documents without
-(benchmarks/contamination_recall.py).
+Copies begin where the example begins, and where a sentence or line of the document does; phrases stand anywhere. A chain
+that begins so needs ``START_SHARE`` of that coverage and score and ``START_WORDS`` words. So a question cut short is
+found where the same five words within a sentence are none.
+
+The constants are those at which most of 1,560 examples of 13 benchmarks, planted into natural documents, are found and
+less than one in a thousand of 88,000 documents without (benchmarks/contamination_recall.py).
 
 References:
     Smith & Waterman 1981, "Identification of common molecular subsequences": local alignment; Altschul et al. 1990,
@@ -36,7 +39,7 @@ from .triples import find
 GAP_BITS = 2.0
 MIN_WORDS = 6
 START_WORDS = 4
-START_BITS = 4.0
+START_SHARE = 0.75
 REACH_WORDS = 3 + int(3 * MAX_BITS / GAP_BITS)
 """A triple farther than this from any other of its example costs more than it earns."""
 
@@ -90,28 +93,32 @@ def checkable(index: Index, rule: Rule) -> npt.NDArray[np.bool_]:
     """
     owner = np.repeat(np.arange(index.question_slots.size), np.diff(index.first_slot))
     words = np.bincount(owner[index.bits > 0], minlength=index.question_slots.size)
-    return np.asarray((index.total_bits[:, 0] >= rule.min_score - START_BITS) & (words >= START_WORDS))
+    return np.asarray((index.total_bits[:, 0] >= rule.min_score * START_SHARE) & (words >= START_WORDS))
 
 
 def match(index: Index, batch: TextBatch, rule: Rule) -> Matches:
     """The pairs of a batch's documents and examples that are contamination."""
     hits = find(batch, index.lookup)
     total = index.total_bits
-    least = np.minimum(total[:, 0], np.where(total[:, 1] > 0, total[:, 1], np.inf)) * rule.min_coverage
+    least = np.minimum(total[:, 0], np.where(total[:, 1] > 0, total[:, 1], np.inf))
+    least = least * rule.min_coverage * START_SHARE
     # A triple covers three words at most, and fewer than four words are never enough.
     needed = np.maximum(np.ceil(least / (3 * MAX_BITS)), 2).astype(np.int32)
     found, scores, bits = _chains(
         hits.rows, hits.places, hits.found, hits.starts, hits.ends, index.owners, index.slots, index.first_slot,
         index.bits, index.question_slots, index.answer_slots, needed, GAP_BITS, REACH_WORDS,
-        rule.min_score - START_BITS,
+        rule.min_score * START_SHARE,
     )  # fmt: skip
     rows, examples, starts, ends, words, begins = found.T
     with np.errstate(divide="ignore", invalid="ignore"):
         coverage = np.nan_to_num(bits / total[examples], nan=0.0, posinf=0.0)
     matches = Matches(rows, examples, starts, ends, words, scores, coverage)
-    is_enough = (words >= START_WORDS) & (coverage[:, :2].max(1) >= rule.min_coverage)
-    matches, begins = matches.chosen(is_enough), begins[is_enough]
-    is_whole = (matches.words >= MIN_WORDS) & (matches.scores >= rule.min_score)
+    share = coverage[:, :2].max(1)
+    is_enough = (words >= START_WORDS) & (share >= rule.min_coverage * START_SHARE)
+    matches, begins, share = matches.chosen(is_enough), begins[is_enough], share[is_enough]
+    is_whole = (
+        (matches.words >= MIN_WORDS) & (matches.scores >= rule.min_score) & (share >= rule.min_coverage)
+    )
     for at in np.flatnonzero(~is_whole & (begins > 0)).tolist():
         before = batch.data[: batch.offsets[matches.rows[at]] + matches.starts[at]]
         is_whole[at] = _is_boundary(before[batch.offsets[matches.rows[at]] :].tobytes())

@@ -1,10 +1,10 @@
 """Benchmark examples made ready to be found: their triples, and what each of their words says.
 
-A word is worth the bits of its rarity: ``log2(texts / texts with it)`` over a sample of the corpus and the examples
-themselves, at most ``MAX_BITS``; when an example repeats a word, half as much each time. What is common says nothing:
-triples that are in more of the sample's texts than a limit (boilerplate, phrases), or in more than ``MAX_EXAMPLES``
-examples (the wording of a template, "which of the following"), are not looked for, and words that no other triple
-covers are worth nothing. So "three words of a licence" is no evidence and "three words of a question" is some.
+A word is worth the bits of its rarity: ``log2(texts / (1 + others with it))`` over a sample of the corpus and the
+examples themselves, at most ``MAX_BITS``; when an example repeats a word, half as much each time. What is common says
+nothing: triples that are in more of the sample's texts than a limit (boilerplate, phrases), or in more than
+``MAX_EXAMPLES`` examples (the wording of a template, "which of the following"), are not looked for, and words that no
+other triple covers are worth nothing.
 
 References:
     Spärck Jones 1972, "A statistical interpretation of term specificity and its application in retrieval": rarity as
@@ -160,7 +160,7 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
     having = np.bincount(kinds[is_new], minlength=documents.size)
     is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
     having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
-    rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 0.1)).clip(0.0, MAX_BITS)
+    rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
     rarity = rarity[numbered.numbers].astype(np.float32)
     kept = posted.chosen(~is_common[kinds])
 
@@ -203,11 +203,11 @@ def _is_first(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
 
 
 def _covered(kept: Postings, first_slot: Integers, slots: int) -> npt.NDArray[np.bool_]:
-    """Which words any triple covers, bool [slots]."""
+    """Which words a triple without gaps covers, bool [slots]: only those are found in a copy as it is."""
+    unbroken = kept.chosen(kept.slots[:, 2] - kept.slots[:, 0] == 2)
     covered = np.zeros(slots, np.bool_)
     for side in range(3):
-        own = kept.slots[:, side]
-        covered[first_slot[kept.examples[own >= 0]] + own[own >= 0]] = True
+        covered[first_slot[unbroken.examples] + unbroken.slots[:, side]] = True
     return covered
 
 

@@ -96,16 +96,16 @@ def inputs_of(folder: Path, shards: int = 1) -> dict[str, Path]:
     return {"documents": corpus(folder / "c", TEXTS, shards), "benchmarks": benchmarks(folder / "b")}
 
 
-@pytest.mark.parametrize("action", ["drop", "cut"])
-def test_shards_and_workers_do_not_matter(
-    run_component: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
-) -> None:
-    """One shard or seven give the same decisions, documents and report."""
+@pytest.mark.parametrize(
+    "config", [{}, {"action": "cut", "sample_documents": 5, "max_document_frequency": 2}]
+)
+def test_shards_do_not_matter(run_component: Any, tmp_path: Path, config: dict[str, Any]) -> None:
+    """One shard or seven give the same decisions, documents and report, also from a sample."""
     found = []
     given = benchmarks(tmp_path / "b")
     for shards in (1, 7):
         folder = corpus(tmp_path / f"c{shards}", TEXTS, shards)
-        done = run_component("decontaminate", {"action": action}, {"documents": folder, "benchmarks": given})
+        done = run_component("decontaminate", config, {"documents": folder, "benchmarks": given})
         html = (done.outputs["report"] / "report.html").read_text()
         outputs = (decisions_of(done.outputs["decisions"]), rows_of(done.outputs["documents"]))
         found.append((*outputs, report_of(done), html))
@@ -124,7 +124,7 @@ def test_planted_examples_are_dropped_with_the_span(run_component: Any, tmp_path
     assert dropped[4]["span"] in (ANSWERED.replace(" ", "\n") + end for end in ("", " 42"))
     assert (dropped[5]["example"], dropped[5]["span"]) == ("g2", SHORT.replace("a", "\u200ba") + " X")
     assert dropped[6]["benchmark"] == "texts"
-    assert 0.28 <= dropped[6]["coverage"] < 0.6
+    assert 0.33 <= dropped[6]["coverage"] < 0.6
     assert dropped[9]["question"] == dropped[9]["answer"] == 1.0
     for i, evidence in dropped.items():
         assert TEXTS[i][evidence["start"] : evidence["end"]].startswith(evidence["span"])

@@ -1,0 +1,164 @@
+"""Words and triples against a reference over strings."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from millrace.data.contamination import triples
+from millrace.data.filters.batch import from_texts
+from millrace.data.folding import fold_table
+from millrace.data.normalise import UNSPACED
+
+TEXTS = st.lists(
+    st.text(
+        st.sampled_from("abAé '\u2019_-.7\u200b\u0301中かß\U0001f600ﬁ\n") | st.characters(codec="utf-8"),
+        max_size=30,
+    ),
+    max_size=4,
+)
+
+
+def folded(character: str) -> str | None:
+    """What a character is compared as: a letter, a separator (empty), or nothing at all (None)."""
+    if character in "'\u00b4\u02bc\u2018\u2019\u201b\uff07":
+        return None
+    if character == "_" or ord(character) >= 0x30000:
+        return ""
+    if character.isalnum():
+        bases = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+        kept = [base for base in bases if not unicodedata.combining(base)]
+        return kept[0] if len(kept) == 1 else character
+    return (
+        None
+        if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Mn", "Me")
+        else ""
+    )
+
+
+def words_of(text: str) -> list[tuple[str, int, int]]:
+    """Every word of a text, with its first byte and its end."""
+    found: list[tuple[str, int, int]] = []
+    word, begin, at = "", 0, 0
+    for character in text:
+        end = at + len(character.encode())
+        meaning = folded(character)
+        alone = bool(meaning) and any(first <= ord(character) <= last for first, last in UNSPACED)
+        if word and (meaning == "" or alone):
+            found.append((word, begin, at))
+            word = ""
+        if alone:
+            found.append((f"{meaning} alone", at, end))
+        elif meaning:
+            begin = begin if word else at
+            word += meaning
+        at = end
+    return [*found, (word, begin, at)] if word else found
+
+
+@given(TEXTS)
+def test_words_are_those_of_the_reference(texts: list[str]) -> None:
+    """Places agree, and hashes are equal exactly where words are."""
+    found = triples.words(from_texts(texts))
+    expected = [words_of(text) for text in texts]
+    assert np.diff(found.offsets).tolist() == [len(own) for own in expected]
+    flat = [word for own in expected for word in own]
+    assert found.starts.tolist() == [start for _, start, _ in flat]
+    assert found.ends.tolist() == [end for _, _, end in flat]
+    names = {word: hashed for (word, _, _), hashed in zip(flat, found.hashes.tolist(), strict=True)}
+    assert [names[word] for word, _, _ in flat] == found.hashes.tolist()
+    assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Don\u2019t STOP, naïve café", "dont stop naive cafe"),
+        ("hid\u200bden so\u00adft", "hidden soft"),
+        ("has_close_elements", "has close elements"),
+        ("ｆｕｌｌ ① x²", "full 1 x2"),  # noqa: RUF001
+    ],
+)
+def test_how_a_text_is_written_does_not_matter(text: str, same: str) -> None:
+    """Case, accents, compatibility forms, apostrophes, underscores and what does not show make no difference."""
+    a, b = triples.words(from_texts([text])), triples.words(from_texts([same]))
+    assert a.hashes.tolist() == b.hashes.tolist()
+
+
+def test_the_shared_table_ignores_what_does_not_show() -> None:
+    """Joiners, soft hyphens and accents are ignored, spaces separate, Han characters stand alone."""
+    table = fold_table()
+    assert {int(table[ord(character)]) for character in "\u200b\u200d\u00ad\ufeff\u0301"} == {-1}
+    assert table[ord(" ")] == table[0x2003] == 0
+    assert table[ord("中")] == ord("中") + (1 << 24)
+
+
+WORDS = st.lists(st.sampled_from("abcd"), max_size=9)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(WORDS, max_size=4))
+def test_found_are_all_triples_that_texts_share_with_examples(
+    examples: list[list[str]], texts: list[list[str]]
+) -> None:
+    """Hits, their places and document frequencies are those of comparing tuples of words."""
+    fields = from_texts([" ".join(example) for example in examples])
+    first = np.arange(len(examples) + 1)
+    found = triples.words(fields)
+    posted = triples.postings(found, first, np.full(len(examples), -1))
+    expected = set()
+    for number, example in enumerate(examples):
+        for i, a, b in np.ndindex(len(example), 2, 2):
+            at = (i, i + a + 1, i + a + b + 2)
+            if at[2] < len(example):
+                expected.add((number, at, tuple(example[place] for place in at)))
+    assert (np.diff(posted.hashes.astype(object)) >= 0).all()
+    assert {
+        (int(number), tuple(slots))
+        for number, slots in zip(posted.examples, posted.slots.tolist(), strict=True)
+    } == {(number, at) for number, at, _ in expected}
+    batch = from_texts([" ".join(text) for text in texts])
+    unique = np.unique(posted.hashes)
+    hits = triples.find(batch, triples.lookup(unique))
+    known = {words for _, _, words in expected}
+    shared = [
+        (row, place)
+        for row, text in enumerate(texts)
+        for place in range(len(text) - 2)
+        if tuple(text[place : place + 3]) in known
+    ]
+    assert list(zip(hits.rows.tolist(), hits.places.tolist(), strict=True)) == shared
+    assert hits.starts.tolist() == [2 * place for _, place in shared]
+    assert hits.ends.tolist() == [2 * place + 5 for _, place in shared]
+    singles = np.unique(found.hashes)
+    counts, triple_counts = triples.document_frequency(batch, triples.lookup(singles), triples.lookup(unique))
+    own = {word for example in examples for word in example}
+    assert sorted(counts.tolist()) == sorted(sum(word in text for text in texts) for word in own)
+    assert triple_counts.sum() == len({(row, tuple(texts[row][at : at + 3])) for row, at in shared})
+
+
+def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() -> None:
+    """A question runs on to its right answer, and to each choice behind its letter."""
+    fields = ["which animal barks", "cat", "dog of course", "cow"]
+    found = triples.words(from_texts(fields))
+    posted = triples.postings(found, np.array([0, 4]), np.array([2]))
+    lookup = triples.lookup(np.unique(posted.hashes))
+    for text, hits in (
+        ("which animal barks dog of course", 4),
+        ("which animal barks a cat b dog of course c cow", 9),
+        ("A. cat B. dog", 2),
+    ):
+        assert len(triples.find(from_texts([text]), lookup).rows) == hits, text
+
+
+def test_sorting_is_stable() -> None:
+    """Equal hashes stay in their order, whatever buckets they share."""
+    draw = random.Random(0)
+    hashes = np.array(
+        [draw.choice([1, 2, 2**63, 2**64 - 1, draw.getrandbits(64)]) for _ in range(500)], np.uint64
+    )
+    assert triples.sort(hashes).tolist() == np.argsort(hashes, kind="stable").tolist()
+    assert triples.sort(hashes[:0]).tolist() == []
