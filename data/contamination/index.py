@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..filters.batch import TextBatch, from_texts
-from . import triples
+from . import ordering, triples
 from .triples import Integers, Lookup, Postings
 
 MAX_BITS = 12.0
@@ -149,8 +149,8 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
     posted = triples.postings(found, examples.first_field, examples.answers)
     is_first = _is_first(posted.hashes)
     kinds = np.cumsum(is_first) - 1
-    numbered = triples.number(found.hashes, first_slot)
-    order = triples.sort(numbered.hashes)
+    numbered = ordering.number(found.hashes, first_slot)
+    order = ordering.sort(numbered.hashes)
     word_documents = np.empty(order.size, np.int64)
     word_documents[order], documents = triples.document_frequency(
         sample, triples.lookup(numbered.hashes[order]), triples.lookup(posted.hashes[is_first])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import unicodedata
 
 import numpy as np
@@ -152,13 +151,3 @@ def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() 
         ("A. cat B. dog", 2),
     ):
         assert len(triples.find(from_texts([text]), lookup).rows) == hits, text
-
-
-def test_sorting_is_stable() -> None:
-    """Equal hashes stay in their order, whatever buckets they share."""
-    draw = random.Random(0)
-    hashes = np.array(
-        [draw.choice([1, 2, 2**63, 2**64 - 1, draw.getrandbits(64)]) for _ in range(500)], np.uint64
-    )
-    assert triples.sort(hashes).tolist() == np.argsort(hashes, kind="stable").tolist()
-    assert triples.sort(hashes[:0]).tolist() == []
