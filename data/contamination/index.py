@@ -27,6 +27,7 @@ from .triples import Integers, Lookup, Postings
 MAX_BITS = 12.0
 REPEATED = 0.5  # what a word is worth again, where an example repeats it
 MAX_EXAMPLES = 32
+MAX_REPEATS = 4  # places of a triple in one example: a table of zeros would have thousands
 LISTED = 20  # common triples that are given in words
 
 Floats = npt.NDArray[np.float32]
@@ -162,7 +163,9 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
     having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
     rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
     rarity = rarity[numbered.numbers].astype(np.float32)
-    kept = posted.chosen(~is_common[kinds])
+    places = np.arange(is_new.size)
+    repeats = places - np.maximum.accumulate(np.where(is_new, places, 0))
+    kept = posted.chosen(~is_common[kinds] & (repeats < MAX_REPEATS))
 
     bits = rarity * np.float32(REPEATED) ** np.minimum(numbered.repeats, 60).astype(np.float32)
     whole = np.add.reduceat(np.append(bits, 0), first_slot[:-1]) * (np.diff(first_slot) > 0)

@@ -178,7 +178,7 @@ def document_frequency(batch: TextBatch, single: Lookup, triple: Lookup) -> tupl
 
 @kernel
 def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: Any) -> int:
-    """Writes the words of a text, which must have room for one more than it has bytes, and returns how many they are.
+    """Writes the words of a text, for which there must be ``_room``, and returns how many they are.
 
     ASCII is taken without a branch that depends on the text: at every byte the word so far is written where the next
     one will be, and only a separator moves on. A hash of 0 is no word.
@@ -248,16 +248,22 @@ def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: A
 
 
 @kernel
-def _longest(offsets: Any) -> Any:
+def _room(size: Any) -> Any:
+    """Most words of a text of so many bytes, and one: separators are between them, or they are three bytes long."""
+    return size // 2 + 2
+
+
+@kernel
+def _most_room(offsets: Any) -> Any:
     longest = 0
     for row in range(offsets.size - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    return longest
+    return _room(longest)
 
 
 @kernel
 def _words_of(data: Any, offsets: Any, simple: Any, table: Any) -> Any:
-    size = offsets[-1] - offsets[0] + 1
+    size = (offsets[-1] - offsets[0]) // 2 + 2 * offsets.size
     hashes = np.empty(size, np.uint64)
     starts = np.empty(size, np.int64)
     ends = np.empty(size, np.int64)
@@ -371,7 +377,7 @@ def _shift(buckets: Any) -> Any:
 
 @kernel
 def _find(data: Any, offsets: Any, simple: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any) -> Any:
-    longest = _longest(offsets) + 1
+    longest = _most_room(offsets)
     own = np.empty(longest, np.uint64)
     starts = np.empty(longest, np.int64)
     ends = np.empty(longest, np.int64)
@@ -425,7 +431,7 @@ def _document_frequency(
     triple_buckets: Any,
     triple_hashes: Any,
 ) -> Any:
-    longest = _longest(offsets) + 1
+    longest = _most_room(offsets)
     own = np.empty(longest, np.uint64)
     starts = np.empty(longest, np.int64)
     ends = np.empty(longest, np.int64)

@@ -57,7 +57,7 @@ def best_chain(
         if score <= 0 or end < 0:
             score, slots, begin, end = 0.0, set(), place, place
         fresh = range(max(end - place, 0), 3)
-        offers = [at for words, at in own if words == tuple(text[place : place + 3])]
+        offers = [at for words, at in own if words == tuple(text[place : place + 3])][: index.MAX_REPEATS]
         gains = [sum(bits[at[side]] for side in fresh if at[side] not in slots) for at in offers]
         chosen = offers[int(np.argmax(np.float32(gains)))]
         score += max(gains)
@@ -182,6 +182,13 @@ def test_a_document_that_has_the_same_words_over_and_over_earns_them_once() -> N
     """Three words of an example repeated a hundred times are three words."""
     words = QUESTIONS[1][0][0].split()[3:6]
     assert not len(chains.match(MADE, from_texts([" ".join(words * 100)]), chains.Rule(0.01, 8.0)).rows)
+
+
+def test_an_example_that_repeats_itself_takes_no_longer() -> None:
+    """A table of zeros is a few triples, not one for each zero."""
+    made = built([((" ".join(["0"] * 5000),), 0)], CORPUS[:2])
+    assert made.owners.size == index.MAX_REPEATS
+    assert not len(chains.match(made, from_texts(["0 " * 5000]), RULE).rows)
 
 
 @pytest.mark.parametrize("rows", [[], [(("short",), 0)], [(("", ""), 1)]])
