@@ -26,6 +26,7 @@ from .triples import Integers, Lookup, Postings
 
 MAX_BITS = 12.0
 REPEATED = 0.5  # what a word is worth again, where an example repeats it
+CHARACTER_SHARE = 0.5  # what a character is worth of scripts without spaces: about two of them are a word
 MAX_EXAMPLES = 32
 MAX_REPEATS = 4  # places of a triple in one example: a table of zeros would have thousands
 LISTED = 20  # common triples that are given in words
@@ -162,6 +163,7 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
     is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
     having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
     rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
+    rarity[numbered.hashes & np.uint64(1) == 1] *= CHARACTER_SHARE
     rarity = rarity[numbered.numbers].astype(np.float32)
     places = np.arange(is_new.size)
     repeats = places - np.maximum.accumulate(np.where(is_new, places, 0))

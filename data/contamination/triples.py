@@ -42,7 +42,7 @@ class Words(NamedTuple):
     """The words of some texts, one text after the other.
 
     Attributes:
-        hashes: uint64 [words].
+        hashes: uint64 [words]; odd for a character that is a word of its own.
         starts: First byte of each word in its text, int64 [words].
         ends: Its end, exclusive.
         offsets: First word of each text and the end of the last, int64 [texts + 1].
@@ -192,7 +192,7 @@ def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: A
             inside = np.uint64(0) - np.uint64(folded > 1)  # all ones within a word
             if value == 0:
                 begin = at
-            hashes[count] = value ^ (value >> np.uint64(29))
+            hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
             starts[count] = begin
             ends[count] = at
             count += int((value != 0) & (folded == 0))
@@ -227,20 +227,20 @@ def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: A
             value = (value + np.uint64(meaning)) * prime
             continue
         if value != 0:
-            hashes[count] = value ^ (value >> np.uint64(29))
+            hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
             starts[count] = begin
             ends[count] = at
             count += 1
             value = np.uint64(0)
         if meaning > 0:
             value = (np.uint64(meaning) + one) * np.uint64(0xBF58476D1CE4E5B9)
-            hashes[count] = value ^ (value >> np.uint64(29))
+            hashes[count] = (value ^ (value >> np.uint64(29))) | one
             starts[count] = at
             ends[count] = skip
             count += 1
             value = np.uint64(0)
     if value != 0:
-        hashes[count] = value ^ (value >> np.uint64(29))
+        hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
         starts[count] = begin
         ends[count] = text.size
         count += 1

@@ -27,6 +27,14 @@ def test_words_are_worth_the_bits_of_their_rarity() -> None:
     assert made.total_bits[:, 1].tolist() == made.total_bits[:, 0].tolist()
 
 
+def test_characters_of_scripts_without_spaces_are_worth_half() -> None:
+    """Six characters are no six words: it takes twice as many for the same evidence."""
+    made = index.build(
+        index.Examples.of([(("中文字符 four plain words here",), 0)]), from_texts(["x"]), 10
+    ).index
+    assert made.bits.tolist() == pytest.approx([math.log2(3) / 2] * 4 + [math.log2(3)] * 4)
+
+
 def test_common_triples_are_left_out_and_listed() -> None:
     """What more documents than the limit have, or very many examples, is no evidence; the words are shown as written."""
     sample = from_texts(["All rights reserved by us"] * 4 + ["by the way"])
