@@ -239,7 +239,7 @@ def _enter_edits(
     keys = [json.dumps(names[at]) for at in order]
     own_rows = np.flatnonzero(is_edited)
     own = zip(own_rows.tolist(), places[own_rows].tolist(), is_dropped[own_rows].tolist(), strict=True)
-    for (row, place, is_gone), counted in zip(own, counts[np.ix_(order, own_rows)].T.tolist(), strict=True):
+    for (row, place, is_gone), counted in zip(own, counts[order][:, own_rows].T.tolist(), strict=True):
         fields = [f"{key}: {count}" for key, count in zip(keys, counted, strict=True) if count]
         found[row] = f"{{{', '.join(fields)}}}"
         if not is_gone:
