@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .sources import files
+from .sources import files, streams
+from .sources.formats.jsonl import lines_of
 from .sources.records import SourceError
 
 MAX_LINE_BYTES = 2**24
@@ -92,8 +93,8 @@ def _read(pattern: str, check: Callable[[Row], Row | str]) -> list[tuple[str, Ro
         if kind != "jsonl":
             raise SourceError(f"got {file.uri}, expected JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst)")
         try:
-            with files.open_file(file.uri) as opened:
-                lines = files.lines_of(files.decompressed(opened, compression), MAX_LINE_BYTES)
+            with streams.open_file(file.uri) as opened:
+                lines = lines_of(streams.decompressed(opened, compression), MAX_LINE_BYTES)
                 for number, (_, size, line) in enumerate(lines, 1):
                     if line is not None and not line.strip():
                         continue

@@ -163,19 +163,20 @@ def source_names(patterns: Sequence[str]) -> list[str]:
 
 def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
     """Records of one file up to a number of bytes of them, the file's bytes that were read, and whether all were."""
-    from ..data.sources import files
+    from ..data.sources import files, streams
+    from ..data.sources.formats.jsonl import lines_of
 
     kind, compression = files.format_of(file.uri)
     rows: list[Mapping[str, Any]] = []
     used = 0
     try:
-        with files.open_file(file.uri) as opened:
+        with streams.open_file(file.uri) as opened:
             if kind == "parquet":
                 records: Iterator[tuple[int, Any]] = _parquet(opened)
             elif kind == "jsonl":
-                records = _jsonl(files.lines_of(files.decompressed(opened, compression), MAX_LINE_BYTES))
+                records = _jsonl(lines_of(streams.decompressed(opened, compression), MAX_LINE_BYTES))
             else:
-                data = files.decompressed(opened, compression).read(MAX_LINE_BYTES)
+                data = streams.decompressed(opened, compression).read(MAX_LINE_BYTES)
                 name = file.uri.removesuffix(".gz").removesuffix(".zst")
                 return [{"\0file": name, "\0text": _decoded(data)}], file.size_bytes, True
             for size, row in records:

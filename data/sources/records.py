@@ -1,14 +1,19 @@
-"""What every source yields: records and malformed records, and the sizes that bound them.
+"""What every source yields: records, batches of records as columns, malformed records; and what bounds them.
 
-A source is two functions. ``plan`` looks at names and sizes only and cuts the source into parts, deterministically and
-whatever the number of workers; ``read`` streams the records of one part. Nothing here imports pyarrow or numpy,
-because planning a run takes fingerprints of sources and must stay fast.
+A source is three functions. ``fingerprint`` says at planning speed what would change what is read. ``plan`` looks at
+names and sizes only and cuts the source into parts, deterministically and whatever the number of workers. ``read``
+streams the records of one part. Nothing here imports pyarrow or numpy, because planning a run takes fingerprints of
+sources and must stay fast.
+
+Readers of formats whose rows cost little (JSON Lines, Parquet) yield a ``Batch``: columns, and no Python per document.
+Readers of formats whose documents cost much anyway (a file of text, a page of HTML) yield a ``Record`` each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 PART_BYTES = 12 * 2**20
 """Target size of a part and of an output shard: 8-16 MB keep memory small and Beam's overhead per element unseen."""
@@ -42,6 +47,27 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Documents of one file as columns, in the file's order; the meaning of each is that of ``Record``.
+
+    Attributes:
+        uri: Where the file is.
+        locators: pyarrow string array [documents].
+        keys: pyarrow string array [documents]; None: the locators.
+        texts: pyarrow large_string array [documents]: no nulls, valid UTF-8, none blank.
+        lang: pyarrow string array [documents], or the tag of all.
+        metadata: pyarrow string array [documents] of JSON objects with sorted keys, or the object of all.
+    """
+
+    uri: str
+    locators: Any
+    keys: Any | None
+    texts: Any
+    lang: Any
+    metadata: Any = "{}"
+
+
+@dataclass(frozen=True)
 class Malformed:
     """A record that cannot be used.
 
@@ -50,7 +76,8 @@ class Malformed:
         locator: Byte offset, row or line of the problem.
         problem: What was got and what was expected.
         size_bytes: Bytes that are lost, as far as known.
-        rule: ``malformed``, or ``empty`` for a record that is well-formed and has no text.
+        rule: ``malformed``; ``empty`` for a record that is well-formed and has no text; ``skipped`` for a member of an
+            archive that nothing here reads, which is no fault of the source.
     """
 
     uri: str
@@ -58,3 +85,69 @@ class Malformed:
     problem: str
     size_bytes: int = 0
     rule: str = "malformed"
+
+
+Item = Record | Batch | Malformed
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns (keys) of a record are what.
+
+    Attributes:
+        text: The text, required in every record.
+        id: The user's own id, which then makes the document's id; None takes the record's place in its file.
+        language: The language tag; None takes ``Options.default_language`` for all.
+        license: The licence, which goes to ``license`` in the metadata.
+        metadata: Copied into the document's metadata where present.
+    """
+
+    text: str = "text"
+    id: str | None = None
+    language: str | None = None
+    license: str | None = None
+    metadata: tuple[str, ...] = ("license",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a source's files are read.
+
+    Attributes:
+        columns: For formats with columns.
+        default_language: Language tag of documents that name none.
+        default_license: Licence of documents that name none; None leaves it out.
+        max_document_bytes: A larger file, line or value is malformed.
+        format: A name of ``formats.FORMATS`` for all files; None goes by their names.
+        encoding: Of text: ``auto``, or a name that Python knows.
+        max_member_bytes: A file or a member of an archive that inflates to more is malformed.
+        max_ratio: One that inflates by more than this is malformed.
+    """
+
+    columns: Columns = Columns()
+    default_language: str = "en"
+    default_license: str | None = None
+    max_document_bytes: int = PART_BYTES
+    format: str | None = None
+    encoding: str = "auto"
+    max_member_bytes: int = 2**36
+    max_ratio: float = 1000.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a format's reader reads: a file or a member of an archive, or a range of a large file.
+
+    Attributes:
+        uri: Its address, ``files.zip!/member.jsonl`` for a member.
+        name: The name that says its format, in lower case, without the suffixes of compressions.
+        size_bytes: Its size as it is stored, 0 when unknown.
+        first: Where the range starts, in bytes of the file.
+        end: Where it ends; None: the whole file. A record belongs to the range in which it starts.
+    """
+
+    uri: str
+    name: str
+    size_bytes: int = 0
+    first: int = 0
+    end: int | None = None

@@ -12,7 +12,7 @@ import pytest
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.documents import document_id, read_shards, shard_paths
-from millrace.data.sources import records
+from millrace.data.sources import files, records
 
 ENVIRONMENT = {"type": "python_environment", "include": ["click", "six"], "held_out": ["packaging"]}
 
@@ -145,3 +145,43 @@ def test_the_fingerprint_changes_with_a_users_file(tmp_path: Path) -> None:
     assert before == json.loads(json.dumps(before))
     damage("x")(tmp_path / "my")
     assert component.fingerprint(config) != before
+
+
+def test_an_id_that_comes_twice_is_malformed_but_for_the_first(run_component: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(json.dumps({"text": f"text {n}", "id": n % 7}) for n in range(10))
+    )
+    source = {"type": "files", "paths": str(tmp_path / "*.jsonl"), "id_column": "id"}
+    result = run_component("ingest", {"sources": {"web": source}, "max_bad_fraction": 0.5})
+    assert [row["text"] for row in rows(result.outputs["documents"])] == [f"text {n}" for n in range(7)]
+    bad = [json.loads(row["evidence"])["problem"] for row in rows(result.outputs["decisions"])[7:]]
+    assert bad == [f"got id {n} again, expected ids to be unique" for n in range(3)]
+
+
+@pytest.mark.parametrize("limit", [{"max_documents": 70}, {"max_bytes": 1000}])
+def test_a_limit_takes_the_first_documents_whatever_the_parts(
+    run_component: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
+) -> None:
+    write_corpus(tmp_path / "my")
+    for name in "bcdef":
+        (tmp_path / "my" / f"{name}.jsonl").write_bytes((tmp_path / "my/a.jsonl").read_bytes()[: 47 * 20])
+    source = {"type": "files", "paths": str(tmp_path / "my/[b-f].jsonl"), **limit}
+    found = []
+    for part_bytes in (200, 12 * 2**20):
+        monkeypatch.setattr(files, "PART_BYTES", part_bytes)
+        result = run_component("ingest", {"sources": {"web": source}, "max_bad_fraction": 0.5})
+        found.append([row["doc_id"] for row in rows(result.outputs["documents"])])
+        assert result.metrics["limit_reached.web"] == 1
+    assert found[0] == found[1]
+    size = sum(len(row["text"]) for row in rows(result.outputs["documents"]))
+    assert len(found[0]) == 70 if "max_documents" in limit else 1000 - 13 < size <= 1000
+
+
+def test_a_sample_is_a_share_of_the_documents_by_their_ids(run_component: Any, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "my")
+    source = {"type": "files", "paths": str(tmp_path / "my/*.jsonl"), "sample_fraction": 0.3}
+    result = run_component("ingest", {"sources": {"web": source}})
+    found = rows(result.outputs["documents"])
+    assert all(int(row["doc_id"][8:16], 16) < 0.3 * 2**32 for row in found)
+    assert 35 <= len(found) <= 85
+    assert result.metrics["sampled_out.web"] == 200 - len(found)

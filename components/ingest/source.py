@@ -1,0 +1,80 @@
+"""What every type of source is made of: its configuration, and three functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from ..contract import Config
+
+if TYPE_CHECKING:
+    from ...data.sources.records import Item
+
+Patterns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+DocumentBytes = Annotated[int, Field(ge=1, le=2**30)]
+
+
+class Limits(NamedTuple):
+    """Which of a source's documents go on, and where.
+
+    Attributes:
+        held_out_fraction: Share of documents that are kept out of training, by the hash of their ids.
+        sample_fraction: Share of documents that are taken at all, likewise.
+        max_documents: Only so many, the first in the source's order; None: all.
+        max_bytes: Only so many UTF-8 bytes of text, likewise.
+        has_own_ids: Whether documents have ids that the source's user gave them, which may repeat.
+    """
+
+    held_out_fraction: float = 0.0
+    sample_fraction: float = 1.0
+    max_documents: int | None = None
+    max_bytes: int | None = None
+    has_own_ids: bool = False
+
+
+class SourceType(NamedTuple):
+    """How a type of source is read.
+
+    Attributes:
+        fingerprint: Configuration -> JSON value that changes when the source does; fast, from names and sizes.
+        plan: Configuration -> parts in the source's order, each a picklable value with ``files``, of which each has a
+            ``uri``; whatever the number of workers.
+        read: Part -> its records, as ``data.sources.records`` has them.
+        limits: Configuration -> which of the documents go on.
+    """
+
+    fingerprint: Callable[[Any], Any]
+    plan: Callable[[Any], Sequence[Any]]
+    read: Callable[[Any], Iterator[Item]]
+    limits: Callable[[Any], Limits]
+
+
+class CorpusSource(Config):
+    """Fields of every source of a user's documents: how many, which share is held out, under which licence."""
+
+    language: str = Field("en", description="Language tag of documents that name none.")
+    license: str | None = Field(None, description="Licence of documents that name none, for their metadata.")
+    held_out_fraction: float = Field(
+        0.0, ge=0.0, lt=1.0, description="Share of documents kept out of training."
+    )
+    sample_fraction: float = Field(
+        1.0, gt=0.0, le=1.0, description="Share of documents to take, by the hash of their ids."
+    )
+    max_documents: int | None = Field(None, ge=1, description="Take at most so many, the first in order.")
+    max_bytes: int | None = Field(None, ge=1, description="Take at most so many bytes of text, likewise.")
+    max_document_bytes: DocumentBytes = Field(
+        12 * 2**20, description="A larger file, line or value is malformed."
+    )
+
+
+def limits_of(source: CorpusSource, *, has_own_ids: bool = False) -> Limits:
+    """The limits of a source of documents."""
+    return Limits(
+        source.held_out_fraction, source.sample_fraction, source.max_documents, source.max_bytes, has_own_ids
+    )

@@ -1,0 +1,28 @@
+"""The explicit registry of source types: the word a spec uses -> its configuration and the functions that read it.
+
+To add a type ``example``: a configuration with ``type: Literal["example"]`` and the functions ``fingerprint``, ``plan``,
+``read`` and ``limits`` in a file here, which import ``data/sources/example.py`` inside (a plain import statement, which
+the code's identity follows), and one line in each of the two tables below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from . import environment, files
+from .source import SourceType
+
+AnySource = Annotated[
+    environment.PythonEnvironmentSource | files.FilesSource,
+    Field(discriminator="type"),
+]
+
+SOURCES: Mapping[str, SourceType] = {
+    "files": SourceType(files.fingerprint, files.plan, files.read, files.limits),
+    "python_environment": SourceType(
+        environment.fingerprint, environment.plan, environment.read, environment.limits
+    ),
+}

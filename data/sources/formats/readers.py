@@ -1,0 +1,17 @@
+"""The explicit registry of formats: the word a spec uses -> the function that reads it; imported only to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..records import Item, Options, Where
+from . import jsonl, parquet, text
+
+Reader = Callable[[Any, Where, Options], Iterator[Item]]
+
+READERS: Mapping[str, Reader] = {
+    "jsonl": jsonl.read,
+    "parquet": parquet.read,
+    "text": text.read,
+}

@@ -1,0 +1,79 @@
+"""Rows with named values as records: what a row of JSON, CSV, Parquet or Arrow must hold, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .records import Malformed, Options, Record, Where
+
+
+def kind_of(value: object) -> str:
+    """JSON's word for a value's type."""
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a string can be written as UTF-8; JSON can smuggle in half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def metadata_of(row: Mapping[str, Any], options: Options) -> dict[str, object]:
+    """A row's metadata: the columns that are copied, and its licence."""
+    columns = options.columns
+    metadata: dict[str, object] = {}
+    for name in columns.metadata:
+        if (value := row.get(name)) is not None:
+            metadata[name] = value if isinstance(value, str | int | bool) else str(value)
+    if columns.license is not None and row.get(columns.license) is not None:
+        metadata["license"] = str(row[columns.license])
+    if options.default_license is not None:
+        metadata.setdefault("license", options.default_license)
+    return metadata
+
+
+def record_of(
+    row: Mapping[str, Any], where: Where, options: Options, locator: str, place: str, size_bytes: int
+) -> Record | Malformed:
+    """One row as a record, or what is wrong with it.
+
+    Args:
+        row: Name -> value, as JSON has them.
+        where: The file.
+        options: Which columns are what.
+        locator: Where in the file the row is.
+        place: The same for people, before the problem ("line 7: ").
+        size_bytes: The row's size.
+    """
+    columns, uri = options.columns, where.uri
+    if columns.text not in row:
+        problem = f"{place}got columns {', '.join(sorted(map(str, row))) or 'none'}, expected a text column {columns.text!r}"
+        return Malformed(uri, locator, problem, size_bytes)
+    text = row[columns.text]
+    if not isinstance(text, str):
+        problem = f"{place}got a JSON {kind_of(text)} in column {columns.text!r}, expected a string"
+        return Malformed(uri, locator, problem, size_bytes)
+    if not text.strip():
+        return Malformed(uri, locator, f"{place}got no text", size_bytes, rule="empty")
+    if not is_unicode(text) or (columns.id is not None and not is_unicode(str(row.get(columns.id)))):
+        return Malformed(
+            uri, locator, f"{place}got a lone surrogate escape, expected Unicode text", size_bytes
+        )
+    metadata = metadata_of(row, options)
+    key = locator
+    if columns.id is not None:
+        own = row.get(columns.id)
+        if not isinstance(own, str | int):
+            problem = f"{place}got a JSON {kind_of(own)} in column {columns.id!r}, expected an id"
+            return Malformed(uri, locator, problem, size_bytes)
+        key = f"id={own}"
+        metadata["id"] = own
+    lang = row.get(columns.language) if columns.language else None
+    return Record(uri, locator, key, text, str(lang or options.default_language), metadata)

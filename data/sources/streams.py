@@ -1,0 +1,226 @@
+"""Byte streams of files: opened wherever fsspec opens them, decompressed as they are read, honest about damage.
+
+A damaged stream gives every byte that comes before the damage and then raises ``Damaged``, which is why the standard
+library's decompressors are driven here by hand: file objects of ``gzip``, ``bz2`` and ``lzma`` lose what one read had
+decompressed before it failed, zstandard's reader takes a truncated frame for a finished one, and Arrow's streams lose
+the read and know no xz. Input is fed in small pieces, smaller ones where the last inflated much, which bounds what one
+call gives: some megabytes, and 256 MB at worst where 8 kB of zstd's repeats follow text that inflates little.
+
+A stream is taken for compressed by its first bytes, whatever its name; a name that promises a compression which the
+bytes do not have is damage.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+READ_BYTES = 1 << 20
+LEAST_FEED_BYTES, FEED_BYTES = 1 << 6, 1 << 13
+FED_OUTPUT_BYTES = 1 << 20  # what a feed should give at most, going by the one before
+LZMA_MEMORY_BYTES = 1 << 28  # xz -9 needs 65 MB to decompress
+RATIO_COUNTS_FROM_BYTES = 1 << 26
+MAGIC: Mapping[str, bytes] = {
+    "gzip": b"\x1f\x8b\x08",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "xz": b"\xfd7zXZ\x00",
+}
+BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # the first block's, or the end's of an empty stream
+
+
+class Damaged(OSError):
+    """A stream breaks off: everything before was given, nothing after can be had."""
+
+
+def open_file(uri: str) -> Any:
+    """Opens a local or remote file for reading bytes.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if "://" in uri:
+        import fsspec
+
+        return fsspec.open(uri, "rb").open()
+    return open(uri, "rb")
+
+
+def decompressed(raw: Any, compression: str | None) -> Any:
+    """A readable stream of what a stream holds, itself when it is not compressed."""
+    return raw if compression is None else Decompressed(raw, compression)
+
+
+def compression_of(head: bytes) -> str | None:
+    """The compression that a file's first ten bytes tell, or None."""
+    for name, magic in MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if head[:3] == b"BZh" and head[3:4] in b"123456789" and head[4:10] in BZIP2_BLOCKS:
+        return "bzip2"
+    # A skippable frame may come first (pzstd writes one).
+    return "zstd" if len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5 else None
+
+
+def _zstd() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+
+
+DECODERS: Mapping[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(31),
+    "deflate": lambda: zlib.decompressobj(-15),
+    "zstd": _zstd,
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY_BYTES),
+}
+"""Compression -> a new decoder of one frame."""
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import zstandard
+
+    return (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError, MemoryError)
+
+
+class Decompressed:
+    """A readable stream of what a compressed one holds; frames that follow each other are one stream."""
+
+    def __init__(
+        self, raw: BinaryIO, compression: str, *, max_bytes: int = 2**62, max_ratio: float = 1e9
+    ) -> None:
+        """Decompresses ``raw`` from where it stands.
+
+        Args:
+            raw: The compressed stream.
+            compression: A key of ``DECODERS``.
+            max_bytes: More decompressed bytes than that are damage.
+            max_ratio: So is a larger ratio of decompressed to compressed bytes, after the first 64 MB.
+        """
+        self.compression = compression
+        self.fed_bytes = self.given_bytes = 0
+        self._raw, self._max_bytes, self._max_ratio = raw, max_bytes, max_ratio
+        self._left = b""
+        self._pieces = self._decode()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is not."""
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes (all without a size), ``b""`` at the end.
+
+        Raises:
+            Damaged: The stream is truncated, corrupt or inflates beyond its limits; all good bytes were given.
+        """
+        pieces, total = [self._left], len(self._left)
+        self._left = b""
+        while size < 0 or total < size:
+            try:
+                piece = next(self._pieces, None)
+            except Damaged as error:
+                if not total:
+                    raise
+                self._pieces = _raising(error)
+                break
+            if piece is None:
+                break
+            pieces.append(piece)
+            total += len(piece)
+        block = b"".join(pieces)
+        if 0 <= size < total:
+            block, self._left = block[:size], block[size:]
+        return block
+
+    def _decode(self) -> Iterator[bytes]:
+        errors = _errors()
+        decoder: Any = None
+        left, room = b"", LEAST_FEED_BYTES
+        while True:
+            try:
+                fed = left or self._raw.read(room)
+            except OSError as error:
+                raise Damaged(f"got {error}") from error
+            fed, left = fed[:room], fed[room:]
+            if not fed:
+                if decoder is not None or not self.fed_bytes:
+                    raise Damaged(
+                        f"got a truncated or corrupt {self.compression} stream: it ends too early, after "
+                        f"{self.fed_bytes} bytes"
+                    )
+                return
+            size = len(fed)
+            if decoder is None:
+                # Padding after a frame, as tapes, dd and xz leave it.
+                fed = fed.lstrip(b"\0") if self.fed_bytes else fed
+                if not fed:
+                    self.fed_bytes += size
+                    continue
+                self.fed_bytes += size - len(fed)
+                size = len(fed)
+                decoder = DECODERS[self.compression]()
+            backup = decoder.copy() if hasattr(decoder, "copy") else None
+            given = self.given_bytes
+            self.fed_bytes += size
+            try:
+                for piece in _pieces(decoder, fed):
+                    yield self._counted(piece)
+            except Damaged:
+                raise
+            except errors as error:
+                if backup is not None and given == self.given_bytes:
+                    for piece in _bytewise(backup, fed, errors):
+                        yield self._counted(piece)
+                raise Damaged(
+                    f"got a truncated or corrupt {self.compression} stream ({error}) before byte {self.fed_bytes}"
+                ) from error
+            if decoder.eof:
+                self.fed_bytes -= len(decoder.unused_data)
+                left = decoder.unused_data + left
+                decoder = None
+            grown = (self.given_bytes - given) // size + 1
+            room = max(LEAST_FEED_BYTES, min(FEED_BYTES, 2 * room, FED_OUTPUT_BYTES // grown))
+
+    def _counted(self, piece: bytes) -> bytes:
+        self.given_bytes += len(piece)
+        if self.given_bytes > self._max_bytes:
+            raise Damaged(
+                f"got more than {self._max_bytes} decompressed bytes, expected at most max_member_bytes"
+            )
+        if self.given_bytes > max(RATIO_COUNTS_FROM_BYTES, self._max_ratio * self.fed_bytes):
+            raise Damaged(
+                f"got {self.given_bytes} bytes out of {self.fed_bytes}, expected a ratio of at most max_ratio = "
+                f"{self._max_ratio:g}"
+            )
+        return piece
+
+
+def _pieces(decoder: Any, data: bytes) -> Iterator[bytes]:
+    """What one feed inflates to, bounded piece by piece where the decoder can do that."""
+    if not hasattr(decoder, "needs_input"):
+        yield decoder.decompress(data)
+        return
+    yield decoder.decompress(data, READ_BYTES)
+    while not decoder.eof and not decoder.needs_input:
+        yield decoder.decompress(b"", READ_BYTES)
+
+
+def _bytewise(decoder: Any, data: bytes, errors: tuple[type[Exception], ...]) -> Iterator[bytes]:
+    """What comes before the damage in one feed."""
+    for value in data:
+        try:
+            yield decoder.decompress(bytes((value,)))
+        except errors:
+            return
+
+
+def _raising(error: Damaged) -> Iterator[bytes]:
+    raise error
+    yield b""
