@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 Kind = Literal[
     "documents",
     "decisions",
+    "signatures",
     "benchmarks",
     "classifier",
     "tokenizer",

@@ -1,0 +1,67 @@
+"""Hashes of URLs that are the same for spellings of one address.
+
+Two addresses are the same when they differ in scheme (http, https), a leading ``www.``, the host's case, the default
+port, a user name, a fragment, tracking parameters, or a slash at the end. What has no scheme is compared as it is.
+
+References:
+    RFC 3986, section 6: normalisation and comparison.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..filters.batch import from_arrow
+from ..kernels import kernel
+
+_ADDRESS = (
+    r"^\s*https?://(?:[^/?#@]*@)?(?:www\.)?(?P<host>[^/?#:]+?)\.?(?P<port>:\d*)?(?P<rest>[/?][^#]*)?(?:#.*)?$"
+)
+_TRACKING = r"(?i)([?&])(?:utm_[a-z_]+|gclid|fbclid|msclkid|dclid|yclid|mc_cid|mc_eid|igshid)=[^&]*"
+
+
+def normalised(urls: Any) -> Any:
+    """The addresses of an Arrow column of URLs, in the one spelling that is compared."""
+    urls = pc.fill_null(urls, "")
+    lower = pc.replace_substring_regex(urls, r"^\s*(?i:http)(?i:s)?://", "http://")
+    found = pc.extract_regex(lower, _ADDRESS.replace("(?:www", "(?i:www"))
+    rest = pc.replace_substring_regex(pc.struct_field(found, "rest"), _TRACKING, r"\1")
+    rest = pc.replace_substring_regex(rest, r"([?&])&+", r"\1")
+    rest = pc.replace_substring_regex(rest, r"[?&/]+$", "")
+    port = pc.replace_substring_regex(pc.struct_field(found, "port"), r"^:(?:80|443)?$", "")
+    host = pc.utf8_lower(pc.struct_field(found, "host"))
+    return pc.coalesce(pc.binary_join_element_wise(host, port, rest, ""), urls)
+
+
+def hashes(urls: Any) -> npt.NDArray[np.uint64]:
+    """A hash of each address, 0 where there is none.
+
+    Args:
+        urls: An Arrow column of strings.
+
+    Returns:
+        uint64 [documents]; two different addresses share one with probability 2**-64.
+    """
+    batch = from_arrow(pc.cast(normalised(urls), pa.large_string()))
+    found: npt.NDArray[np.uint64] = _hashes(batch.data, batch.offsets)
+    return found
+
+
+@kernel
+def _hashes(data: Any, offsets: Any) -> Any:
+    out = np.zeros(offsets.size - 1, np.uint64)
+    for row in range(offsets.size - 1):
+        value = np.uint64(0xCBF29CE484222325)
+        for at in range(offsets[row], offsets[row + 1]):
+            value = (value ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        value ^= value >> np.uint64(31)
+        if offsets[row + 1] > offsets[row]:
+            out[row] = max(value, np.uint64(1))
+    return out
