@@ -11,12 +11,28 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from .formats import COMPRESSIONS, SUFFIXES, format_of_name, split_name
+from .formats import (
+    ARCHIVES,
+    COMPRESSIONS,
+    RANDOM_ACCESS,
+    SPLITTABLE,
+    SUFFIXES,
+    format_of_bytes,
+    format_of_name,
+    split_name,
+)
 from .records import PART_BYTES, Item, Malformed, Options, SourceError, Where
 
+if TYPE_CHECKING:
+    from .streams import Peeked
+
 DEFAULTS = Options()
+HELD_BYTES = 2**28
+"""How large a compressed file, or a member of an archive, may be whose format needs all of it at once."""
+MARKS = ("__MACOSX/", "._")  # what macOS leaves in archives beside each file
 
 
 @dataclass(frozen=True)
@@ -29,25 +45,53 @@ class File:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Files that are read together, and how."""
+class Piece:
+    """A file, or the records of it that start in a range of its bytes.
 
-    files: tuple[File, ...]
+    Attributes:
+        file: The file.
+        first: Where the range starts.
+        end: Where it ends; None: the whole file.
+    """
+
+    file: File
+    first: int = 0
+    end: int | None = None
+
+    @property
+    def uri(self) -> str:
+        """The file's address."""
+        return self.file.uri
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the range."""
+        return (self.file.size_bytes if self.end is None else self.end) - self.first
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files and pieces of files that are read together, and how."""
+
+    files: tuple[Piece, ...]
     options: Options
 
 
-def format_of(uri: str) -> tuple[str, str | None]:
-    """The format (``text``, ``jsonl``, ``parquet``) and compression of a file, by its name.
+def format_of(uri: str, options: Options = DEFAULTS) -> tuple[str, str | None]:
+    """The format or archive (``text``, ``jsonl``, ``zip``) and compression of a file, by the options or its name.
 
     Raises:
         SourceError: The name ends in nothing that can be read.
     """
     name, compression = split_name(uri)
     found = format_of_name(name)
-    if found is None or (compression and found == "parquet"):
+    if options.format is not None and found not in ARCHIVES.values():
+        found = options.format
+    if found is None:
         raise SourceError(
             f"got file {uri}, expected a name that ends in {', '.join(SUFFIXES)}, or in that and "
-            f"{', '.join(COMPRESSIONS)}: narrow the pattern, or set format"
+            f"{', '.join(COMPRESSIONS)}, or in {', '.join(ARCHIVES)} with such files inside: narrow the pattern, or "
+            "set format"
         )
     return found, compression
 
@@ -108,16 +152,30 @@ def plan(patterns: Sequence[str], options: Options = DEFAULTS) -> list[Part]:
                 f"got pattern {pattern!r} that matches no file, expected at least one: check the path, which counts "
                 f"from the spec's folder{hint}"
             )
+    pieces = [
+        piece
+        for file in list_files(patterns)
+        for piece in _pieces(file, options, *format_of(file.uri, options))
+    ]
     parts: list[Part] = []
-    group: list[File] = []
-    for file in list_files(patterns):
-        format_of(file.uri)
-        if group and sum(one.size_bytes for one in group) + file.size_bytes > PART_BYTES:
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and sum(one.size_bytes for one in group) + piece.size_bytes > PART_BYTES:
             parts.append(Part(tuple(group), options))
             group = []
-        group.append(file)
+        group.append(piece)
     parts.append(Part(tuple(group), options))
     return parts
+
+
+def _pieces(file: File, options: Options, kind: str, compression: str | None) -> Iterator[Piece]:
+    """The file, or its ranges when it is large and can be read in ranges."""
+    is_splittable = kind in SPLITTABLE and compression is None and options.encoding in ("auto", "utf-8")
+    if not is_splittable or file.size_bytes <= PART_BYTES:
+        yield Piece(file)
+        return
+    for first in range(0, file.size_bytes, PART_BYTES):
+        yield Piece(file, first, min(first + PART_BYTES, file.size_bytes))
 
 
 def read(part: Part) -> Iterator[Item]:
@@ -126,21 +184,102 @@ def read(part: Part) -> Iterator[Item]:
     Raises:
         SourceError: A file lacks a column that the options name.
     """
-    from .formats.readers import READERS
-    from .streams import decompressed, open_file
+    from .streams import Peeked, open_file
 
-    for file in part.files:
-        kind, compression = format_of(file.uri)
-        if file.size_bytes == 0:
-            yield Malformed(file.uri, "0", "got an empty file, expected at least one record")
+    for piece in part.files:
+        uri, size = piece.uri, piece.file.size_bytes
+        if size == 0:
+            yield Malformed(uri, "0", "got an empty file, expected at least one record")
             continue
         try:
-            opened = open_file(file.uri)
+            opened = open_file(uri)
         except OSError as error:
-            yield Malformed(
-                file.uri, "0", f"got {error.strerror or error}, expected a readable file", file.size_bytes
-            )
+            if piece.first == 0:
+                yield Malformed(uri, "0", f"got {error.strerror or error}, expected a readable file", size)
             continue
-        where = Where(file.uri, split_name(file.uri)[0], file.size_bytes)
         with opened:
-            yield from READERS[kind](decompressed(opened, compression), where, part.options)
+            where = Where(uri, split_name(uri)[0], size, piece.first, piece.end)
+            yield from read_stream(Peeked(opened), where, part.options, split_name(uri)[1])
+
+
+def read_stream(
+    stream: Peeked, where: Where, options: Options, compression: str | None, *, in_archive: bool = False
+) -> Iterator[Item]:
+    """The documents of a file, or of a member of an archive, as it is stored.
+
+    Args:
+        stream: Where it starts.
+        where: Its address, name and range.
+        options: How it is read.
+        compression: What its name says; its first bytes decide.
+        in_archive: Whether it is a member, in which archives are left closed.
+
+    Raises:
+        SourceError: It lacks a column that the options name.
+    """
+    from .encodings import marked_encoding
+    from .formats.readers import READERS
+    from .streams import Damaged, Decompressed, Peeked, compression_of
+
+    head = stream.peek(265)
+    found = compression_of(head)
+    if found is None and compression is not None and head:
+        problem = f"got a truncated or corrupt {compression} stream: it does not start as one"
+        yield Malformed(where.uri, "0", f"{problem}, expected what its name says", where.size_bytes)
+        return
+    if found is not None:
+        inside: Any = Decompressed(
+            stream, found, max_bytes=options.max_member_bytes, max_ratio=options.max_ratio
+        )
+        stream = Peeked(inside)
+        head = stream.peek(265)
+    if found is not None or marked_encoding(head[:4]) not in (None, "utf-8-sig"):
+        # What cannot be read in ranges after all is read whole by the first of them.
+        if where.first:
+            return
+        where = replace(where, end=None)
+    kind = format_of_bytes(head) or options.format or format_of_name(where.name)
+    if in_archive and (kind is None or kind in ARCHIVES.values()):
+        problem = "got a member that is not of a known format, expected one, or set format"
+        yield Malformed(where.uri, "0", problem, where.size_bytes, rule="skipped")
+        return
+    if kind is None:
+        raise SourceError(f"got file {where.uri}, expected a known format: set format")
+    if kind not in SPLITTABLE and where.first:
+        return
+    if kind in RANDOM_ACCESS and (found is not None or not stream.seekable()):
+        from .archives import in_memory
+
+        try:
+            held = in_memory(stream, HELD_BYTES)
+        except Damaged as error:
+            yield Malformed(where.uri, "0", f"{error}, expected a whole file", where.size_bytes)
+            return
+        if held is None:
+            problem = f"got a compressed {kind} file of more than {HELD_BYTES} bytes, expected a plain one"
+            yield Malformed(where.uri, "0", problem, where.size_bytes)
+            return
+        where = replace(where, size_bytes=held.getbuffer().nbytes)
+        stream = Peeked(held)
+    if kind in READERS:
+        yield from READERS[kind](stream, where, options)
+        return
+    from .archives import tar_members, zip_members
+
+    members = tar_members(stream, where, options) if kind == "tar" else zip_members(stream, where, options)
+    for member in members:
+        if isinstance(member, Malformed):
+            yield member
+            continue
+        inner, opened = member
+        name, inner_compression = split_name(inner.name)
+        base = inner.uri.split("!/", 1)[-1]
+        if base.startswith(MARKS[0]) or base.rsplit("/", 1)[-1].startswith(MARKS[1]):
+            problem = "got a note of macOS about another member"
+            yield Malformed(inner.uri, "0", problem, inner.size_bytes, rule="skipped")
+        elif opened.peek(1) or inner.size_bytes:
+            yield from read_stream(
+                opened, replace(inner, name=name), options, inner_compression, in_archive=True
+            )
+        else:
+            yield Malformed(inner.uri, "0", "got an empty file, expected at least one record")

@@ -118,8 +118,9 @@ class Options:
         default_language: Language tag of documents that name none.
         default_license: Licence of documents that name none; None leaves it out.
         max_document_bytes: A larger file, line or value is malformed.
-        format: A name of ``formats.FORMATS`` for all files; None goes by their names.
+        format: A word of ``formats.SUFFIXES`` for all files; None goes by their names.
         encoding: Of text: ``auto``, or a name that Python knows.
+        delimiter: Between fields of CSV; None: a comma, a tab in .tsv.
         max_member_bytes: A file or a member of an archive that inflates to more is malformed.
         max_ratio: One that inflates by more than this is malformed.
     """
@@ -130,6 +131,7 @@ class Options:
     max_document_bytes: int = PART_BYTES
     format: str | None = None
     encoding: str = "auto"
+    delimiter: str | None = None
     max_member_bytes: int = 2**36
     max_ratio: float = 1000.0
 

@@ -16,7 +16,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 READ_BYTES = 1 << 20
 LEAST_FEED_BYTES, FEED_BYTES = 1 << 6, 1 << 13
@@ -46,6 +46,61 @@ def open_file(uri: str) -> Any:
 
         return fsspec.open(uri, "rb").open()
     return open(uri, "rb")
+
+
+class Peeked:
+    """A stream whose first bytes can be looked at before they are read; it seeks when the one below does."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self._held = b""
+
+    closed = False
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def peek(self, size: int) -> bytes:
+        """The next ``size`` bytes, fewer only at the end or before damage; they stay unread."""
+        while len(self._held) < size:
+            try:
+                block = self.raw.read(size - len(self._held))
+            except OSError:
+                break  # comes again when it is read
+            if not block:
+                break
+            self._held += block
+        return self._held[:size]
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes, ``b""`` at the end.
+
+        Raises:
+            Damaged: The rest cannot be read.
+        """
+        if self._held:
+            block, self._held = (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
+            return block if size >= 0 else block + self.read()
+        try:
+            return bytes(self.raw.read(size))
+        except Damaged:
+            raise
+        except OSError as error:
+            raise Damaged(f"got {error.strerror or error}") from error
+
+    def seekable(self) -> bool:
+        """Whether it can ``seek``."""
+        return bool(self.raw.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves, as files do."""
+        self._held = b""
+        return int(self.raw.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return int(self.raw.tell()) - len(self._held)
 
 
 def decompressed(raw: Any, compression: str | None) -> Any:
@@ -89,9 +144,7 @@ def _errors() -> tuple[type[Exception], ...]:
 class Decompressed:
     """A readable stream of what a compressed one holds; frames that follow each other are one stream."""
 
-    def __init__(
-        self, raw: BinaryIO, compression: str, *, max_bytes: int = 2**62, max_ratio: float = 1e9
-    ) -> None:
+    def __init__(self, raw: Any, compression: str, *, max_bytes: int = 2**62, max_ratio: float = 1e9) -> None:
         """Decompresses ``raw`` from where it stands.
 
         Args:
@@ -126,9 +179,9 @@ class Decompressed:
             try:
                 piece = next(self._pieces, None)
             except Damaged as error:
+                self._pieces = _raising(error)  # for whoever reads on
                 if not total:
                     raise
-                self._pieces = _raising(error)
                 break
             if piece is None:
                 break

@@ -31,28 +31,59 @@ SUFFIXES: Mapping[str, str] = {
     ".md": "text",
     ".rst": "text",
     ".py": "text",
+    ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
 """Suffix of a file's name -> format."""
 
-COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 """Suffix of a file's name -> compression."""
 
-RANDOM_ACCESS = frozenset({"parquet"})
-"""Formats whose readers need to ``seek``."""
+ARCHIVES: Mapping[str, str] = {".tar": "tar", ".zip": "zip"}
+"""Suffix of a file's name -> archive, whose members have formats by their own names."""
+
+SHORT_SUFFIXES: Mapping[str, str] = {
+    ".tgz": ".tar.gz",
+    ".tbz2": ".tar.bz2",
+    ".txz": ".tar.xz",
+    ".tzst": ".tar.zst",
+}
+
+RANDOM_ACCESS = frozenset({"parquet", "zip"})
+"""Formats and archives whose readers need to ``seek``."""
+
+SPLITTABLE = frozenset({"jsonl", "parquet"})
+"""Formats of which a range of bytes can be read, when they are not compressed."""
 
 
 def split_name(uri: str) -> tuple[str, str | None]:
     """A file's name in lower case without the suffix of its compression, and that compression."""
     name = uri.lower()
-    for suffix, compression in COMPRESSIONS.items():
-        if name.endswith(suffix):
-            return name.removesuffix(suffix), compression
-    return name, None
+    stem, suffix = os.path.splitext(name)
+    if suffix in SHORT_SUFFIXES:
+        name = stem + SHORT_SUFFIXES[suffix]
+        stem, suffix = os.path.splitext(name)
+    return (stem, COMPRESSIONS[suffix]) if suffix in COMPRESSIONS else (name, None)
 
 
 def format_of_name(name: str) -> str | None:
-    """The format that a name without compression suffixes tells, or None."""
-    return SUFFIXES.get(os.path.splitext(name)[1])
+    """The format or archive that a name without compression suffixes tells, or None."""
+    suffix = os.path.splitext(name)[1]
+    return ARCHIVES.get(suffix) or SUFFIXES.get(suffix)
+
+
+def format_of_bytes(head: bytes) -> str | None:
+    """The format or archive that the first 265 bytes tell beyond doubt, whatever the name, or None."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if head.startswith(b"PAR1\x15"):
+        return "parquet"
+    if head.startswith(b"ARROW1\0\0"):
+        return "arrow"
+    return "tar" if head[257:262] == b"ustar" else None

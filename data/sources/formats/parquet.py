@@ -1,4 +1,8 @@
-"""Parquet: a row is a document."""
+"""Parquet: a row is a document.
+
+A damaged page costs the rest of its row group; the groups after it are read. A large file is read in ranges: a row
+group belongs to the range in which its first byte lies.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +12,64 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..records import PART_BYTES, Malformed, Options, Record, SourceError, Where
-from ..rows import record_of
+from ..records import PART_BYTES, Item, Malformed, Options, Where
+from ..tabular import batch_items, wanted_columns
+
+READ_ROWS = 8192
+ERRORS = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError)
 
 
-def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:
-    """The rows as documents."""
-    columns = options.columns
-    row = 0
+def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
+    """The rows as documents.
+
+    Raises:
+        SourceError: The file has no text column of strings, or lacks another column that is named.
+    """
     try:
-        parquet = pq.ParquetFile(stream)
-    except (pa.ArrowInvalid, OSError) as error:
-        yield Malformed(
-            where.uri, "0", f"got a truncated or corrupt Parquet file ({error})", where.size_bytes
+        # Buffered, so that a row group of any size costs a buffer for each column.
+        parquet = pq.ParquetFile(
+            stream, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
         )
+        facts = parquet.metadata
+        groups = [facts.row_group(index) for index in range(facts.num_row_groups)]
+        schema = parquet.schema_arrow
+    except ERRORS as error:
+        if where.first == 0:
+            words = f"got a truncated or corrupt Parquet file ({error}), expected a whole one"
+            yield Malformed(where.uri, "0", words, where.size_bytes)
         return
-    schema = parquet.schema_arrow
-    for name in filter(None, (columns.text, columns.id, columns.language)):
-        if name not in schema.names:
-            raise SourceError(
-                f"got columns {', '.join(schema.names)} in {where.uri}, expected a column {name!r}: set the names "
-                "of the source's columns"
-            )
-    kind = schema.field(columns.text).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise SourceError(f"got type {kind} in column {columns.text!r} of {where.uri}, expected string")
-    wanted = {columns.text, columns.id, columns.language, *columns.metadata}
-    facts = parquet.metadata
-    # Rows per batch such that a batch is about one part, however long the documents are.
-    total_bytes = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
-    rows = max(1, min(8192, PART_BYTES * max(facts.num_rows, 1) // max(total_bytes, 1)))
-    batches = parquet.iter_batches(rows, columns=[name for name in schema.names if name in wanted])
-    while True:
+    names = wanted_columns(schema, where, options)
+    first_row = 0
+    for index, group in enumerate(groups):
+        row, first_row = first_row, first_row + group.num_rows
+        if not where.first <= _start(group, where) < (where.end or max(where.size_bytes, 1)):
+            continue
+        # Rows per batch such that a batch is a third of a part at most, however long the documents are.
+        rows = PART_BYTES * max(group.num_rows, 1) // max(3 * group.total_byte_size, 1)
+        problem: str | None = None
         try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except (pa.ArrowInvalid, OSError) as error:
-            yield Malformed(where.uri, str(row), f"row {row}: got a corrupt Parquet page ({error})")
-            return
-        names = batch.schema.names
-        # Column by column and value by value: one invalid string must not take its whole batch along.
-        for index in range(batch.num_rows):
-            place, locator = f"row {row}: ", str(row)
-            row += 1
-            try:
-                values = {name: batch.column(at)[index].as_py() for at, name in enumerate(names)}
-            except UnicodeDecodeError as error:
-                problem = f"{place}got invalid UTF-8 ({error.reason}), expected UTF-8"
-                yield Malformed(where.uri, locator, problem)
-                continue
-            text = values[columns.text]
-            size = (
-                0
-                if text is None
-                else len(text.encode())
-                if len(text) * 4 > options.max_document_bytes
-                else len(text)
+            batches = parquet.iter_batches(
+                max(1, min(READ_ROWS, rows)), row_groups=[index], columns=names, use_threads=False
             )
-            if size > options.max_document_bytes:
-                problem = f"{place}got {size} bytes, expected at most max_document_bytes = {options.max_document_bytes}"
-                yield Malformed(where.uri, locator, problem, size)
-                continue
-            yield record_of(values, where, options, locator, place, size)
+            for batch in batches:
+                yield from batch_items(batch, row, where, options)
+                row += batch.num_rows
+            if row != first_row:
+                problem = f"row {row}: got the end of a row group"
+        except ERRORS as error:
+            problem = f"row {row}: got a corrupt Parquet page ({error})"
+        if problem is not None:
+            share = (first_row - row) / max(group.num_rows, 1)
+            problem += f", expected rows up to {first_row - 1}"
+            yield Malformed(where.uri, str(row), problem, round(share * max(group.total_byte_size, 0)))
+
+
+def _start(group: Any, where: Where) -> int:
+    """Where a row group starts in the file, as its first column says."""
+    if not group.num_columns:
+        return where.first
+    column = group.column(0)
+    starts = [column.data_page_offset]
+    if column.has_dictionary_page:
+        starts.append(column.dictionary_page_offset)
+    return int(min(max(min(starts), 0), max(where.size_bytes - 1, 0)))

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..records import Item, Options, Where
-from . import jsonl, parquet, text
+from . import arrow, csv, json_values, jsonl, parquet, text
 
 Reader = Callable[[Any, Where, Options], Iterator[Item]]
 
 READERS: Mapping[str, Reader] = {
+    "arrow": arrow.read,
+    "csv": csv.read,
+    "json": json_values.read,
     "jsonl": jsonl.read,
     "parquet": parquet.read,
     "text": text.read,

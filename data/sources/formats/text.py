@@ -1,10 +1,11 @@
-"""Plain text: a file is a document (.txt, .md, .rst, .py)."""
+"""Plain text: a file is a document (.txt, .md, .rst, .py); its encoding is found where it is not UTF-8."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from ..encodings import UnknownEncodingError, decode
 from ..records import Malformed, Options, Record, Where
 from ..streams import READ_BYTES, Damaged
 
@@ -18,7 +19,6 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malfo
             total += len(block)
     except Damaged as error:
         damage = Malformed(where.uri, str(total), f"{error}, expected a whole file", where.size_bytes)
-    if damage is not None:
         yield damage
     if total > options.max_document_bytes:
         problem = (
@@ -27,16 +27,19 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malfo
         yield Malformed(where.uri, "0", problem, where.size_bytes)
         return
     try:
-        text = b"".join(pieces).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problem = f"got invalid UTF-8 ({error.reason}), expected UTF-8"
-        yield Malformed(where.uri, str(error.start), problem, total)
+        text, encoding = decode(b"".join(pieces), options.encoding)
+    except UnknownEncodingError as error:
+        yield Malformed(where.uri, str(error.offset), str(error), total)
         return
-    text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    if "\0" in text:
+        yield Malformed(where.uri, str(text.index("\0")), "got a null character, expected text", total)
+        return
     if not text.strip():
         if damage is None:
             yield Malformed(where.uri, "0", "got no text", total, rule="empty")
         return
-    metadata = {} if options.default_license is None else {"license": options.default_license}
+    metadata: dict[str, object] = {} if encoding is None else {"encoding": encoding}
+    if options.default_license is not None:
+        metadata["license"] = options.default_license
     lang = "python" if where.name.endswith(".py") else options.default_language
     yield Record(where.uri, "", "", text, lang, metadata)

@@ -1,0 +1,67 @@
+"""Arrow IPC (.arrow, .feather of version 2): a row is a document; files, and streams as Hugging Face's cache has them.
+
+Both are read front to back as a stream of messages: a file is one between its magic and its footer, so a truncated
+file gives the batches that are whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from ..records import Item, Malformed, Options, Where
+from ..tabular import batch_items, wanted_columns
+
+MAGIC = b"ARROW1\0\0"
+READ_ROWS = 8192
+ERRORS = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError, KeyError)
+
+
+def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
+    """The rows as documents.
+
+    Raises:
+        SourceError: The file has no text column of strings, or lacks another column that is named.
+    """
+    if stream.peek(len(MAGIC)) == MAGIC:
+        stream.read(len(MAGIC))
+    row = 0
+    try:
+        messages = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
+        schema = messages.schema
+    except ERRORS as error:
+        yield Malformed(
+            where.uri,
+            "0",
+            f"got no Arrow stream ({error}), expected one of version 1 or later",
+            where.size_bytes,
+        )
+        return
+    names = wanted_columns(schema, where, options)
+    while True:
+        try:
+            batch = messages.read_next_batch().select(names)
+            batch.validate()  # offsets that point outside of their buffers would crash what reads them
+            _check_offsets(batch)
+        except StopIteration:
+            return
+        except ERRORS as error:
+            problem = f"row {row}: got a truncated or corrupt Arrow stream ({error}), expected a whole one"
+            yield Malformed(where.uri, str(row), problem, where.size_bytes)
+            return
+        for first in range(0, batch.num_rows, READ_ROWS):
+            yield from batch_items(batch.slice(first, READ_ROWS), row + first, where, options)
+        row += batch.num_rows
+
+
+def _check_offsets(batch: Any) -> None:
+    """Raises ``ArrowInvalid`` for anything in a batch that is wrong, invalid UTF-8 excepted."""
+    for column in batch.columns:
+        kind = column.type
+        if pa.types.is_string(kind):
+            column = column.view(pa.binary())
+        elif pa.types.is_large_string(kind):
+            column = column.view(pa.large_binary())
+        column.validate(full=True)
