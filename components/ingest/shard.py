@@ -100,7 +100,8 @@ def ingest_part(task: Task) -> dict[str, Any]:
 
     Returns:
         JSON values: ``tallies``, ``bad`` (the first malformed records in words), ``held_out`` and ``sampled_out``
-        (documents), ``documents`` and ``bytes`` (what went on or was held out), ``is_cut`` (a limit was reached).
+        (documents), ``documents`` and ``bytes`` (what went on or was held out), ``unread_bytes`` (of what breaks off), ``is_cut`` (a
+        limit was reached).
 
     Raises:
         ComponentError: The source cannot be read.
@@ -129,6 +130,7 @@ def ingest_part(task: Task) -> dict[str, Any]:
         "sampled_out": work.sampled_out,
         "documents": work.documents,
         "bytes": work.bytes,
+        "unread_bytes": work.unread_bytes,
         "is_cut": work.is_cut,
     }
 
@@ -140,7 +142,7 @@ class _Work:
         self.task = task
         self.tally = Tally()
         self.bad: list[str] = []
-        self.held_out = self.sampled_out = self.documents = self.bytes = 0
+        self.held_out = self.sampled_out = self.documents = self.bytes = self.unread_bytes = 0
         self.is_cut = False
         self.writers = [Shards(Path(folder), task.index) for folder in task.folders]
         self.ids: list[np.ndarray] = []
@@ -233,7 +235,10 @@ class _Work:
         self.tally.add(Tally(on, on, on_bytes, on_bytes))
         for _, bad in malformed:
             self.tally.drop(bad.rule, bad.size_bytes)
-            if bad.rule == "malformed" and len(self.bad) < EXAMPLES_OF_BAD:
+            if bad.rule != "malformed":
+                continue
+            self.unread_bytes += bad.size_bytes * bad.is_rest
+            if len(self.bad) < EXAMPLES_OF_BAD:
                 self.bad.append(f"{bad.uri} at {bad.locator or 0}: {bad.problem}")
         decided = _decisions(table, sizes, held, malformed, self.task.source)
         decisions.add(decided, np.full(decided.num_rows, DECISION_BYTES, np.int64))

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import io
+import itertools
 import posixpath
 import struct
 import tarfile
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .records import Malformed, Options, Where
-from .streams import READ_BYTES, Damaged, Decompressed, Peeked
+from .streams import READ_BYTES, Damaged, Decompressed, Peeked, rest_of
 
 BLOCK = 512
 MAX_NAME_BYTES = 1 << 20
@@ -39,7 +40,7 @@ class Window:
     def __init__(self, raw: Any, size: int) -> None:
         self._raw = raw
         self.left = size
-        self.is_damaged = False
+        self.damage: Damaged | None = None
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes."""
@@ -49,11 +50,11 @@ class Window:
         try:
             block = bytes(self._raw.read(wanted))
         except OSError as error:
-            self.is_damaged = True
-            raise error if isinstance(error, Damaged) else Damaged(f"got {error}") from error
+            self.damage = error if isinstance(error, Damaged) else Damaged(f"got {error}")
+            raise self.damage from error
         if not block:
-            self.is_damaged = True
-            raise Damaged(f"got the end of the archive {self.left} bytes before the end of a member")
+            self.damage = Damaged(f"got the end of the archive {self.left} bytes before the end of a member")
+            raise self.damage
         self.left -= len(block)
         return block
 
@@ -71,7 +72,7 @@ def tar_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
         try:
             block = _exactly(stream, BLOCK)
         except Damaged as error:
-            yield Malformed(where.uri, str(offset), f"{error}, expected a whole archive", where.size_bytes)
+            yield rest_of(where, offset, error)
             return
         start, offset = offset, offset + len(block)
         info = _tar_header(block)
@@ -113,13 +114,14 @@ def tar_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
                     yield member, Peeked(window)
             elif not info.type.startswith((tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK)):
                 long_name = None
-            if window.is_damaged:
+            if window.damage is not None:
+                yield rest_of(where, offset, window.damage)
                 return
             while window.read(READ_BYTES):
                 pass
             _exactly(stream, padding)
         except Damaged as error:
-            yield Malformed(where.uri, str(start), f"{error}, expected a whole archive", where.size_bytes)
+            yield rest_of(where, start, error)
             return
 
 
@@ -161,13 +163,14 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
     """The files of a zip archive, each with a stream that is good until the next one is asked for."""
     try:
         with zipfile.ZipFile(stream) as archive:
-            found = [info for info in archive.infolist() if not info.is_dir()]
+            found = [info for info in archive.infolist() if not (info.is_dir() and info.compress_size == 0)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error) as error:
         problem = f"got a zip archive without its directory ({error}), expected a whole one: its members are read as far as they go"
         yield Malformed(where.uri, "0", problem)
         yield from _salvaged(stream, where, options)
         return
     names: set[str] = set()
+    overlapping = _overlapping(found)
     for info in found:
         name = _name(info.filename)
         uri = f"{where.uri}!/{name}"
@@ -177,11 +180,25 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
             )
             continue
         names.add(name)
+        if info.header_offset in overlapping:
+            problem = "got a member that shares bytes with another one, as bombs do, expected its own"
+            yield Malformed(uri, str(info.header_offset), problem, info.compress_size)
+            continue
         opened = _zip_member(stream, info.header_offset, info.compress_size, info.CRC, options)
         if isinstance(opened, str):
             yield Malformed(uri, str(info.header_offset), opened, info.compress_size)
         else:
             yield Where(uri, name.lower(), info.compress_size), Peeked(opened)
+
+
+def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
+    """Where the members start that reach into the next one."""
+    starts = sorted((info.header_offset, info.compress_size) for info in members)
+    return {
+        start
+        for (start, size), (after, _) in itertools.pairwise(starts)
+        if start + LOCAL_HEADER.size + size > after
+    }
 
 
 def _zip_member(stream: Any, offset: int, size: int, crc: int | None, options: Options) -> Any:

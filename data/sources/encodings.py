@@ -57,7 +57,7 @@ def decode(data: bytes, encoding: str) -> Decoded:
     try:
         text = data.decode(name)
     except UnicodeDecodeError as error:
-        found = None if marked or encoding != "auto" else detected(data)
+        found = None if marked or encoding != "auto" or is_damaged_utf8(data) else detected(data)
         if found is None:
             expected = "UTF-8, or another encoding to be named by encoding" if encoding == "auto" else name
             words = f"got invalid {name.upper()} ({error.reason}), expected {expected}"
@@ -66,6 +66,17 @@ def decode(data: bytes, encoding: str) -> Decoded:
         text = data.decode(name)
     text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     return Decoded(text, None if name in ("utf-8", "utf-8-sig") else name)
+
+
+def is_damaged_utf8(data: bytes) -> bool:
+    """Whether bytes that are not UTF-8 must have been: most that are not ASCII are whole characters of it.
+
+    Bytes of other encodings hardly ever are, and a detector would read all of a text wrong for one wrong byte.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    others = [character for character in text if not character.isascii()]
+    bad = sum("\udc80" <= character <= "\udcff" for character in others)
+    return bad < len(others) - bad
 
 
 def detected(data: bytes) -> str | None:

@@ -24,7 +24,7 @@ from .formats import (
     format_of_name,
     split_name,
 )
-from .records import PART_BYTES, Item, Malformed, Options, SourceError, Where
+from .records import PART_BYTES, ColumnsError, Item, Malformed, Options, SourceError, Where
 
 if TYPE_CHECKING:
     from .streams import Peeked
@@ -182,7 +182,7 @@ def read(part: Part) -> Iterator[Item]:
     """Streams the documents of one part.
 
     Raises:
-        SourceError: A file lacks a column that the options name.
+        SourceError: Nothing says the format of a file.
     """
     from .streams import Peeked, open_file
 
@@ -215,17 +215,21 @@ def read_stream(
         in_archive: Whether it is a member, in which archives are left closed.
 
     Raises:
-        SourceError: It lacks a column that the options name.
+        SourceError: Nothing says its format.
     """
-    from .encodings import marked_encoding
+    from .encodings import is_plain_text, marked_encoding
     from .formats.readers import READERS
-    from .streams import Damaged, Decompressed, Peeked, compression_of
+    from .streams import Damaged, Decompressed, Peeked, compression_of, rest_of
 
     head = stream.peek(265)
     found = compression_of(head)
-    if found is None and compression is not None and head:
+    is_plain = (
+        is_plain_text(head) or format_of_bytes(head) is not None
+    )  # something has unpacked it, not renamed it
+    if found is None and compression is not None and head and not is_plain:
         problem = f"got a truncated or corrupt {compression} stream: it does not start as one"
-        yield Malformed(where.uri, "0", f"{problem}, expected what its name says", where.size_bytes)
+        problem += ", expected what its name says"
+        yield Malformed(where.uri, "0", problem, where.size_bytes, is_rest=True)
         return
     if found is not None:
         inside: Any = Decompressed(
@@ -253,16 +257,20 @@ def read_stream(
         try:
             held = in_memory(stream, HELD_BYTES)
         except Damaged as error:
-            yield Malformed(where.uri, "0", f"{error}, expected a whole file", where.size_bytes)
+            yield rest_of(where, 0, error)
             return
         if held is None:
             problem = f"got a compressed {kind} file of more than {HELD_BYTES} bytes, expected a plain one"
-            yield Malformed(where.uri, "0", problem, where.size_bytes)
+            yield Malformed(where.uri, "0", problem, where.size_bytes, is_rest=True)
             return
         where = replace(where, size_bytes=held.getbuffer().nbytes)
         stream = Peeked(held)
     if kind in READERS:
-        yield from READERS[kind](stream, where, options)
+        try:
+            yield from READERS[kind](stream, where, options)
+        except ColumnsError as error:
+            if where.first == 0:
+                yield Malformed(where.uri, "0", str(error), where.size_bytes, is_rest=True)
         return
     from .archives import tar_members, zip_members
 

@@ -23,6 +23,10 @@ class SourceError(Exception):
     """A source cannot be read at all and the user can mend it: got, expected, what to do."""
 
 
+class ColumnsError(SourceError):
+    """A file lacks a column that the options name, or it holds something else: got, expected, what to do."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One document as read.
@@ -76,6 +80,7 @@ class Malformed:
         locator: Byte offset, row or line of the problem.
         problem: What was got and what was expected.
         size_bytes: Bytes that are lost, as far as known.
+        is_rest: Whether it stands for all that follows in a file, whose number of records nobody knows.
         rule: ``malformed``; ``empty`` for a record that is well-formed and has no text; ``skipped`` for a member of an
             archive that nothing here reads, which is no fault of the source.
     """
@@ -85,6 +90,7 @@ class Malformed:
     problem: str
     size_bytes: int = 0
     rule: str = "malformed"
+    is_rest: bool = False
 
 
 Item = Record | Batch | Malformed

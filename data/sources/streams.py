@@ -18,6 +18,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .records import Malformed, Where
+
 READ_BYTES = 1 << 20
 LEAST_FEED_BYTES, FEED_BYTES = 1 << 6, 1 << 13
 FED_OUTPUT_BYTES = 1 << 20  # what a feed should give at most, going by the one before
@@ -32,7 +34,21 @@ BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # the first block's, or the end's o
 
 
 class Damaged(OSError):
-    """A stream breaks off: everything before was given, nothing after can be had."""
+    """A stream breaks off: everything before was given, nothing after can be had.
+
+    Attributes:
+        read_bytes: How much of the stored file was read before.
+    """
+
+    def __init__(self, problem: str, read_bytes: int = 0) -> None:
+        super().__init__(problem)
+        self.read_bytes = read_bytes
+
+
+def rest_of(where: Where, locator: int | str, error: Damaged) -> Malformed:
+    """What stands for the rest of a file that breaks off."""
+    size = max(0, where.size_bytes - error.read_bytes)
+    return Malformed(where.uri, str(locator), f"{error}, expected a whole file", size, is_rest=True)
 
 
 def open_file(uri: str) -> Any:
@@ -200,13 +216,14 @@ class Decompressed:
             try:
                 fed = left or self._raw.read(room)
             except OSError as error:
-                raise Damaged(f"got {error}") from error
+                raise Damaged(f"got {error}", self.fed_bytes) from error
             fed, left = fed[:room], fed[room:]
             if not fed:
                 if decoder is not None or not self.fed_bytes:
                     raise Damaged(
                         f"got a truncated or corrupt {self.compression} stream: it ends too early, after "
-                        f"{self.fed_bytes} bytes"
+                        f"{self.fed_bytes} bytes",
+                        self.fed_bytes,
                     )
                 return
             size = len(fed)
@@ -232,7 +249,8 @@ class Decompressed:
                     for piece in _bytewise(backup, fed, errors):
                         yield self._counted(piece)
                 raise Damaged(
-                    f"got a truncated or corrupt {self.compression} stream ({error}) before byte {self.fed_bytes}"
+                    f"got a truncated or corrupt {self.compression} stream ({error}) before byte {self.fed_bytes}",
+                    self.fed_bytes,
                 ) from error
             if decoder.eof:
                 self.fed_bytes -= len(decoder.unused_data)
@@ -245,12 +263,14 @@ class Decompressed:
         self.given_bytes += len(piece)
         if self.given_bytes > self._max_bytes:
             raise Damaged(
-                f"got more than {self._max_bytes} decompressed bytes, expected at most max_member_bytes"
+                f"got more than {self._max_bytes} decompressed bytes, expected at most max_member_bytes",
+                self.fed_bytes,
             )
         if self.given_bytes > max(RATIO_COUNTS_FROM_BYTES, self._max_ratio * self.fed_bytes):
             raise Damaged(
                 f"got {self.given_bytes} bytes out of {self.fed_bytes}, expected a ratio of at most max_ratio = "
-                f"{self._max_ratio:g}"
+                f"{self._max_ratio:g}",
+                self.fed_bytes,
             )
         return piece
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .columns import Rows, blank, is_utf8, items_of, json_values
-from .records import Item, Malformed, Options, Record, SourceError, Where
+from .records import ColumnsError, Item, Malformed, Options, Record, Where
 from .rows import record_of
 
 
@@ -18,18 +18,18 @@ def wanted_columns(schema: Any, where: Where, options: Options) -> list[str]:
     """The columns to read, in the schema's order.
 
     Raises:
-        SourceError: One that is named is missing, or the text is no string.
+        ColumnsError: One that is named is missing, or the text is no string.
     """
     columns = options.columns
     for name in filter(None, (columns.text, columns.id, columns.language, columns.license)):
         if name not in schema.names:
-            raise SourceError(
+            raise ColumnsError(
                 f"got columns {', '.join(schema.names)} in {where.uri}, expected a column {name!r}: set the names "
                 "of the source's columns"
             )
     kind = schema.field(columns.text).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise SourceError(f"got type {kind} in column {columns.text!r} of {where.uri}, expected string")
+        raise ColumnsError(f"got type {kind} in column {columns.text!r} of {where.uri}, expected string")
     wanted = {columns.text, columns.id, columns.language, columns.license, *columns.metadata}
     return [name for name in dict.fromkeys(schema.names) if name in wanted]
 

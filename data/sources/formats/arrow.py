@@ -23,7 +23,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     """The rows as documents.
 
     Raises:
-        SourceError: The file has no text column of strings, or lacks another column that is named.
+        ColumnsError: The file has no text column of strings, or lacks another column that is named.
     """
     if stream.peek(len(MAGIC)) == MAGIC:
         stream.read(len(MAGIC))
@@ -37,6 +37,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             "0",
             f"got no Arrow stream ({error}), expected one of version 1 or later",
             where.size_bytes,
+            is_rest=True,
         )
         return
     names = wanted_columns(schema, where, options)
@@ -49,7 +50,9 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             return
         except ERRORS as error:
             problem = f"row {row}: got a truncated or corrupt Arrow stream ({error}), expected a whole one"
-            yield Malformed(where.uri, str(row), problem, where.size_bytes)
+            yield Malformed(
+                where.uri, str(row), problem, max(0, where.size_bytes - stream.tell()), is_rest=True
+            )
             return
         for first in range(0, batch.num_rows, READ_ROWS):
             yield from batch_items(batch.slice(first, READ_ROWS), row + first, where, options)

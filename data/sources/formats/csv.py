@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..encodings import as_utf8
-from ..records import Item, Malformed, Options, SourceError, Where
+from ..records import ColumnsError, Item, Malformed, Options, Where
 from ..rows import record_of
-from ..streams import Damaged
+from ..streams import Damaged, rest_of
 from .jsonl import lines_of
 
 FIELD_BYTES = 2**31 - 1  # the csv module's own limit is of the process; ``_Lines`` has ours
@@ -55,7 +55,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     """The rows as documents.
 
     Raises:
-        SourceError: The line of names lacks a column that is named.
+        ColumnsError: The line of names lacks a column that is named.
     """
     csv.field_size_limit(FIELD_BYTES)
     lines = _Lines(as_utf8(stream, options), options.max_document_bytes)
@@ -70,7 +70,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
         except StopIteration:
             return
         except Damaged as error:
-            yield Malformed(where.uri, locator, f"{error}, expected a whole file", where.size_bytes)
+            yield rest_of(where, locator, error)
             return
         except _TooLongError:
             problem = f"got a row of more than max_document_bytes = {options.max_document_bytes} bytes, or quotes that do not close"
@@ -89,6 +89,10 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             yield Malformed(where.uri, locator, problem, size)
             if names is None:
                 return
+        elif any("\0" in value for value in row):
+            yield Malformed(where.uri, locator, "got a null character, expected text", size)
+            if names is None:
+                return
         elif names is None:
             names = _names(row, where, options)
         elif len(row) != len(names):
@@ -105,7 +109,7 @@ def _names(row: list[str], where: Where, options: Options) -> list[str]:
     columns = options.columns
     for name in filter(None, (columns.text, columns.id, columns.language, columns.license)):
         if name not in row:
-            raise SourceError(
+            raise ColumnsError(
                 f"got columns {', '.join(row)} in {where.uri}, expected a column {name!r}: set the names of the "
                 "source's columns, or its delimiter"
             )

@@ -34,7 +34,7 @@ from ..json_lines import (
 )
 from ..records import Item, Malformed, Options, Record, Where
 from ..rows import kind_of, record_of
-from ..streams import READ_BYTES, Damaged
+from ..streams import READ_BYTES, Damaged, rest_of
 
 BLOCK_BYTES = 1 << 22
 
@@ -141,7 +141,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             yield from _block(lines, where, options, offset, number)
             number += lines.count(b"\n") if number else 0
     except Damaged as error:
-        yield Malformed(where.uri, str(end), f"{error}, expected a whole file", where.size_bytes)
+        yield rest_of(where, end, error)
 
 
 def _too_long(where: Where, options: Options, start: int, size: int, number: int) -> Malformed:
@@ -278,7 +278,7 @@ def _line(line: bytes, where: Where, options: Options, start: int, number: int) 
     try:
         row = json.loads(line.decode("utf-8-sig" if start == 0 else "utf-8"))
     except UnicodeDecodeError as error:
-        problem = f"{place}got invalid UTF-8 ({error.reason}), expected UTF-8"
+        problem = f"{place}got invalid UTF-8 ({error.reason}), expected UTF-8, or another encoding to be named by encoding"
         return Malformed(where.uri, str(start + error.start), problem, size)
     except (ValueError, RecursionError) as error:
         return Malformed(where.uri, str(start), f"{place}got no JSON ({error}), expected an object", size)

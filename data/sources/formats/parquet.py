@@ -23,7 +23,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     """The rows as documents.
 
     Raises:
-        SourceError: The file has no text column of strings, or lacks another column that is named.
+        ColumnsError: The file has no text column of strings, or lacks another column that is named.
     """
     try:
         # Buffered, so that a row group of any size costs a buffer for each column.
@@ -36,7 +36,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     except ERRORS as error:
         if where.first == 0:
             words = f"got a truncated or corrupt Parquet file ({error}), expected a whole one"
-            yield Malformed(where.uri, "0", words, where.size_bytes)
+            yield Malformed(where.uri, "0", words, where.size_bytes, is_rest=True)
         return
     names = wanted_columns(schema, where, options)
     first_row = 0
@@ -61,7 +61,8 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
         if problem is not None:
             share = (first_row - row) / max(group.num_rows, 1)
             problem += f", expected rows up to {first_row - 1}"
-            yield Malformed(where.uri, str(row), problem, round(share * max(group.total_byte_size, 0)))
+            size = round(share * max(group.total_byte_size, 0))
+            yield Malformed(where.uri, str(row), problem, size, is_rest=True)
 
 
 def _start(group: Any, where: Where) -> int:
