@@ -217,16 +217,13 @@ def read_stream(
     Raises:
         SourceError: Nothing says its format.
     """
-    from .encodings import is_plain_text, marked_encoding
+    from .encodings import marked_encoding
     from .formats.readers import READERS
     from .streams import Damaged, Decompressed, Peeked, compression_of, rest_of
 
     head = stream.peek(265)
     found = compression_of(head)
-    is_plain = (
-        is_plain_text(head) or format_of_bytes(head) is not None
-    )  # something has unpacked it, not renamed it
-    if found is None and compression is not None and head and not is_plain:
+    if found is None and compression is not None and head:
         problem = f"got a truncated or corrupt {compression} stream: it does not start as one"
         problem += ", expected what its name says"
         yield Malformed(where.uri, "0", problem, where.size_bytes, is_rest=True)
