@@ -199,7 +199,7 @@ def _report_source(
     if any(result["is_cut"] for result in results):
         context.metric(f"limit_reached.{name}", 1)
     malformed, seen = tally.dropped.get("malformed", 0), tally.documents_in + held_out
-    # Of what breaks off nobody knows the records: as many as its bytes would be on average.
+    # Of a stretch that cannot be read nobody knows the records: as many as its bytes would be on average.
     documents = sum(result["documents"] for result in results)
     mean_bytes = sum(result["bytes"] for result in results) / max(documents, 1)
     unknown = round(sum(result["unread_bytes"] for result in results) / max(mean_bytes, 1.0))

@@ -100,7 +100,7 @@ def ingest_part(task: Task) -> dict[str, Any]:
 
     Returns:
         JSON values: ``tallies``, ``bad`` (the first malformed records in words), ``held_out`` and ``sampled_out``
-        (documents), ``documents`` and ``bytes`` (what went on or was held out), ``unread_bytes`` (of what breaks off), ``is_cut`` (a
+        (documents), ``documents`` and ``bytes`` (what went on or was held out), ``unread_bytes`` (of stretches with any number of records), ``is_cut`` (a
         limit was reached).
 
     Raises:
@@ -237,7 +237,7 @@ class _Work:
             self.tally.drop(bad.rule, bad.size_bytes)
             if bad.rule != "malformed":
                 continue
-            self.unread_bytes += bad.size_bytes * bad.is_rest
+            self.unread_bytes += bad.size_bytes * bad.is_stretch
             if len(self.bad) < EXAMPLES_OF_BAD:
                 self.bad.append(f"{bad.uri} at {bad.locator or 0}: {bad.problem}")
         decided = _decisions(table, sizes, held, malformed, self.task.source)

@@ -82,7 +82,8 @@ def tar_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
                 continue
         if skipped and (info is not None or len(block) < BLOCK or not block.strip(b"\0")):
             problem = f"got {skipped} bytes that are no header of a tar archive"
-            yield Malformed(where.uri, str(offset - len(block) - skipped), problem, skipped)
+            start = offset - len(block) - skipped
+            yield Malformed(where.uri, str(start), problem, skipped, is_stretch=True)
             skipped = 0
         if info is None:
             if len(block) < BLOCK:
@@ -166,7 +167,8 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
             found = [info for info in archive.infolist() if not (info.is_dir() and info.compress_size == 0)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error) as error:
         problem = f"got a zip archive without its directory ({error}), expected a whole one: its members are read as far as they go"
-        yield Malformed(where.uri, "0", problem)
+        size = 0 if stream.seek(0) == 0 and stream.read(4) == LOCAL_MAGIC else where.size_bytes
+        yield Malformed(where.uri, "0", problem, size, is_stretch=True)
         yield from _salvaged(stream, where, options)
         return
     names: set[str] = set()
@@ -182,11 +184,11 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
         names.add(name)
         if info.header_offset in overlapping:
             problem = "got a member that shares bytes with another one, as bombs do, expected its own"
-            yield Malformed(uri, str(info.header_offset), problem, info.compress_size)
+            yield Malformed(uri, str(info.header_offset), problem, info.compress_size, is_stretch=True)
             continue
         opened = _zip_member(stream, info.header_offset, info.compress_size, info.CRC, options)
         if isinstance(opened, str):
-            yield Malformed(uri, str(info.header_offset), opened, info.compress_size)
+            yield Malformed(uri, str(info.header_offset), opened, info.compress_size, is_stretch=True)
         else:
             yield Where(uri, name.lower(), info.compress_size), Peeked(opened)
 

@@ -226,7 +226,7 @@ def read_stream(
     if found is None and compression is not None and head:
         problem = f"got a truncated or corrupt {compression} stream: it does not start as one"
         problem += ", expected what its name says"
-        yield Malformed(where.uri, "0", problem, where.size_bytes, is_rest=True)
+        yield Malformed(where.uri, "0", problem, where.size_bytes, is_stretch=True)
         return
     if found is not None:
         inside: Any = Decompressed(
@@ -258,7 +258,7 @@ def read_stream(
             return
         if held is None:
             problem = f"got a compressed {kind} file of more than {HELD_BYTES} bytes, expected a plain one"
-            yield Malformed(where.uri, "0", problem, where.size_bytes, is_rest=True)
+            yield Malformed(where.uri, "0", problem, where.size_bytes, is_stretch=True)
             return
         where = replace(where, size_bytes=held.getbuffer().nbytes)
         stream = Peeked(held)
@@ -267,7 +267,7 @@ def read_stream(
             yield from READERS[kind](stream, where, options)
         except ColumnsError as error:
             if where.first == 0:
-                yield Malformed(where.uri, "0", str(error), where.size_bytes, is_rest=True)
+                yield Malformed(where.uri, "0", str(error), where.size_bytes, is_stretch=True)
         return
     from .archives import tar_members, zip_members
 

@@ -80,7 +80,7 @@ class Malformed:
         locator: Byte offset, row or line of the problem.
         problem: What was got and what was expected.
         size_bytes: Bytes that are lost, as far as known.
-        is_rest: Whether it stands for all that follows in a file, whose number of records nobody knows.
+        is_stretch: Whether it stands for a stretch of a file that may hold any number of records.
         rule: ``malformed``; ``empty`` for a record that is well-formed and has no text; ``skipped`` for a member of an
             archive that nothing here reads, which is no fault of the source.
     """
@@ -90,7 +90,7 @@ class Malformed:
     problem: str
     size_bytes: int = 0
     rule: str = "malformed"
-    is_rest: bool = False
+    is_stretch: bool = False
 
 
 Item = Record | Batch | Malformed

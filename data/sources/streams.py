@@ -48,7 +48,7 @@ class Damaged(OSError):
 def rest_of(where: Where, locator: int | str, error: Damaged) -> Malformed:
     """What stands for the rest of a file that breaks off."""
     size = max(0, where.size_bytes - error.read_bytes)
-    return Malformed(where.uri, str(locator), f"{error}, expected a whole file", size, is_rest=True)
+    return Malformed(where.uri, str(locator), f"{error}, expected a whole file", size, is_stretch=True)
 
 
 def open_file(uri: str) -> Any:
@@ -90,20 +90,36 @@ class Peeked:
         return self._held[:size]
 
     def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes, ``b""`` at the end.
+        """``size`` bytes, fewer only at the end or before damage, all without a size.
 
         Raises:
-            Damaged: The rest cannot be read.
+            Damaged: Nothing more can be read.
         """
-        if self._held:
-            block, self._held = (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
-            return block if size >= 0 else block + self.read()
-        try:
-            return bytes(self.raw.read(size))
-        except Damaged:
-            raise
-        except OSError as error:
-            raise Damaged(f"got {error.strerror or error}") from error
+        wanted = size if size >= 0 else 2**62
+        pieces = [self._held[:wanted]] if self._held else []
+        self._held = self._held[wanted:]
+        left = wanted - sum(map(len, pieces))
+        while left:
+            try:
+                block = bytes(self.raw.read(left if size >= 0 else -1))
+            except OSError as error:
+                if pieces:
+                    break  # comes again
+                raise (
+                    error if isinstance(error, Damaged) else Damaged(f"got {error.strerror or error}")
+                ) from error
+            if not block:
+                break
+            pieces.append(block)
+            left -= len(block)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def stored_bytes_read(self) -> int:
+        """How much of what is stored was read, 0 when that cannot be known."""
+        if isinstance(self.raw, Decompressed):
+            return self.raw.fed_bytes
+        return self.tell() if self.seekable() else 0
 
     def seekable(self) -> bool:
         """Whether it can ``seek``."""

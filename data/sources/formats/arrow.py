@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..records import Item, Malformed, Options, Where
+from ..streams import READ_BYTES, Damaged
 from ..tabular import batch_items, wanted_columns
 
 MAGIC = b"ARROW1\0\0"
@@ -25,7 +26,8 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     Raises:
         ColumnsError: The file has no text column of strings, or lacks another column that is named.
     """
-    if stream.peek(len(MAGIC)) == MAGIC:
+    is_file = stream.peek(len(MAGIC)) == MAGIC
+    if is_file:
         stream.read(len(MAGIC))
     row = 0
     try:
@@ -37,7 +39,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             "0",
             f"got no Arrow stream ({error}), expected one of version 1 or later",
             where.size_bytes,
-            is_rest=True,
+            is_stretch=True,
         )
         return
     names = wanted_columns(schema, where, options)
@@ -47,16 +49,35 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             batch.validate()  # offsets that point outside of their buffers would crash what reads them
             _check_offsets(batch)
         except StopIteration:
+            if problem := _leftover(stream, is_file):
+                size = max(0, where.size_bytes - stream.stored_bytes_read)
+                yield Malformed(where.uri, str(row), problem, size, is_stretch=True)
             return
         except ERRORS as error:
             problem = f"row {row}: got a truncated or corrupt Arrow stream ({error}), expected a whole one"
             yield Malformed(
-                where.uri, str(row), problem, max(0, where.size_bytes - stream.tell()), is_rest=True
+                where.uri,
+                str(row),
+                problem,
+                max(0, where.size_bytes - stream.stored_bytes_read),
+                is_stretch=True,
             )
             return
         for first in range(0, batch.num_rows, READ_ROWS):
             yield from batch_items(batch.slice(first, READ_ROWS), row + first, where, options)
         row += batch.num_rows
+
+
+def _leftover(stream: Any, is_file: bool) -> str:
+    """What is wrong with what follows the end mark, which a block of zeros looks like; a file has its footer there."""
+    try:
+        rest = stream.read(READ_BYTES)
+    except Damaged as error:
+        return str(error)
+    size = int.from_bytes(rest[-10:-6], "little") if is_file and rest.endswith(MAGIC[:6]) else -10
+    if len(rest) == size + 10:
+        return ""
+    return f"got {len(rest)} bytes or more after the end mark of an Arrow stream, expected {'its footer' if is_file else 'none'}"
 
 
 def _check_offsets(batch: Any) -> None:

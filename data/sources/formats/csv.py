@@ -74,25 +74,27 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             return
         except _TooLongError:
             problem = f"got a row of more than max_document_bytes = {options.max_document_bytes} bytes, or quotes that do not close"
-            yield Malformed(where.uri, locator, problem, lines.end - lines.start)
+            yield Malformed(where.uri, locator, problem, lines.end - lines.start, is_stretch=True)
             rows = csv.reader(lines, delimiter=delimiter, strict=True)
             continue
         except csv.Error as error:
             size = lines.end - lines.start
-            yield Malformed(where.uri, locator, f"got no row of CSV ({error}), expected closed quotes", size)
+            words = f"got no row of CSV ({error}), expected closed quotes"
+            yield Malformed(where.uri, locator, words, size, is_stretch=True)
             continue
         size = lines.end - lines.start
         if not row:
             continue
+        problem = ""
         if not lines.is_utf8:
             problem = "got invalid UTF-8, expected UTF-8, or another encoding to be named by encoding"
-            yield Malformed(where.uri, locator, problem, size)
-            if names is None:
-                return
         elif any("\0" in value for value in row):
-            yield Malformed(where.uri, locator, "got a null character, expected text", size)
-            if names is None:
-                return
+            problem = "got a null character, expected text"
+        if problem and names is None:
+            yield Malformed(where.uri, locator, problem, where.size_bytes, is_stretch=True)
+            return
+        if problem:
+            yield Malformed(where.uri, locator, problem, size)
         elif names is None:
             names = _names(row, where, options)
         elif len(row) != len(names):

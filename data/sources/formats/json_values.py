@@ -90,7 +90,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             follows = NEXT.search(held.text, end - 1)
             size = held.skip(follows.end() if follows else len(held.text))
             words = f"got no JSON ({problem}), expected an object"
-            yield Malformed(where.uri, locator, words, size)
+            yield Malformed(where.uri, locator, words, size, is_stretch=True)
             continue
         size = held.skip(end)
         if size > options.max_document_bytes:

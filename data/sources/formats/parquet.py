@@ -36,7 +36,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
     except ERRORS as error:
         if where.first == 0:
             words = f"got a truncated or corrupt Parquet file ({error}), expected a whole one"
-            yield Malformed(where.uri, "0", words, where.size_bytes, is_rest=True)
+            yield Malformed(where.uri, "0", words, where.size_bytes, is_stretch=True)
         return
     names = wanted_columns(schema, where, options)
     first_row = 0
@@ -62,7 +62,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             share = (first_row - row) / max(group.num_rows, 1)
             problem += f", expected rows up to {first_row - 1}"
             size = round(share * max(group.total_byte_size, 0))
-            yield Malformed(where.uri, str(row), problem, size, is_rest=True)
+            yield Malformed(where.uri, str(row), problem, size, is_stretch=True)
 
 
 def _start(group: Any, where: Where) -> int:
