@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from corrupting import accident, account, made
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.documents import document_id, read_shards, shard_paths
@@ -185,3 +188,37 @@ def test_a_sample_is_a_share_of_the_documents_by_their_ids(run_component: Any, t
     assert all(int(row["doc_id"][8:16], 16) < 0.3 * 2**32 for row in found)
     assert 35 <= len(found) <= 85
     assert result.metrics["sampled_out.web"] == 200 - len(found)
+
+
+def test_what_corruptions_cost_is_in_the_decisions_and_the_rest_is_read(
+    run_component: Any, tmp_path: Path
+) -> None:
+    draw, made_files = random.Random(7), list(made(1))
+    happened = {}
+    for number in range(24):
+        one, kind, suffix, data = accident(made_files, draw)
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(data)
+        happened[str(path)] = (one, kind)
+    source = {"type": "files", "paths": str(tmp_path / "*")}
+    result = run_component("ingest", {"sources": {"web": source}, "max_bad_fraction": 1.0})
+    found = rows(result.outputs["documents"])
+    decisions = rows(result.outputs["decisions"])
+    places = [json.loads(row["evidence"])["uri"] for row in decisions if row["action"] == "drop"]
+    assert sum(row["action"] == "keep" for row in decisions) == len(found)
+    for path, (one, kind) in happened.items():
+        texts = [row["text"] for row in found if row["uri"].split("!/")[0] == path]
+        account(one, kind, texts, any(place.split("!/")[0] == path for place in places))
+
+
+def test_what_cannot_be_counted_counts_as_the_records_that_its_bytes_would_be(
+    run_component: Any, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "my", 1000)
+    table = pa.table({"text": [f"Document {index}." for index in range(500)]})
+    pq.write_table(table.rename_columns(["body"]), tmp_path / "my/b.parquet", compression="none")
+    source = {"type": "files", "paths": str(tmp_path / "my/*")}
+    with pytest.raises(
+        ComponentError, match=r"got \d{3} of 1\d{3} records malformed.*expected a column 'text'"
+    ):
+        run_component("ingest", {"sources": {"web": source}, "max_bad_fraction": 0.2})
