@@ -48,7 +48,7 @@ WORDS = (
     "🦀",
 )
 NAMES = (*SUFFIXES, *ARCHIVES, ".jsonl.gz", ".csv.zst", ".txt.xz", ".parquet.bz2", ".tgz")
-KINDS = ("flip", "flips", "cut", "zeros", "insert", "delete", "swap", "rename")
+KINDS = ("flip", "flips", "cut", "zeros", "insert", "delete", "rename")
 
 
 def texts(seed: int, count: int = DOCUMENTS) -> list[str]:
@@ -195,9 +195,6 @@ def corrupted(data: bytes, kind: str, draw: random.Random) -> bytes:
         held[at:at] = draw.randbytes(size)
     elif kind == "delete":
         del held[at : at + size]
-    elif kind == "swap":
-        other = draw.randrange(len(held))
-        held[at : at + size], held[other : other + size] = held[other : other + size], held[at : at + size]
     return bytes(held)
 
 

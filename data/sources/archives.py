@@ -66,7 +66,7 @@ class Window:
 def tar_members(stream: Any, where: Where, options: Options) -> Iterator[Member]:
     """The files of a tar archive, each with a stream that is good until the next one is asked for."""
     offset = 0
-    long_name, skipped = None, 0
+    long_name, skipped, zeros = None, 0, 0
     names: set[str] = set()
     while True:
         try:
@@ -76,21 +76,22 @@ def tar_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
             return
         start, offset = offset, offset + len(block)
         info = _tar_header(block)
+        if info is None and len(block) == BLOCK:
+            # A block of zeros is the end mark, or a header that was lost.
+            zeros += not block.strip(b"\0")
+            skipped += len(block)
+            continue
         if info is None and block.strip(b"\0"):
             skipped += len(block)
-            if len(block) == BLOCK:
-                continue
-        if skipped and (info is not None or len(block) < BLOCK or not block.strip(b"\0")):
+        if skipped > zeros * BLOCK or (zeros and info is not None):
             problem = f"got {skipped} bytes that are no header of a tar archive"
-            start = offset - len(block) - skipped
-            yield Malformed(where.uri, str(start), problem, skipped, is_stretch=True)
-            skipped = 0
+            yield Malformed(where.uri, str(start - skipped), problem, skipped, is_stretch=True)
         if info is None:
-            if len(block) < BLOCK:
-                yield Malformed(
-                    where.uri, str(start), "got no end mark of a tar archive, expected a whole one"
-                )
-            return  # a block of zeros is the end
+            if not zeros:
+                problem = "got no end mark of a tar archive, expected a whole one"
+                yield Malformed(where.uri, str(start), problem)
+            return
+        skipped = zeros = 0
         window = Window(stream, info.size)
         padding = -info.size % BLOCK
         offset += info.size + padding
@@ -164,6 +165,7 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
     """The files of a zip archive, each with a stream that is good until the next one is asked for."""
     try:
         with zipfile.ZipFile(stream) as archive:
+            _check_number(stream, len(archive.infolist()))
             found = [info for info in archive.infolist() if not (info.is_dir() and info.compress_size == 0)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error) as error:
         problem = f"got a zip archive without its directory ({error}), expected a whole one: its members are read as far as they go"
@@ -191,6 +193,17 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
             yield Malformed(uri, str(info.header_offset), opened, info.compress_size, is_stretch=True)
         else:
             yield Where(uri, name.lower(), info.compress_size), Peeked(opened)
+
+
+def _check_number(stream: Any, members: int) -> None:
+    """Raises ``BadZipFile`` where a directory ends before it has as many members as the archive's end record says."""
+    size = stream.seek(0, 2)
+    stream.seek(max(0, size - (1 << 16) - 22))
+    end = stream.read()
+    at = end.rfind(b"PK\x05\x06")
+    said = int.from_bytes(end[at + 10 : at + 12], "little")
+    if said not in (members, 0xFFFF):  # which says that there are more than the record has room for
+        raise zipfile.BadZipFile(f"it lists {members} of {said} members")
 
 
 def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:

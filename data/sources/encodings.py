@@ -1,7 +1,8 @@
 """Text encodings: byte order marks, then strict UTF-8, then what a detector finds, then a clear refusal.
 
 References:
-    The Unicode Standard, section 23.8 (byte order mark).
+    The Unicode Standard, section 23.8 (byte order mark). WHATWG, Encoding Standard, section 4.2 (the encodings of the
+    web; those of Windows are supersets of ISO 8859's of the same letters, and take their place).
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ BYTE_ORDER_MARKS = (
 )
 DETECTED_BYTES = 1 << 16
 """How much of a text the detector sees."""
+DETECTED = (
+    *(f"cp{number}" for number in range(1250, 1259)),
+    *("koi8_r", "koi8_u", "iso8859_2", "cp866", "cp874", "shift_jis", "cp932", "euc_jp", "iso2022_jp"),
+    *("gb18030", "big5", "cp949", "utf_16", "utf_16_le", "utf_16_be"),
+)
+"""What the detector may find: the web's encodings but those of old Macs, which win over Windows' for short texts."""
 
 
 class Decoded(NamedTuple):
@@ -83,7 +90,7 @@ def detected(data: bytes) -> str | None:
     """The encoding that a detector finds in bytes that are no UTF-8, and that decodes all of them; or None."""
     import charset_normalizer
 
-    found = charset_normalizer.from_bytes(data[:DETECTED_BYTES]).best()
+    found = charset_normalizer.from_bytes(data[:DETECTED_BYTES], cp_isolation=list(DETECTED)).best()
     if found is None:
         return None
     try:

@@ -282,9 +282,18 @@ def read_stream(
         if base.startswith(MARKS[0]) or base.rsplit("/", 1)[-1].startswith(MARKS[1]):
             problem = "got a note of macOS about another member"
             yield Malformed(inner.uri, "0", problem, inner.size_bytes, rule="skipped")
-        elif opened.peek(1) or inner.size_bytes:
+        elif opened.peek(1) or _is_damaged(opened):
             yield from read_stream(
                 opened, replace(inner, name=name), options, inner_compression, in_archive=True
             )
         else:
             yield Malformed(inner.uri, "0", "got an empty file, expected at least one record")
+
+
+def _is_damaged(stream: Peeked) -> bool:
+    """Whether a stream that gives nothing breaks off, and is not empty; it says so again to who reads it."""
+    try:
+        stream.read(1)
+    except OSError:
+        return True
+    return False

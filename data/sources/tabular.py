@@ -21,17 +21,21 @@ def wanted_columns(schema: Any, where: Where, options: Options) -> list[str]:
         ColumnsError: One that is named is missing, or the text is no string.
     """
     columns = options.columns
+    try:
+        names = schema.names
+    except UnicodeDecodeError as error:
+        raise ColumnsError(f"got a column name that is no UTF-8 ({error.reason}), expected names") from None
     for name in filter(None, (columns.text, columns.id, columns.language, columns.license)):
-        if name not in schema.names:
+        if names.count(name) != 1:
             raise ColumnsError(
-                f"got columns {', '.join(schema.names)} in {where.uri}, expected a column {name!r}: set the names "
-                "of the source's columns"
+                f"got columns {', '.join(names)} in {where.uri}, expected a column {name!r}: set the names of the "
+                "source's columns"
             )
     kind = schema.field(columns.text).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise ColumnsError(f"got type {kind} in column {columns.text!r} of {where.uri}, expected string")
     wanted = {columns.text, columns.id, columns.language, columns.license, *columns.metadata}
-    return [name for name in dict.fromkeys(schema.names) if name in wanted]
+    return [name for name in dict.fromkeys(names) if name in wanted]
 
 
 def batch_items(batch: Any, first_row: int, where: Where, options: Options) -> Iterator[Item]:

@@ -1,12 +1,13 @@
 """Parquet: a row is a document.
 
 A damaged page costs the rest of its row group; the groups after it are read. A large file is read in ranges: a row
-group belongs to the range in which its first byte lies.
+group belongs to the range in which it starts, as its share of the groups' sizes tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -40,13 +41,17 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
         return
     names = wanted_columns(schema, where, options)
     first_row = 0
+    starts = _starts(groups, where.size_bytes)
+    if where.first == 0 and facts.num_rows != sum(group.num_rows for group in groups):
+        problem = f"got row groups that are not the {facts.num_rows} rows of the file together, expected all of them"
+        yield Malformed(where.uri, "0", problem, 0, is_stretch=True)
     for index, group in enumerate(groups):
         row, first_row = first_row, first_row + group.num_rows
-        if not where.first <= _start(group, where) < (where.end or max(where.size_bytes, 1)):
+        if not where.first <= starts[index] < (where.end or max(where.size_bytes, 1)):
             continue
         # Rows per batch such that a batch is a third of a part at most, however long the documents are.
         rows = PART_BYTES * max(group.num_rows, 1) // max(3 * group.total_byte_size, 1)
-        problem: str | None = None
+        problem = ""
         try:
             batches = parquet.iter_batches(
                 max(1, min(READ_ROWS, rows)), row_groups=[index], columns=names, use_threads=False
@@ -58,19 +63,18 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
                 problem = f"row {row}: got the end of a row group"
         except ERRORS as error:
             problem = f"row {row}: got a corrupt Parquet page ({error})"
-        if problem is not None:
+        if problem:
             share = (first_row - row) / max(group.num_rows, 1)
             problem += f", expected rows up to {first_row - 1}"
             size = round(share * max(group.total_byte_size, 0))
             yield Malformed(where.uri, str(row), problem, size, is_stretch=True)
 
 
-def _start(group: Any, where: Where) -> int:
-    """Where a row group starts in the file, as its first column says."""
-    if not group.num_columns:
-        return where.first
-    column = group.column(0)
-    starts = [column.data_page_offset]
-    if column.has_dictionary_page:
-        starts.append(column.dictionary_page_offset)
-    return int(min(max(min(starts), 0), max(where.size_bytes - 1, 0)))
+def _starts(groups: Sequence[Any], size_bytes: int) -> list[int]:
+    """About where each row group starts in a file, by the share of the groups before it.
+
+    Its columns would say where exactly, but asking pyarrow for them ends the process where their statistics are corrupt.
+    """
+    sizes = [max(0, group.total_byte_size) for group in groups]
+    total, last = max(sum(sizes), 1), max(size_bytes - 1, 0)
+    return [last * before // total for before in itertools.accumulate(sizes, initial=0)][: len(sizes)]
