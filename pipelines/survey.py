@@ -38,7 +38,7 @@ class Survey:
     Attributes:
         name: The source's name in the spec.
         patterns: What was asked for.
-        formats: ``text``, ``jsonl`` or ``parquet`` -> number of files.
+        formats: A word of ``data.sources.formats``, such as ``jsonl`` or ``zip`` -> number of files.
         file_bytes: Size of all files.
         documents: Documents, estimated unless everything was read.
         text_bytes: UTF-8 bytes of their text, likewise.
@@ -129,7 +129,7 @@ def survey(name: str, patterns: Sequence[str]) -> Survey:
         bytes_per_character=size_bytes / sum(map(len, good)),
         is_exact=is_exact,
         text_column=text_column,
-        id_column=_id_column(tabular) if formats.keys() != {"text"} else None,
+        id_column=_id_column(tabular) if tabular else None,
         language_column=language_column,
         licence_column=_named(tabular, LICENCE_NAMES, lambda value: isinstance(value, str)),
         bad_fraction=max(
@@ -164,30 +164,103 @@ def source_names(patterns: Sequence[str]) -> list[str]:
 def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
     """Records of one file up to a number of bytes of them, the file's bytes that were read, and whether all were."""
     from ..data.sources import files, streams
-    from ..data.sources.formats.jsonl import lines_of
+    from ..data.sources.formats import ARCHIVES
 
     kind, compression = files.format_of(file.uri)
     rows: list[Mapping[str, Any]] = []
     used = 0
     try:
         with streams.open_file(file.uri) as opened:
-            if kind == "parquet":
-                records: Iterator[tuple[int, Any]] = _parquet(opened)
-            elif kind == "jsonl":
-                records = _jsonl(lines_of(streams.decompressed(opened, compression), MAX_LINE_BYTES))
-            else:
-                data = streams.decompressed(opened, compression).read(MAX_LINE_BYTES)
-                name = file.uri.removesuffix(".gz").removesuffix(".zst")
-                return [{"\0file": name, "\0text": _decoded(data)}], file.size_bytes, True
-            for size, row in records:
+            for size, row in _records(streams.Peeked(opened), kind, file.uri, compression):
                 used += size
                 rows.append(row if isinstance(row, dict) else {})
-                if used >= budget:
-                    share = opened.tell() / file.size_bytes if compression else used / file.size_bytes
+                if used >= budget and kind != "text":
+                    is_packed = compression or kind in ARCHIVES
+                    share = opened.tell() / file.size_bytes if is_packed else used / file.size_bytes
                     return rows, round(min(1.0, share) * file.size_bytes), False
     except (OSError, ValueError) as error:
         raise ComponentError(f"--documents: {file.uri}: got {error}, expected a readable file") from None
     return rows, file.size_bytes, True
+
+
+def _records(stream: Any, kind: str, name: str, compression: str | None) -> Iterator[tuple[int, Any]]:
+    """The records of a file, or of all files in an archive, each with its bytes."""
+    from ..data.sources.archives import in_memory, tar_members, zip_members
+    from ..data.sources.formats import format_of_name, split_name
+    from ..data.sources.formats.jsonl import lines_of
+    from ..data.sources.records import Malformed, Options, Where
+    from ..data.sources.streams import Peeked, decompressed
+
+    if compression is not None:
+        stream = Peeked(decompressed(stream, compression))
+    if kind in ("parquet", "zip") and not stream.seekable():
+        stream = in_memory(stream, SAMPLE_BYTES * 8)
+        if stream is None:
+            return
+    if kind in ("tar", "zip"):
+        members = tar_members if kind == "tar" else zip_members
+        for member in members(stream, Where(name, name), Options()):
+            if isinstance(member, Malformed):
+                continue
+            inner, inner_compression = split_name(member[0].name)
+            if (found := format_of_name(inner)) not in (None, "tar", "zip"):
+                yield from _records(member[1], str(found), inner, inner_compression)
+    elif kind == "parquet":
+        yield from _parquet(stream)
+    elif kind == "jsonl":
+        yield from _jsonl(lines_of(stream, MAX_LINE_BYTES))
+    elif kind == "json":
+        yield from _json_values(stream.read(SAMPLE_BYTES).decode("utf-8-sig", "replace"))
+    elif kind == "csv":
+        yield from _csv(
+            lines_of(stream, MAX_LINE_BYTES), "\t" if split_name(name)[0].endswith(".tsv") else ","
+        )
+    elif kind == "arrow":
+        yield from _arrow(stream)
+    else:
+        data = stream.read(MAX_LINE_BYTES)
+        yield len(data), {"\0file": split_name(name)[0], "\0text": _decoded(data)}
+
+
+def _json_values(text: str) -> Iterator[tuple[int, Any]]:
+    """The objects of an array or of a text, up to what is no JSON: the end of what was read."""
+    decoder = json.JSONDecoder()
+    separators = re.compile(r"[ \t\r\n,]*")
+    at = len(text) - len(text.lstrip("[ \t\r\n"))
+    while at < len(text) and text[at] == "{":
+        try:
+            row, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return
+        yield end - at, row
+        match = separators.match(text, end)
+        at = match.end() if match else end
+
+
+def _csv(lines: Iterator[tuple[int, int, bytes | None]], delimiter: str) -> Iterator[tuple[int, Any]]:
+    import csv
+
+    csv.field_size_limit(MAX_LINE_BYTES)
+    decoded = ((line or b"").decode("utf-8-sig", "replace") + "\n" for _, _, line in lines)
+    try:
+        for row in csv.DictReader(decoded, delimiter=delimiter):
+            values = {name: value for name, value in row.items() if isinstance(name, str)}
+            yield (
+                sum(len(value or "") for value in values.values()),
+                {name: value or None for name, value in values.items()},
+            )
+    except csv.Error:
+        return
+
+
+def _arrow(stream: Any) -> Iterator[tuple[int, Any]]:
+    import pyarrow as pa
+
+    if stream.peek(8).startswith(b"ARROW1"):
+        stream.read(8)
+    for batch in pa.ipc.open_stream(pa.PythonFile(stream, "r")):
+        for row in batch.to_pylist():
+            yield max(1, batch.nbytes // max(1, batch.num_rows)), row
 
 
 def _decoded(data: bytes) -> str | None:

@@ -31,6 +31,10 @@ LOCAL_MAGIC = b"PK\x03\x04"
 METHODS = {8: "deflate", 12: "bzip2", 93: "zstd"}
 ENCRYPTED, HAS_DESCRIPTOR = 1, 8
 
+ZIP_ERRORS = (
+    zipfile.BadZipFile, OSError, ValueError, NotImplementedError, IndexError, struct.error, zlib.error,
+)  # fmt: skip
+
 Member = tuple[Where, Any] | Malformed
 
 
@@ -166,8 +170,10 @@ def zip_members(stream: Any, where: Where, options: Options) -> Iterator[Member]
     try:
         with zipfile.ZipFile(stream) as archive:
             _check_number(stream, len(archive.infolist()))
-            found = [info for info in archive.infolist() if not (info.is_dir() and info.compress_size == 0)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error) as error:
+            found = [
+                info for info in archive.infolist() if info.compress_size or not info.filename.endswith("/")
+            ]
+    except ZIP_ERRORS as error:
         problem = f"got a zip archive without its directory ({error}), expected a whole one: its members are read as far as they go"
         size = 0 if stream.seek(0) == 0 and stream.read(4) == LOCAL_MAGIC else where.size_bytes
         yield Malformed(where.uri, "0", problem, size, is_stretch=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +102,42 @@ def test_parquet_compressed_lines_and_text_files_are_read_alike(folder: Path) ->
         (folder / f"c{n}.txt").write_text(text)
     sizes = {survey("x", [pattern]).text_bytes for pattern in ("a.parquet", "b.jsonl.gz", "*.txt")}
     assert sizes == {sum(map(len, texts))}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv.bz2", ".tsv", ".arrow", ".parquet.gz", ".tar.gz", ".zip"])
+def test_every_format_and_archive_is_looked_into(folder: Path, suffix: str) -> None:
+    rows = [{"content": prose(n), "id": f"k{n}"} for n in range(40)]
+    table = pa.Table.from_pylist(rows)
+    packed, text = io.BytesIO(), io.StringIO()
+    writer = csv.DictWriter(text, ["content", "id"], delimiter="\t" if suffix == ".tsv" else ",")
+    writer.writeheader()
+    writer.writerows(rows)
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if suffix == ".arrow":
+        with pa.ipc.new_file(packed, table.schema) as arrow:
+            arrow.write_table(table)
+    elif suffix == ".parquet.gz":
+        pq.write_table(table, packed)
+    elif suffix == ".tar.gz":
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            info = tarfile.TarInfo("inside/a.jsonl")
+            info.size = len(lines)
+            tar.addfile(info, io.BytesIO(lines))
+    elif suffix == ".zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("inside/a.jsonl.gz", gzip.compress(lines))
+            archive.writestr("inside/photo.jpg", b"x")
+    data = {
+        ".json": json.dumps(rows).encode(),
+        ".csv.bz2": bz2.compress(text.getvalue().encode()),
+        ".tsv": text.getvalue().encode(),
+        ".parquet.gz": gzip.compress(packed.getvalue()),
+    }
+    (folder / f"a{suffix}").write_bytes(data.get(suffix, packed.getvalue()))
+    found = survey("x", ["a*"])
+    assert (found.text_column, found.id_column, found.documents) == ("content", "id", 40)
+    assert found.text_bytes == sum(len(row["content"]) for row in rows)
+    assert found.is_exact
 
 
 def test_a_large_file_is_estimated_from_its_beginning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
