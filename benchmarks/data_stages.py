@@ -65,6 +65,11 @@ def filter_and_mend(corpus: Path) -> Setup:
     return "filter", {"rules": {"*": rules}, "max_drop_fraction": 1.0}, {"documents": corpus}
 
 
+def dedup(corpus: Path) -> Setup:
+    """The same text and MinHash of 14 bands of 8 rows over 5-grams, with verification."""
+    return "dedup", {"max_drop_fraction": 1.0}, {"documents": corpus}
+
+
 def dedup_spans(corpus: Path) -> Setup:
     """Repeated spans of three sentences and of 50 words are cut."""
     config = {"methods": [{"method": "sentences"}, {"method": "substrings"}], "max_drop_fraction": 1.0}
@@ -101,6 +106,7 @@ def decontaminate(corpus: Path) -> Setup:
 STAGES: dict[str, Callable[[Path], Setup]] = {
     "filter": filter_all,
     "filter:everything": filter_and_mend,
+    "dedup": dedup,
     "dedup_spans": dedup_spans,
     "decontaminate": decontaminate,
     "tokenize": tokenize,

@@ -34,6 +34,20 @@ class Tables(NamedTuple):
     pool: npt.NDArray[np.uint8]
 
 
+class Beyond(NamedTuple):
+    """What of a batch is beyond ASCII.
+
+    Attributes:
+        is_beyond: Which texts have such characters, bool [documents].
+        blocks: Which blocks of 256 code points they are of, bool [4352].
+        is_wanted: Which texts have one of the characters that were asked for, bool [documents].
+    """
+
+    is_beyond: npt.NDArray[np.bool_]
+    blocks: npt.NDArray[np.bool_]
+    is_wanted: npt.NDArray[np.bool_]
+
+
 class CharacterMap:
     """A function of single characters over batches of texts; it may be used by several threads at once."""
 
@@ -47,17 +61,18 @@ class CharacterMap:
         self._lock = threading.Lock()
         self._tables = Tables(np.full(BLOCKS, -1, np.int32), np.zeros(1, np.int64), np.zeros(0, np.uint8))
 
-    def __call__(self, batch: TextBatch) -> TextBatch:
-        """The batch with its characters exchanged; itself when all of it is ASCII."""
-        is_met = np.zeros(BLOCKS, np.bool_)
-        is_beyond = _blocks(batch.data, batch.offsets, is_met)
-        if not is_beyond.any():
+    def __call__(self, batch: TextBatch, found: Beyond | None = None) -> TextBatch:
+        """The batch with its characters exchanged; itself when all of it is ASCII.
+
+        Args:
+            batch: The texts.
+            found: What ``beyond_ascii`` found in them, if that was asked already.
+        """
+        found = beyond_ascii(batch) if found is None else found
+        if not found.is_beyond.any():
             return batch
-        tables = self._cover(np.flatnonzero(is_met))
-        sizes = _sizes(batch.data, batch.offsets, is_beyond, *tables)
-        offsets = np.zeros(sizes.size + 1, np.int64)
-        np.cumsum(sizes, out=offsets[1:])
-        return TextBatch(_exchanged(batch.data, batch.offsets, is_beyond, *tables, offsets), offsets)
+        tables = self._cover(np.flatnonzero(found.blocks))
+        return TextBatch(*_exchanged(batch.data, batch.offsets, found.is_beyond, *tables))
 
     def _cover(self, blocks: npt.NDArray[np.int64]) -> Tables:
         """Tables that hold all of these blocks."""
@@ -77,81 +92,78 @@ class CharacterMap:
             return self._tables
 
 
-def is_beyond_ascii(batch: TextBatch) -> npt.NDArray[np.bool_]:
-    """Which texts have a character beyond ASCII, bool [documents]."""
-    found: npt.NDArray[np.bool_] = _blocks(batch.data, batch.offsets, np.zeros(BLOCKS, np.bool_))
-    return found
+def beyond_ascii(batch: TextBatch, wanted: npt.NDArray[np.bool_] | None = None) -> Beyond:
+    """Looks for characters beyond ASCII, once for all maps that are to exchange them.
+
+    Args:
+        batch: The texts.
+        wanted: By code point, which characters are asked for besides, bool [up to 0x110000].
+    """
+    return Beyond(*_beyond(batch.data, batch.offsets, np.zeros(1, np.bool_) if wanted is None else wanted))
 
 
 @kernel
-def _decode(data: Any, at: int, end: int) -> Any:
+def _decode(data: Any, at: Any, end: Any) -> Any:
     """The code point that starts at a byte of 128 or more, and where the next one starts; 0 for what is no UTF-8."""
-    first = np.int64(data[at])
-    size = 4 if first >= 240 else 3 if first >= 224 else 2
+    first = np.uint64(data[at])
+    size = np.uint64(4) if first >= 240 else np.uint64(3) if first >= 224 else np.uint64(2)
     if first < 192 or at + size > end:
-        return 0, at + 1
-    point = first & (0xFF >> (size + 1))
-    for place in range(at + 1, at + size):
-        point = (point << 6) | (np.int64(data[place]) & 63)
-    return (point if point < 0x110000 else 0), at + size
+        return np.uint64(0), at + np.uint64(1)
+    point = first & (np.uint64(0x7F) >> size)
+    for place in range(at + np.uint64(1), at + size):
+        point = (point << np.uint64(6)) | (np.uint64(data[place]) & np.uint64(63))
+    return (point if point < 0x110000 else np.uint64(0)), at + size
 
 
 @kernel
-def _blocks(data: Any, offsets: Any, is_met: Any) -> Any:
+def _beyond(data: Any, offsets: Any, wanted: Any) -> Any:
     is_beyond = np.zeros(offsets.size - 1, np.bool_)
+    is_wanted = np.zeros(offsets.size - 1, np.bool_)
+    blocks = np.zeros(BLOCKS, np.bool_)
     for row in range(offsets.size - 1):
+        at, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         high = np.uint8(0)
-        for at in range(offsets[row], offsets[row + 1]):
-            high |= data[at]
-        is_beyond[row] = high >= 128
-        at = offsets[row]
-        while high >= 128 and at < offsets[row + 1]:
+        for place in range(at, end):
+            high |= data[place]
+        if high < 128:
+            continue
+        is_beyond[row] = True
+        while at < end:
             if data[at] < 128:
-                at += 1
+                at += np.uint64(1)
             else:
-                point, at = _decode(data, at, offsets[row + 1])
-                is_met[point >> 8] = True
-    return is_beyond
+                point, at = _decode(data, at, end)
+                blocks[point >> np.uint64(8)] = True
+                if point < wanted.size:
+                    is_wanted[row] |= wanted[point]
+    return is_beyond, blocks, is_wanted
 
 
 @kernel
-def _sizes(data: Any, offsets: Any, is_beyond: Any, rows: Any, starts: Any, pool: Any) -> Any:
-    sizes = offsets[1:] - offsets[:-1]
+def _exchanged(data: Any, offsets: Any, is_beyond: Any, rows: Any, starts: Any, pool: Any) -> Any:
+    # Room for the worst; what is not written to costs no memory.
+    longest = np.int64(1)
+    for entry in range(starts.size - 1):
+        longest = max(longest, (starts[entry + 1] - starts[entry] + 1) // 2)  # of two bytes at least
+    out = np.empty(longest * (offsets[-1] - offsets[0]), np.uint8)
+    ends = np.zeros(offsets.size, np.int64)
+    written = np.uint64(0)
     for row in range(offsets.size - 1):
+        at, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         if not is_beyond[row]:
-            continue
-        size, at = 0, offsets[row]
-        while at < offsets[row + 1]:
-            if data[at] < 128:
-                size += 1
-                at += 1
-            else:
-                point, at = _decode(data, at, offsets[row + 1])
-                entry = 256 * np.int64(rows[point >> 8]) + (point & 255)
-                size += starts[entry + 1] - starts[entry]
-        sizes[row] = size
-    return sizes
-
-
-@kernel
-def _exchanged(
-    data: Any, offsets: Any, is_beyond: Any, rows: Any, starts: Any, pool: Any, new_offsets: Any
-) -> Any:
-    out = np.empty(new_offsets[-1], np.uint8)
-    for row in range(offsets.size - 1):
-        at, written = offsets[row], new_offsets[row]
-        if not is_beyond[row]:
-            out[written : new_offsets[row + 1]] = data[at : offsets[row + 1]]
-            continue
-        while at < offsets[row + 1]:
-            if data[at] < 128:
-                out[written] = data[at]
-                written += 1
-                at += 1
-            else:
-                point, at = _decode(data, at, offsets[row + 1])
-                entry = 256 * np.int64(rows[point >> 8]) + (point & 255)
-                for place in range(starts[entry], starts[entry + 1]):
-                    out[written] = pool[place]
-                    written += 1
-    return out
+            out[written : written + end - at] = data[at:end]
+            written += end - at
+        else:
+            while at < end:
+                if data[at] < 128:
+                    out[written] = data[at]
+                    written += np.uint64(1)
+                    at += np.uint64(1)
+                else:
+                    point, at = _decode(data, at, end)
+                    entry = np.uint64(rows[point >> np.uint64(8)] << 8) + (point & np.uint64(255))
+                    for place in range(np.uint64(starts[entry]), np.uint64(starts[entry + np.uint64(1)])):
+                        out[written] = pool[place]
+                        written += np.uint64(1)
+        ends[row + 1] = written
+    return out[: ends[-1]], ends

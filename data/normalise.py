@@ -18,7 +18,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from .characters import CharacterMap
+from .characters import Beyond, CharacterMap
 from .filters.batch import TextBatch
 
 # Thai, Lao, Myanmar, Khmer; kana; CJK ideographs with extensions. They are written without spaces between words.
@@ -75,9 +75,14 @@ def fold(text: str) -> str:
 _FOLD_CHARACTERS = CharacterMap(fold)
 
 
-def fold_batch(batch: TextBatch) -> TextBatch:
-    """The batch with every character beyond ASCII folded; ASCII is as it was, for ``FOLD_TABLE``."""
-    return _FOLD_CHARACTERS(batch)
+def fold_batch(batch: TextBatch, found: Beyond | None = None) -> TextBatch:
+    """The batch with every character beyond ASCII folded; ASCII is as it was, for ``FOLD_TABLE``.
+
+    Args:
+        batch: The texts.
+        found: What ``characters.beyond_ascii`` found in them, if that was asked already.
+    """
+    return _FOLD_CHARACTERS(batch, found)
 
 
 def character_span(text: str, first_byte: int, end_byte: int) -> tuple[int, int]:

@@ -83,14 +83,15 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
     table = pq.read_table(path, columns=columns)
     batch = from_arrow(table["text"])
     count = len(batch)
-    digests = forms.digests(batch)
+    seen = forms.look(batch)
+    digests = forms.digests(batch, seen)
     urls = np.zeros(count, np.uint64)
     if config.url:
         urls = addresses.hashes(_texts(table, config.url_field) if config.url_field else table["uri"])
     keys = np.zeros((count, 0), np.uint64)
     sketches, shingles = np.zeros((count, 0), np.uint8), np.zeros(count, np.int64)
     if config.minhash:
-        keys, sketches, shingles = minhash.sign(batch, config.shingle_words, config.bands, config.rows)
+        keys, sketches, shingles = minhash.sign(batch, config.shingle_words, config.bands, config.rows, seen)
     encoded = table["source"].combine_chunks().dictionary_encode()
     _leave(
         Path(work),

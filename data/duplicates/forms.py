@@ -19,18 +19,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..characters import CharacterMap, is_beyond_ascii
+from ..characters import Beyond, CharacterMap, beyond_ascii
 from ..filters.batch import TextBatch, replaced
 from ..kernels import kernel
 
-_SPACES = np.zeros(256, np.bool_)
-_SPACES[[byte for byte in range(128) if chr(byte).isspace()]] = True
+# Byte -> what it becomes: ASCII letters in lower case, white space a space. Bytes beyond ASCII were exchanged before.
+_PLAIN = np.arange(256, dtype=np.uint8)
+_PLAIN[65:91] += 32
+_PLAIN[[byte for byte in range(128) if chr(byte).isspace()]] = 32
 
 
-def digests(batch: TextBatch) -> npt.NDArray[np.uint64]:
-    """The digest of each text's normal form, uint64 [documents, 2]."""
-    batch = _CASELESS(_composed(batch))
-    found: npt.NDArray[np.uint64] = _digests(batch.data, batch.offsets, _SPACES)
+def look(batch: TextBatch) -> Beyond:
+    """Which texts have characters beyond ASCII, and which have some that can combine or have several spellings."""
+    return beyond_ascii(batch, _unsettled())
+
+
+def digests(batch: TextBatch, seen: Beyond | None = None) -> npt.NDArray[np.uint64]:
+    """The digest of each text's normal form.
+
+    Args:
+        batch: The texts.
+        seen: What ``look`` saw in them, if that was asked already.
+
+    Returns:
+        uint64 [documents, 2].
+    """
+    seen = look(batch) if seen is None else seen
+    changed = _composed(batch, np.flatnonzero(seen.is_wanted))
+    if changed:
+        made = np.frombuffer(b"".join(changed.values()), np.uint8)
+        blocks = beyond_ascii(TextBatch(made, np.array([0, made.size]))).blocks
+        batch, seen = replaced(batch, changed), seen._replace(blocks=seen.blocks | blocks)
+    batch = _CASELESS(batch, seen)
+    found: npt.NDArray[np.uint64] = _digests(batch.data, batch.offsets, _PLAIN)
     return found
 
 
@@ -41,22 +62,15 @@ def _becomes(character: str) -> str:
 _CASELESS = CharacterMap(_becomes)
 
 
-def _composed(batch: TextBatch) -> TextBatch:
-    """The batch in NFC."""
+def _composed(batch: TextBatch, rows: npt.NDArray[np.int64]) -> dict[int, bytes]:
+    """Those of some texts that NFC changes, by row, in NFC."""
     changed: dict[int, bytes] = {}
-    rows = np.flatnonzero(is_beyond_ascii(batch))
-    for row in rows[_is_unsettled(batch, rows)].tolist():
+    for row in rows.tolist():
         text = batch.data[batch.offsets[row] : batch.offsets[row + 1]].tobytes().decode(errors="replace")
         composed = unicodedata.normalize("NFC", text)
         if composed != text:
             changed[row] = composed.encode()
-    return replaced(batch, changed)
-
-
-def _is_unsettled(batch: TextBatch, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of these texts NFC could change."""
-    found: npt.NDArray[np.bool_] = _has_any(batch.data, batch.offsets, rows, _unsettled())
-    return found
+    return changed
 
 
 @lru_cache(maxsize=1)
@@ -79,24 +93,7 @@ def _unsettled() -> npt.NDArray[np.bool_]:
 
 
 @kernel
-def _has_any(data: Any, offsets: Any, rows: Any, wanted: Any) -> Any:
-    found = np.zeros(rows.size, np.bool_)
-    for index in range(rows.size):
-        at, end = offsets[rows[index]], offsets[rows[index] + 1]
-        while at < end and not found[index]:
-            first = np.int64(data[at])
-            size = 1 if first < 192 else 2 if first < 224 else 3 if first < 240 else 4
-            if size > 1 and at + size <= end:
-                point = first & (0xFF >> (size + 1))
-                for place in range(at + 1, at + size):
-                    point = (point << 6) | (np.int64(data[place]) & 63)
-                found[index] = point < wanted.size and wanted[point]
-            at += size
-    return found
-
-
-@kernel
-def _digests(data: Any, offsets: Any, spaces: Any) -> Any:
+def _digests(data: Any, offsets: Any, plain: Any) -> Any:
     out = np.empty((offsets.size - 1, 2), np.uint64)
     longest = 0
     for row in range(offsets.size - 1):
@@ -104,15 +101,16 @@ def _digests(data: Any, offsets: Any, spaces: Any) -> Any:
     words = np.zeros(longest // 8 + 2, np.uint64)
     text = words.view(np.uint8)
     for row in range(offsets.size - 1):
-        written, before = 0, True
-        for at in range(offsets[row], offsets[row + 1]):
-            byte = data[at]
-            is_space = spaces[byte]
-            text[written] = np.uint8(32) if is_space else byte + np.uint8(32 * (65 <= byte <= 90))
+        end = np.uint64(0)
+        before = np.uint8(32)
+        for at in range(np.uint64(offsets[row]), np.uint64(offsets[row + 1])):
+            byte = plain[data[at]]
+            text[end] = byte
             # Without a branch: a space behind a space is written over by what follows.
-            written += not (is_space and before)
-            before = is_space
-        if before and written > 0:
+            end += np.uint64((byte != 32) | (before != 32))
+            before = byte
+        written = np.int64(end)
+        if before == 32 and written > 0:
             written -= 1
         count = (written + 7) // 8
         for at in range(written, 8 * count):

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..characters import Beyond
 from ..filters.batch import TextBatch
 from ..kernels import kernel
 from ..normalise import FOLD_TABLE, fold_batch
@@ -64,7 +65,7 @@ class ShingleSets(NamedTuple):
     sizes: npt.NDArray[np.int64]
 
 
-def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int) -> Signed:
+def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int, seen: Beyond | None = None) -> Signed:
     """Signs the texts of a batch; see ``normalise.fold`` for what a word is.
 
     Args:
@@ -72,8 +73,9 @@ def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int) -> Signed:
         shingle_words: Words per shingle; a shorter text is one shingle of all its words.
         bands: Bands of the signature.
         rows: Hash functions per band.
+        seen: What ``characters.beyond_ascii`` saw in the texts, if that was asked already.
     """
-    folded = fold_batch(batch)
+    folded = fold_batch(batch, seen)
     functions = bands * rows
     stream = (mix(np.arange(1, 2 * functions + 1, dtype=np.uint64) * GOLDEN) >> np.uint64(32)).astype(
         np.uint32

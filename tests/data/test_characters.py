@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.characters import CharacterMap, is_beyond_ascii
+from millrace.data.characters import CharacterMap, beyond_ascii
 from millrace.data.filters.batch import TextBatch, from_texts
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=6)
@@ -29,7 +29,12 @@ def test_a_batch_equals_its_texts_exchanged_in_python(texts: list[str]) -> None:
     batch = from_texts(texts)
     expected = ["".join(c if c.isascii() else becomes(c) for c in text) for text in texts]
     assert texts_of(CharacterMap(becomes)(batch)) == expected
-    assert is_beyond_ascii(batch).tolist() == [not text.isascii() for text in texts]
+    wanted = np.zeros(0x110000, np.bool_)
+    wanted[1::2] = True
+    found = beyond_ascii(batch, wanted)
+    assert found.is_beyond.tolist() == [not text.isascii() for text in texts]
+    assert found.is_wanted.tolist() == [any(c > "\x7f" and ord(c) % 2 for c in text) for text in texts]
+    assert set(np.flatnonzero(found.blocks)) == {ord(c) >> 8 for text in texts for c in text if c > "\x7f"}
 
 
 def test_threads_share_a_map() -> None:
