@@ -33,12 +33,8 @@ POLICY_PHRASES = (
     "use cookies",
 )
 _CITATIONS = ("[edit]", "[citation needed]")
-_HINTS = (
-    "ipsum",
-    "poli",
-    "cook",
-    "use",
-)  # every phrase with a space has a word that begins with one of these
+# Every phrase with a space has a word at which one of these begins; no two have the same initial.
+_HINTS = ("ipsum", "poli", "cook", "of use")
 
 
 class LineRules(NamedTuple):
@@ -147,6 +143,16 @@ def _sentences(tables: CharacterTables, data: np.ndarray, start: int, end: int) 
 
 
 @kernel
+def _ends_sentence(data: np.ndarray, start: int, end: int) -> bool:
+    """Whether a word ends a sentence: a mark, then nothing but closing quotes and brackets."""
+    last = data[end - 1]
+    while (last == 34 or last == 39 or last == 41 or last == 93) and end - 1 > start:
+        end -= 1
+        last = data[end - 1]
+    return last == 46 or last == 63 or last == 33
+
+
+@kernel
 def _citation_end(tables: CharacterTables, data: np.ndarray, at: int, end: int, citations: _Phrases) -> int:
     """Where the citation mark ends that starts here with a bracket, or ``at`` when it is none."""
     after = at + 1
@@ -183,6 +189,10 @@ def _edit(
     edits: np.ndarray,
 ) -> None:
     brace, letter_j, bracket, space = 8, 32, 64, 256  # of characters.py
+    is_hint = np.zeros(256, np.uint8)
+    for which in range(len(hints.offsets) - 1):
+        initial = hints.data[hints.offsets[which]]
+        is_hint[initial] = is_hint[initial - 32] = which + 1
     written = 0
     for document in range(len(offsets) - 1):
         base, stop = offsets[document], offsets[document + 1]
@@ -194,9 +204,10 @@ def _edit(
         for line in range(first_line, last_line):
             left = first + found.break_words[line]
             right = first + found.break_words[line + 1] if line + 1 < last_line else last
-            kinds, longest = 0, 0
+            kinds, longest = np.uint8(0), np.int32(0)
             for word in range(left, right):
                 kinds |= found.word_kinds[word]
+            for word in range(left, right):
                 longest = max(longest, found.word_characters[word])
             cut_lines += 1
             if longest > rules.max_word_characters:
@@ -226,7 +237,8 @@ def _edit(
                     if not is_end:
                         continue
                 to = here + end - start
-                out[here:to] = data[start:end]
+                for place in range(end - start):
+                    out[here + place] = data[start + place]
             if rules.terminal_punctuation:
                 if to == here:
                     continue
@@ -241,31 +253,42 @@ def _edit(
             may_hold = own_citations > 0
             if not may_hold:
                 for word in range(left, right):
-                    initial = data[base + found.word_starts[word]] | 32
-                    if initial == 105 or initial == 112 or initial == 99 or initial == 117:  # i p c u
-                        at = base + found.word_starts[word]
-                        for which in range(len(hints.offsets) - 1):
-                            if _starts(data, at, end, hints, which):
-                                may_hold = True
-                    if may_hold:
+                    at = base + found.word_starts[word]
+                    which = is_hint[data[at]]  # one more than the hint with this initial
+                    if which and _starts(data, at, end, hints, which - 1):
+                        may_hold = True
                         break
             if rules.lorem_ipsum and may_hold and _holds(out, here, to, phrases, 0, 1):
                 values[document, 0] = 1
                 ended = True
                 break
-            if (
-                rules.javascript
-                and (kinds & letter_j or own_citations)
-                and _holds(out, here, to, phrases, 1, 2)
-            ):
+            if rules.javascript and own_citations and _holds(out, here, to, phrases, 1, 2):
                 continue
+            if rules.javascript and kinds & letter_j and not own_citations:
+                is_found = False
+                for word in range(left, right):
+                    if found.word_kinds[word] & letter_j:
+                        at, after = base + found.word_starts[word], base + found.word_ends[word]
+                        is_found |= _holds(data, at, after, phrases, 1, 2)
+                if is_found:
+                    continue
             if rules.curly_brackets and kinds & brace:
                 values[document, 1] = 1
                 ended = True
                 break
             if rules.policy and may_hold and _holds(out, here, to, phrases, 2, len(phrases.offsets) - 1):
                 continue
-            sentences += _sentences(tables, out, here, to)
+            if own_citations:
+                sentences += _sentences(tables, out, here, to)
+            else:
+                ends = 0
+                is_end = False
+                for word in range(left, right):
+                    is_end = _ends_sentence(
+                        data, base + found.word_starts[word], base + found.word_ends[word]
+                    )
+                    ends += is_end
+                sentences += max(ends + (not is_end and left < right), 1)
             if kept:
                 out[written] = 10
             written = to

@@ -14,7 +14,8 @@ GOOD = "Here is a line to keep."
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 PIECES = st.sampled_from(
     ["a", "bcd", "e.", "f!", '"', "...", "[1]", "[edit]", "[citation needed]", "[x]", "JavaScript", "{", "use", "Cookies",
-     "lorem", "ipsum.", "中文", "\u3000", "\n", "\n", "\r\n", "\x0b", "\u2028", "  ", "privacy policy.", "reuse cookies."]
+     "lorem", "ipsum.", "中文", "\u3000", "\n", "\n", "\r\n", "\x0b", "\u2028", "  ", "privacy policy.", "reuse cookies.",
+     "terms of use.", "Of Use", "xJavascripty", 'b?")]', "?'.'"]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=30).map(" ".join)
 
