@@ -192,27 +192,48 @@ def _decide(
         verdicts.drop(places[own], names[at], scores[at][own])
     edited = _enter_edits(edits, rows, is_dropped, verdicts, places)
     gone = np.flatnonzero(is_dropped)
+    limits = [f'"threshold": {threshold!r}' for threshold in thresholds]
     dropped = zip(
         gone.tolist(),
         places[gone].tolist(),
         deciding[gone].tolist(),
         np.array(scores)[deciding[gone], gone].tolist(),
-        drops[:, gone].T.tolist(),
+        _also(names, deciding[gone], drops[:, gone]),
         strict=True,
     )
-    for row, place, at, value, beyond in dropped:  # JSON by hand, for it may be half of all documents
-        fields = [f'"threshold": {thresholds[at]!r}', f'"value": {value!r}']
-        if any(beyond[at + 1 :]):
-            fields.append(
-                f'"also": {json.dumps([name for name, is_beyond in zip(names[at + 1 :], beyond[at + 1 :], strict=True) if is_beyond])}'
-            )
+    for row, place, at, value, also in dropped:  # JSON by hand, for it may be half of all documents
+        fields = [limits[at], f'"value": {value!r}']
+        if also:
+            fields.append(also)
         if row in edited:
             fields.append(f'"edited": {edited[row]}')
-        fields += (
-            f'"{name}": {json.dumps(values[row], ensure_ascii=False)}' for name, values in told[at].items()
-        )
-        verdicts.explain(place, f"{{{', '.join(sorted(fields))}}}")
+        for name, values in told[at].items():
+            fields.append(f'"{name}": {json.dumps(values[row], ensure_ascii=False)}')
+        fields.sort()
+        verdicts.explain(place, f"{{{', '.join(fields)}}}")
     return rows, Measured(measured, np.where(is_dropped, np.array(bound_of)[deciding], -1), edits)
+
+
+def _also(names: Sequence[str], deciding: np.ndarray, drops: np.ndarray) -> list[str]:
+    """Which tests behind the deciding one each document fails too, as a JSON field; empty if none.
+
+    Args:
+        names: The tests.
+        deciding: The first that a document fails, int64 [documents].
+        drops: bool [tests, documents].
+    """
+    import numpy as np
+
+    behind = drops & (np.arange(len(names))[:, None] > deciding)
+    written: dict[bytes, str] = {}  # few patterns recur
+    found = []
+    for pattern in map(bytes, np.packbits(behind, axis=0).T):
+        if pattern not in written:
+            bits = np.unpackbits(np.frombuffer(pattern, np.uint8))[: len(names)]
+            more = [names[at] for at in np.flatnonzero(bits)]
+            written[pattern] = f'"also": {json.dumps(more)}' if more else ""
+        found.append(written[pattern])
+    return found
 
 
 def _enter_edits(
@@ -234,14 +255,16 @@ def _enter_edits(
     for at in np.unique(first[is_edited & ~is_dropped]):
         own = is_edited & ~is_dropped & (first == at)
         verdicts.edit(places[own], names[at].partition(".")[0], sizes[own], counts[:, own].sum(axis=0))
-    found = {}
     order = sorted(range(len(names)), key=names.__getitem__)
     keys = [json.dumps(names[at]) for at in order]
     own_rows = np.flatnonzero(is_edited)
-    own = zip(own_rows.tolist(), places[own_rows].tolist(), is_dropped[own_rows].tolist(), strict=True)
-    for (row, place, is_gone), counted in zip(own, counts[order][:, own_rows].T.tolist(), strict=True):
-        fields = [f"{key}: {count}" for key, count in zip(keys, counted, strict=True) if count]
-        found[row] = f"{{{', '.join(fields)}}}"
-        if not is_gone:
-            verdicts.explain(place, f'{{"edited": {found[row]}}}')
+    fields: list[list[str]] = [[] for _ in range(own_rows.size)]
+    for key, counted in zip(keys, counts[order][:, own_rows], strict=True):
+        some = np.flatnonzero(counted)
+        for at, count in zip(some.tolist(), counted[some].tolist(), strict=True):
+            fields[at].append(f"{key}: {count}")
+    found = {row: f"{{{', '.join(own)}}}" for row, own in zip(own_rows.tolist(), fields, strict=True)}
+    going_on = own_rows[~is_dropped[own_rows]]
+    for row, place in zip(going_on.tolist(), places[going_on].tolist(), strict=True):
+        verdicts.explain(place, f'{{"edited": {found[row]}}}')
     return found
