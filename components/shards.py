@@ -71,11 +71,13 @@ def map_shards(
     gc.freeze()  # modules and compiled code: the collector walks them again and again otherwise, a fifth of the time
     try:
         with context.beam() as pipeline:
-            # One bundle per task: Create and Reshuffle keep the runner from fusing all tasks into one thread.
+            # A group per task keeps the runner from fusing all of them into one thread. Reshuffle would do so too, but
+            # its seven transforms take as long to build as everything else here.
             _ = (
                 pipeline
-                | f"{label}/Create" >> beam.Create(list(enumerate(tasks)), reshuffle=False)
-                | f"{label}/Reshuffle" >> beam.Reshuffle()
+                | f"{label}/Create"
+                >> beam.Create(list(enumerate(tasks)), reshuffle=False).with_output_types(tuple[int, Any])
+                | f"{label}/Group" >> beam.GroupByKey()
                 | f"{label}/Map" >> beam.Map(partial(_run_task, work, str(folder)))
             )
     finally:
@@ -97,9 +99,9 @@ def _result_name(index: int) -> str:
     return f"{index:06d}.json"
 
 
-def _run_task(work: Callable[[Any], Any], folder: str, indexed: tuple[int, Any]) -> None:
+def _run_task(work: Callable[[Any], Any], folder: str, group: tuple[int, Iterable[Any]]) -> None:
     """Runs one task; a ComponentError becomes its result, so that Beam does not wrap it in a traceback."""
-    index, task = indexed
+    index, (task,) = group
     try:
         answer = {"result": work(task)}
     except ComponentError as error:
