@@ -3,7 +3,8 @@
     python benchmarks/data_stages.py --texts 'FOLDER/*.jsonl.zst' [--stage filter] [--scales 1,4,16]
         [--megabytes 24] [--peer-python VENV/bin/python] [--cores 2]
 
-Texts are cut into documents of about 3 kB at line ends and shuffled. Scales above one add copies of the corpus in which
+Texts are cut into documents of about 3 kB at line ends and shuffled; what is smaller than 2 kB or larger than 5 is left
+out, because the cost of a document would hide the cost of its text. Scales above one add copies of the corpus in which
 every seventh word or so is another one, so that they are no duplicates. Every figure is of a fresh process: the stage
 runs once on one shard, which loads its compiled code, and then on the corpus; time is of the stage alone, memory of the
 whole process. CPU time over wall time says how busy the cores were: on a loaded machine compare CPU time.
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 SECTION_CHARACTERS = 3000
+DOCUMENT_BYTES = (2000, 5000)
 SHARD_BYTES = 8_000_000
 PEER_FILTERS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 
@@ -269,21 +271,37 @@ def line(label: str, size: int, measured: dict[str, float]) -> str:
     )
 
 
-def compare_with_peer(corpus: Path, size: int, peer_python: str, cores: int) -> None:
-    """Runs datatrove's filters and ours, each on the same shards with as many workers."""
+def peer(peer_python: str, *arguments: Any) -> dict[str, float]:
+    """Runs datatrove's side in its own interpreter, with a folder for its output as the last but one argument."""
     script = Path(__file__).with_name("datatrove_filters.py")
-    for name in PEER_FILTERS:
-        with tempfile.TemporaryDirectory() as out:
-            command = [peer_python, script, "time", name, corpus, out, str(cores)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-        theirs = json.loads(done.stdout.splitlines()[-1])["seconds"]
-        ours = in_fresh_process(f"filter:{name}", corpus, cores)
-        print(line(f"filter:{name}", size, ours), flush=True)
+    with tempfile.TemporaryDirectory() as out:
+        command = [peer_python, script, *arguments[:-1], out, str(arguments[-1])]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def compare_with_peer(corpus: Path, size: int, stages: list[str], peer_python: str, cores: int) -> None:
+    """Runs datatrove and then ours on the same shards with as many workers: filters one by one, then deduplication."""
+
+    def show(label: str, theirs: float, ours: float) -> None:
         print(
-            f"{'  datatrove':32} {size / 1e6:8.1f} MB {theirs:8.2f} s {size / 1e6 / theirs:8.2f} MB/s"
-            f"   ours is {theirs / ours['wall_seconds']:.0f} times as fast",
+            f"{label:32} {size / 1e6:8.1f} MB {theirs:8.2f} s {size / 1e6 / theirs:8.2f} MB/s"
+            f"   ours is {theirs / ours:.0f} times as fast",
             flush=True,
         )
+
+    for name in PEER_FILTERS if "filter" in stages else ():
+        theirs = peer(peer_python, "time", name, corpus, cores)["seconds"]
+        ours = in_fresh_process(f"filter:{name}", corpus, cores)
+        print(line(f"filter:{name}", size, ours), flush=True)
+        show("  datatrove", theirs, ours["wall_seconds"])
+    if "dedup" in stages:
+        minhash = peer(peer_python, "minhash", corpus, cores)
+        ours = in_fresh_process("dedup", corpus, cores)
+        print(line("dedup", size, ours), flush=True)
+        show("  datatrove, signatures alone", minhash["sign_seconds"], ours["wall_seconds"])
+        show("  datatrove, all four steps", minhash["seconds"], ours["wall_seconds"])
 
 
 def compare_with_sentencepiece(corpus: Path, size: int, cores: int) -> None:
@@ -340,6 +358,8 @@ def main() -> None:
     if not arguments.texts:
         parser.error("expected --texts")
     parts = [part for pattern in arguments.texts for text in read_texts(pattern) for part in sections(text)]
+    least, most = DOCUMENT_BYTES
+    parts = [part for part in parts if least <= len(part.encode()) <= most]
     random.Random(0).shuffle(parts)
 
     def first(megabytes: float) -> list[str]:
@@ -368,7 +388,8 @@ def main() -> None:
         if arguments.peer_python:
             corpus = Path(folder, "peer")
             size = write_corpus(corpus, first(arguments.peer_megabytes), 1)
-            compare_with_peer(corpus, size, arguments.peer_python, arguments.cores)
+            stages = arguments.stage or ["filter"]
+            compare_with_peer(corpus, size, stages, arguments.peer_python, arguments.cores)
 
 
 if __name__ == "__main__":

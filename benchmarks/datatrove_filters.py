@@ -2,6 +2,7 @@
 
     python datatrove_filters.py decide TEXTS.jsonl DECISIONS.jsonl        (one JSON string a line in, one object out)
     python datatrove_filters.py time FILTER FOLDER OUT WORKERS            (Parquet shards in, Parquet out)
+    python datatrove_filters.py minhash FOLDER OUT WORKERS                (the same, its four steps of deduplication)
 
 ``decide`` exchanges datatrove's splitters for ours, so that rules are compared and not tokenizers: words are those of
 ``str.split``, a sentence ends at a mark with closing quotes and brackets before white space. ``time`` leaves it as it
@@ -69,23 +70,51 @@ def decide(texts: list[str]) -> list[dict[str, Any]]:
 
 def seconds(name: str, folder: str, out: str, workers: int) -> float:
     """How long one filter takes, Parquet to Parquet."""
-    from datatrove.executor.local import LocalPipelineExecutor
-    from datatrove.pipeline.readers import ParquetReader
     from datatrove.pipeline.writers import ParquetWriter
+
+    steps = [reader(folder), make(name), ParquetWriter(f"{out}/documents")]
+    return run(steps, len(list(Path(folder).glob("*.parquet"))), workers, f"{out}/logs")
+
+
+def reader(folder: str) -> Any:
+    """datatrove's reader of our documents."""
+    from datatrove.pipeline.readers import ParquetReader
+
+    return ParquetReader(folder, text_key="text", id_key="doc_id")
+
+
+def run(steps: list[Any], tasks: int, workers: int, logs: str) -> float:
+    """How long a datatrove pipeline takes, in seconds."""
+    from datatrove.executor.local import LocalPipelineExecutor
 
     started = time.perf_counter()
     LocalPipelineExecutor(
-        pipeline=[
-            ParquetReader(folder, text_key="text", id_key="doc_id"),
-            make(name),
-            ParquetWriter(f"{out}/documents"),
-        ],
-        tasks=len(list(Path(folder).glob("*.parquet"))),
-        workers=workers,
-        logging_dir=f"{out}/logs",
-        skip_completed=False,
+        pipeline=steps, tasks=tasks, workers=workers, logging_dir=logs, skip_completed=False
     ).run()
     return time.perf_counter() - started
+
+
+def minhash_seconds(folder: str, out: str, workers: int) -> dict[str, float]:
+    """How long signing alone and all four steps take, with 14 bands of 8 rows over 5-grams."""
+    from datatrove.pipeline.dedup import minhash
+    from datatrove.pipeline.writers import ParquetWriter
+
+    config = minhash.MinhashConfig(num_buckets=14, hashes_per_bucket=8, n_grams=5)
+    shards = len(list(Path(folder).glob("*.parquet")))
+    signatures, buckets, removed = (f"{out}/{name}" for name in ("signatures", "buckets", "removed"))
+    pipelines = {
+        "sign": ([reader(folder), minhash.MinhashDedupSignature(signatures, config)], shards),
+        "match": ([minhash.MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets),
+        "cluster": ([minhash.MinhashDedupCluster(buckets, removed, config)], 1),
+        "write": (
+            [reader(folder), minhash.MinhashDedupFilter(removed), ParquetWriter(f"{out}/documents")],
+            shards,
+        ),
+    }
+    taken = {
+        name: run(steps, tasks, workers, f"{out}/logs/{name}") for name, (steps, tasks) in pipelines.items()
+    }
+    return {"sign_seconds": taken["sign"], "seconds": sum(taken.values())}
 
 
 def main() -> None:
@@ -97,8 +126,11 @@ def main() -> None:
     elif sys.argv[1] == "time":
         name, folder, out, workers = sys.argv[2:]
         print(json.dumps({"seconds": seconds(name, folder, out, int(workers))}))
+    elif sys.argv[1] == "minhash":
+        folder, out, workers = sys.argv[2:]
+        print(json.dumps(minhash_seconds(folder, out, int(workers))))
     else:
-        raise SystemExit(f"got {sys.argv[1]!r}, expected decide or time")
+        raise SystemExit(f"got {sys.argv[1]!r}, expected decide, time or minhash")
 
 
 if __name__ == "__main__":
