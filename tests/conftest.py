@@ -33,7 +33,8 @@ def run_component(tmp_path: Path) -> RunComponent:
     """Runs one component on folders, without a store.
 
     ``run_component("dedup", {"bands": 14}, {"documents": folder})`` returns a namespace with ``outputs`` (port ->
-    folder), ``metrics`` (results) and ``events`` (everything that the stage reported).
+    folder), ``metrics`` (results) and ``events`` (everything that the stage reported). ``beam`` are the arguments of
+    ``StageContext`` that choose the Beam runner and its threads.
     """
     count = 0
 
@@ -45,6 +46,7 @@ def run_component(tmp_path: Path) -> RunComponent:
         seed: int = 0,
         lineage: tuple[Upstream, ...] = (),
         work: Path | None = None,
+        beam: Mapping[str, Any] | None = None,
     ) -> SimpleNamespace:
         nonlocal count
         count += 1
@@ -63,6 +65,7 @@ def run_component(tmp_path: Path) -> RunComponent:
             emit=events.append,
             log=logging.getLogger(name),
             lineage=lineage,
+            **(beam or {}),
         )
 
         def artifact(port: str, path: Path) -> Artifact:
