@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from .source import CorpusSource, Limits, Patterns, limits_of
+from .source import ColumnsSource, Encoding, Limits, Patterns, limits_of, options_of
 
 if TYPE_CHECKING:
     from ...data.sources.records import Item
 
 
-def _is_encoding(value: str) -> str:
-    if value != "auto":
-        try:
-            codecs.lookup(value)
-        except LookupError:
-            raise ValueError(f"got encoding {value!r}, expected auto or one that Python knows") from None
-    return value
-
-
-class FilesSource(CorpusSource):
+class FilesSource(ColumnsSource):
     """Files that patterns name, local or on any store that fsspec knows."""
 
     type: Literal["files"]
@@ -31,21 +21,12 @@ class FilesSource(CorpusSource):
     format: Literal["arrow", "csv", "json", "jsonl", "parquet", "text"] | None = Field(
         None, description="Format of all files, when their names do not tell."
     )
-    encoding: Annotated[str, AfterValidator(_is_encoding)] = Field(
-        "auto", description="Of text; auto finds it where it is not UTF-8."
-    )
+    encoding: Encoding = "auto"
     delimiter: str | None = Field(
         None, min_length=1, max_length=1, description="Between fields of CSV; a comma, or a tab in .tsv."
     )
     max_ratio: float = Field(1000.0, ge=1.0, description="What inflates by more is malformed.")
     max_member_bytes: int = Field(2**36, ge=1, description="What inflates to more is malformed.")
-    text_column: str = Field("text", description="Key or column of the text.")
-    id_column: str | None = Field(None, description="Key or column of the user's own ids.")
-    language_column: str | None = Field(None, description="Key or column of the language tag.")
-    license_column: str | None = Field(None, description="Key or column of the licence.")
-    metadata_columns: tuple[str, ...] = Field(
-        ("license",), description="Copied into the documents' metadata."
-    )
 
 
 def fingerprint(source: FilesSource) -> Any:
@@ -58,20 +39,9 @@ def fingerprint(source: FilesSource) -> Any:
 def plan(source: FilesSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
     from ...data.sources import files
-    from ...data.sources.records import Columns, Options
 
-    columns = Columns(
-        source.text_column,
-        source.id_column,
-        source.language_column,
-        source.license_column,
-        source.metadata_columns,
-    )
-    options = Options(
-        columns=columns,
-        default_language=source.language,
-        default_license=source.license,
-        max_document_bytes=source.max_document_bytes,
+    options = options_of(
+        source,
         format=source.format,
         encoding=source.encoding,
         delimiter=source.delimiter,
@@ -90,4 +60,4 @@ def read(part: Any) -> Iterator[Item]:
 
 def limits(source: FilesSource) -> Limits:
     """Which documents go on."""
-    return limits_of(source, has_own_ids=source.id_column is not None)
+    return limits_of(source)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..contract import Config
 
 if TYPE_CHECKING:
-    from ...data.sources.records import Item
+    from ...data.sources.records import Item, Options
+
+
+def _is_encoding(value: str) -> str:
+    if value != "auto":
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"got encoding {value!r}, expected auto or one that Python knows") from None
+    return value
+
 
 Patterns = Annotated[
     tuple[str, ...],
@@ -18,6 +29,9 @@ Patterns = Annotated[
     Field(min_length=1),
 ]
 DocumentBytes = Annotated[int, Field(ge=1, le=2**30)]
+Encoding = Annotated[
+    str, AfterValidator(_is_encoding), Field(description="Of text; auto finds it where it is not UTF-8.")
+]
 
 
 class Limits(NamedTuple):
@@ -73,8 +87,46 @@ class CorpusSource(Config):
     )
 
 
-def limits_of(source: CorpusSource, *, has_own_ids: bool = False) -> Limits:
+class ColumnsSource(CorpusSource):
+    """Fields of every source whose records have named values."""
+
+    text_column: str = Field("text", description="Key or column of the text.")
+    id_column: str | None = Field(None, description="Key or column of the user's own ids.")
+    language_column: str | None = Field(None, description="Key or column of the language tag.")
+    license_column: str | None = Field(None, description="Key or column of the licence.")
+    metadata_columns: tuple[str, ...] = Field(
+        ("license",), description="Copied into the documents' metadata."
+    )
+
+
+def options_of(source: CorpusSource, **others: Any) -> Options:
+    """How a source's files are read, as ``data.sources`` takes it.
+
+    Args:
+        source: The source.
+        others: Fields of ``Options`` that only its type has.
+    """
+    from ...data.sources.records import Columns, Options
+
+    if isinstance(source, ColumnsSource):
+        others["columns"] = Columns(
+            source.text_column,
+            source.id_column,
+            source.language_column,
+            source.license_column,
+            source.metadata_columns,
+        )
+    return Options(
+        default_language=source.language,
+        default_license=source.license,
+        max_document_bytes=source.max_document_bytes,
+        **others,
+    )
+
+
+def limits_of(source: CorpusSource) -> Limits:
     """The limits of a source of documents."""
+    has_own_ids = isinstance(source, ColumnsSource) and source.id_column is not None
     return Limits(
         source.held_out_fraction, source.sample_fraction, source.max_documents, source.max_bytes, has_own_ids
     )

@@ -12,16 +12,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from . import environment, files
+from . import environment, files, git
 from .source import SourceType
 
 AnySource = Annotated[
-    environment.PythonEnvironmentSource | files.FilesSource,
+    environment.PythonEnvironmentSource | files.FilesSource | git.GitSource,
     Field(discriminator="type"),
 ]
 
 SOURCES: Mapping[str, SourceType] = {
     "files": SourceType(files.fingerprint, files.plan, files.read, files.limits),
+    "git": SourceType(git.fingerprint, git.plan, git.read, git.limits),
     "python_environment": SourceType(
         environment.fingerprint, environment.plan, environment.read, environment.limits
     ),
