@@ -12,17 +12,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from . import environment, files, git
+from . import environment, files, git, huggingface
 from .source import SourceType
 
 AnySource = Annotated[
-    environment.PythonEnvironmentSource | files.FilesSource | git.GitSource,
+    environment.PythonEnvironmentSource | files.FilesSource | git.GitSource | huggingface.HuggingfaceSource,
     Field(discriminator="type"),
 ]
 
 SOURCES: Mapping[str, SourceType] = {
     "files": SourceType(files.fingerprint, files.plan, files.read, files.limits),
     "git": SourceType(git.fingerprint, git.plan, git.read, git.limits),
+    "huggingface": SourceType(
+        huggingface.fingerprint, huggingface.plan, huggingface.read, huggingface.limits
+    ),
     "python_environment": SourceType(
         environment.fingerprint, environment.plan, environment.read, environment.limits
     ),

@@ -152,11 +152,16 @@ def plan(patterns: Sequence[str], options: Options = DEFAULTS) -> list[Part]:
                 f"got pattern {pattern!r} that matches no file, expected at least one: check the path, which counts "
                 f"from the spec's folder{hint}"
             )
-    pieces = [
-        piece
-        for file in list_files(patterns)
-        for piece in _pieces(file, options, *format_of(file.uri, options))
-    ]
+    return plan_files(list_files(patterns), options)
+
+
+def plan_files(files: Sequence[File], options: Options = DEFAULTS) -> list[Part]:
+    """Cuts files into parts, in their order; there must be some.
+
+    Raises:
+        SourceError: A file has no readable format.
+    """
+    pieces = [piece for file in files for piece in _pieces(file, options, *format_of(file.uri, options))]
     parts: list[Part] = []
     group: list[Piece] = []
     for piece in pieces:
