@@ -12,11 +12,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from . import environment, files, git, huggingface
+from . import environment, files, git, huggingface, tfds
 from .source import SourceType
 
 AnySource = Annotated[
-    environment.PythonEnvironmentSource | files.FilesSource | git.GitSource | huggingface.HuggingfaceSource,
+    environment.PythonEnvironmentSource
+    | files.FilesSource
+    | git.GitSource
+    | huggingface.HuggingfaceSource
+    | tfds.TfdsSource,
     Field(discriminator="type"),
 ]
 
@@ -29,4 +33,5 @@ SOURCES: Mapping[str, SourceType] = {
     "python_environment": SourceType(
         environment.fingerprint, environment.plan, environment.read, environment.limits
     ),
+    "tfds": SourceType(tfds.fingerprint, tfds.plan, tfds.read, tfds.limits),
 }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .formats import (
     ARCHIVES,
     COMPRESSIONS,
+    LOCAL,
     RANDOM_ACCESS,
     SPLITTABLE,
     SUFFIXES,
@@ -176,6 +177,7 @@ def plan_files(files: Sequence[File], options: Options = DEFAULTS) -> list[Part]
 def _pieces(file: File, options: Options, kind: str, compression: str | None) -> Iterator[Piece]:
     """The file, or its ranges when it is large and can be read in ranges."""
     is_splittable = kind in SPLITTABLE and compression is None and options.encoding in ("auto", "utf-8")
+    is_splittable = is_splittable and not (kind in LOCAL and "://" in file.uri)
     if not is_splittable or file.size_bytes <= PART_BYTES:
         yield Piece(file)
         return

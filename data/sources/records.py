@@ -127,6 +127,7 @@ class Options:
         format: A word of ``formats.SUFFIXES`` for all files; None goes by their names.
         encoding: Of text: ``auto``, or a name that Python knows.
         delimiter: Between fields of CSV; None: a comma, a tab in .tsv.
+        records: What records of ArrayRecord files are: ``text``, ``json``, ``example``; ``auto`` goes by the first.
         max_member_bytes: A file or a member of an archive that inflates to more is malformed.
         max_ratio: One that inflates by more than this is malformed.
     """
@@ -138,6 +139,7 @@ class Options:
     format: str | None = None
     encoding: str = "auto"
     delimiter: str | None = None
+    records: str = "auto"
     max_member_bytes: int = 2**36
     max_ratio: float = 1000.0
 

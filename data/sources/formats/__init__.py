@@ -24,6 +24,7 @@ many documents and needs Python for each anyway (``html``, ``warc``, ``wet``, ``
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 SUFFIXES: Mapping[str, str] = {
@@ -39,6 +40,8 @@ SUFFIXES: Mapping[str, str] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
+    ".array_record": "arrayrecord",
+    ".arrayrecord": "arrayrecord",
 }
 """Suffix of a file's name -> format."""
 
@@ -55,16 +58,24 @@ SHORT_SUFFIXES: Mapping[str, str] = {
     ".tzst": ".tar.zst",
 }
 
+SHARD = re.compile(r"-\d{5,}-of-\d{5,}$")
+
 RANDOM_ACCESS = frozenset({"parquet", "zip"})
 """Formats and archives whose readers need to ``seek``."""
 
-SPLITTABLE = frozenset({"jsonl", "parquet"})
+SPLITTABLE = frozenset({"arrayrecord", "jsonl", "parquet"})
 """Formats of which a range of bytes can be read, when they are not compressed."""
+
+LOCAL = frozenset({"arrayrecord"})
+"""Those of which only files of this machine can be read in ranges."""
 
 
 def split_name(uri: str) -> tuple[str, str | None]:
-    """A file's name in lower case without the suffix of its compression, and that compression."""
-    name = uri.lower()
+    """A file's name in lower case without the suffix of its compression, and that compression.
+
+    What TFDS and Beam write behind suffixes, ``.array_record-00000-of-00001``, is no part of the name either.
+    """
+    name = SHARD.sub("", uri.lower())
     stem, suffix = os.path.splitext(name)
     if suffix in SHORT_SUFFIXES:
         name = stem + SHORT_SUFFIXES[suffix]
@@ -86,4 +97,6 @@ def format_of_bytes(head: bytes) -> str | None:
         return "parquet"
     if head.startswith(b"ARROW1\0\0"):
         return "arrow"
+    if head.startswith(b"\x83\xafp\xd1\x0d\x88J?" + bytes(8)):
+        return "arrayrecord"
     return "tar" if head[257:262] == b"ustar" else None

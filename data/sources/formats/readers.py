@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..records import Item, Options, Where
-from . import arrow, csv, json_values, jsonl, parquet, text
+from . import arrayrecord, arrow, csv, json_values, jsonl, parquet, text
 
 Reader = Callable[[Any, Where, Options], Iterator[Item]]
 
 READERS: Mapping[str, Reader] = {
+    "arrayrecord": arrayrecord.read,
     "arrow": arrow.read,
     "csv": csv.read,
     "json": json_values.read,
