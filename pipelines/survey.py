@@ -165,6 +165,7 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
     """Records of one file up to a number of bytes of them, the file's bytes that were read, and whether all were."""
     from ..data.sources import files, streams
     from ..data.sources.formats import ARCHIVES
+    from ..data.sources.records import SourceError
 
     kind, compression = files.format_of(file.uri)
     rows: list[Mapping[str, Any]] = []
@@ -178,6 +179,8 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
                     is_packed = compression or kind in ARCHIVES
                     share = opened.tell() / file.size_bytes if is_packed else used / file.size_bytes
                     return rows, round(min(1.0, share) * file.size_bytes), False
+    except SourceError as error:
+        raise ComponentError(f"--documents: {error}") from None
     except (OSError, ValueError) as error:
         raise ComponentError(f"--documents: {file.uri}: got {error}, expected a readable file") from None
     return rows, file.size_bytes, True
@@ -217,6 +220,11 @@ def _records(stream: Any, kind: str, name: str, compression: str | None) -> Iter
         )
     elif kind == "arrow":
         yield from _arrow(stream)
+    elif kind == "arrayrecord":
+        from ..data.sources.formats.arrayrecord import rows_of
+
+        for size, row in rows_of(stream):
+            yield size, {"\0file": name, "\0text": row} if isinstance(row, str) else row
     else:
         data = stream.read(MAX_LINE_BYTES)
         yield len(data), {"\0file": split_name(name)[0], "\0text": _decoded(data)}

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from array_record.python.array_record_module import ArrayRecordWriter
 from millrace.components.contract import ComponentError
 from millrace.pipelines import check, starting
 from millrace.pipelines.engines import kfp
@@ -302,3 +303,15 @@ def test_the_spec_for_a_small_corpus_runs_to_a_package(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (Path(json.loads(done.stdout)["package"]) / "MODEL_CARD.md").is_file()
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_array_records_are_looked_into(folder: Path, is_json: bool) -> None:
+    texts = [prose(n) for n in range(40)]
+    writer = ArrayRecordWriter(str(folder / "a.array_record"), "group_size:1")
+    for text in texts:
+        writer.write((json.dumps({"body": text}) if is_json else text).encode())
+    writer.close()
+    found = survey("x", ["a*"])
+    assert (found.text_column, found.documents) == ("body" if is_json else None, 40)
+    assert found.text_bytes == sum(map(len, texts))

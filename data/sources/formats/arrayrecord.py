@@ -181,6 +181,31 @@ def _kind_of(reader: Any, count: int, group: int) -> Decoder:
     return text_of
 
 
+def rows_of(stream: Any) -> Iterator[tuple[int, Mapping[str, Any] | str | None]]:
+    """The records of a file as they are, for a look at it: each one's size, and its values, its text, or nothing.
+
+    Raises:
+        SourceError: The library is not installed.
+        Damaged: The stream breaks off.
+    """
+    with _local(stream) as path:
+        reader, count = open_reader(path)
+        decoder = _kind_of(reader, count, 1) if count else text_of
+        for number in range(count):
+            (data,) = _read(reader, range(number, number + 1))
+            if isinstance(data, bytes):
+                yield len(data), _row(data, decoder)
+
+
+def _row(data: bytes, decoder: Decoder) -> Mapping[str, Any] | str | None:
+    try:
+        if decoder is example_of:
+            return example_values(data, example_values(data, ()))
+        return json.loads(data) if decoder is json_of else data.decode()
+    except (ValueError, RecursionError):
+        return None
+
+
 def text_of(data: bytes, where: Where, options: Options, number: int) -> Record | Malformed:
     """A record that is a text."""
     place, locator = f"record {number}: ", str(number)
