@@ -28,7 +28,7 @@ readme:
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra s3 --extra gcs -c requirements.lock pyproject.toml -o requirements-cluster.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra s3 --extra gcs --extra huggingface -c requirements.lock pyproject.toml -o requirements-cluster.lock
 
 benchmarks: $(VENV)/development
 	$(BIN)/python benchmarks/orchestration.py

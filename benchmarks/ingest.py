@@ -1,8 +1,9 @@
-"""Ingestion: megabytes of text a second out of each file format, through the component on Beam's in-process runner.
+"""Ingestion: megabytes of text a second out of each file format and of git, through the component on Beam's runner.
 
     python benchmarks/ingest.py --texts 'FOLDER/*.jsonl.zst' [--megabytes 96] [--files 8] [--cores 2]
 
-Texts are cut into documents of about 3 kB, as for ``data_stages.py``, and written into as many files of each format. The
+Texts are cut into documents of about 3 kB, as for ``data_stages.py``, and written into as many files of each format; for
+``--format git``, each into a file of a repository; ``--repository FOLDER`` reads a real one instead of texts. The
 component reads one file first, which loads its compiled code, and then all of them; every format in a fresh process.
 Time is of the stage alone: reading, ids, decisions, and writing Parquet.
 """
@@ -56,6 +57,17 @@ def _parquet(texts: list[str]) -> bytes:
     return out.getvalue()
 
 
+def _array_record(texts: list[str]) -> bytes:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    with tempfile.NamedTemporaryFile() as file:
+        writer = ArrayRecordWriter(file.name, "group_size:1")
+        for text in texts:
+            writer.write(text.encode())
+        writer.close()
+        return Path(file.name).read_bytes()
+
+
 FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     "jsonl": _jsonl,
     "jsonl.gz": lambda texts: gzip.compress(_jsonl(texts), 6),
@@ -63,19 +75,51 @@ FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     "parquet": _parquet,
     "csv": _csv,
     "json": _json,
+    "array_record": _array_record,
 }
 
 
 def measure(folder: Path, suffix: str, base: Path, cores: int) -> dict[str, float]:
     """Ingests the files of one format in this process."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
-    def ingest(pattern: str, out: str) -> dict[str, float]:
-        config = {"sources": {"prose": {"type": "files", "paths": str(folder / pattern)}}}
-        return run_component("ingest", config, {}, base / out, cores)[1]
+    def ingest(out: str, **source: object) -> dict[str, float]:
+        config = {"sources": {"prose": source}, "max_bad_fraction": 0.1}
+        outputs, measured = run_component("ingest", config, {}, base / out, cores)
+        tables = [
+            pq.read_table(path, columns=["text"]) for path in Path(outputs["documents"]).glob("*.parquet")
+        ]
+        text_bytes = sum(pc.sum(pc.binary_length(table["text"])).as_py() or 0 for table in tables)
+        return {**measured, "text_bytes": text_bytes}
 
-    ingest(f"0.{suffix}", "warm")
-    measured = ingest(f"*.{suffix}", "run")
+    if suffix == "git":
+        ingest("warm", type="git", repository=str(folder), max_documents=100)
+        measured = ingest("run", type="git", repository=str(folder))
+    else:
+        ingest("warm", type="files", paths=str(folder / f"0.{suffix}"))
+        measured = ingest("run", type="files", paths=str(folder / f"*.{suffix}"))
     return {**measured, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def apart(folder: Path, suffix: str, cores: int) -> dict[str, float]:
+    """``measure`` in a process of its own."""
+    with tempfile.TemporaryDirectory() as base:
+        command = [sys.executable, __file__, "--cores", str(cores), "--run", str(folder), suffix, base]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def write_repository(folder: Path, texts: list[str]) -> None:
+    """Commits a file for each text."""
+    for number, text in enumerate(texts):
+        path = folder / f"{number // 1000:03d}/{number:06d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "all"]):
+        subprocess.run(["git", "-C", str(folder), *who, *command], check=True)
 
 
 def main() -> None:
@@ -86,7 +130,8 @@ def main() -> None:
     parser.add_argument("--texts", action="append", help="pattern of files with texts; may be given again")
     parser.add_argument("--megabytes", type=float, default=96)
     parser.add_argument("--files", type=int, default=8, help="how many files of each format")
-    parser.add_argument("--format", action="append", choices=FORMATS, help="default: all")
+    parser.add_argument("--format", action="append", choices=[*FORMATS, "git"], help="default: all files")
+    parser.add_argument("--repository", type=Path, help="a git repository to read")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -94,8 +139,12 @@ def main() -> None:
         folder, suffix, base = arguments.run
         print(json.dumps(measure(Path(folder), suffix, Path(base), arguments.cores)))
         return
+    if arguments.repository:
+        measured = apart(arguments.repository, "git", arguments.cores)
+        print(line("ingest git", int(measured["text_bytes"]), measured))
+        return
     if not arguments.texts:
-        parser.error("expected --texts")
+        parser.error("expected --texts or --repository")
     texts: list[str] = []
     size = 0
     for part in (
@@ -108,23 +157,16 @@ def main() -> None:
             size += len(part.encode())
     with tempfile.TemporaryDirectory() as folder:
         for suffix in arguments.format or FORMATS:
+            if suffix == "git":
+                write_repository(Path(folder, "repository"), texts)
+                measured = apart(Path(folder, "repository"), suffix, arguments.cores)
+                print(line("ingest git", size, measured), flush=True)
+                continue
             for number in range(arguments.files):
                 Path(folder, f"{number}.{suffix}").write_bytes(
                     FORMATS[suffix](texts[number :: arguments.files])
                 )
-            with tempfile.TemporaryDirectory() as base:
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--run",
-                    folder,
-                    suffix,
-                    base,
-                    "--cores",
-                    str(arguments.cores),
-                ]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-            print(line(f"ingest {suffix}", size, json.loads(done.stdout.splitlines()[-1])), flush=True)
+            print(line(f"ingest {suffix}", size, apart(Path(folder), suffix, arguments.cores)), flush=True)
 
 
 if __name__ == "__main__":
