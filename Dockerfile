@@ -1,4 +1,4 @@
-# The image in which Kubeflow runs stages: Millrace with the drivers of S3 and Google Cloud Storage, everything from
+# The image in which Kubeflow runs stages: Millrace with the drivers of S3, Google Cloud Storage and the Hugging Face Hub, all from
 # the hashed lock, no compiler and no root in what runs.
 #
 #   docker build -t registry.example/millrace:0.1.0 .
