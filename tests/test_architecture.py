@@ -287,18 +287,23 @@ def test_the_list_of_packages_is_what_is_on_the_disk() -> None:
     assert project["tool"]["setuptools"]["package-dir"] == {f"millrace.{name}": name for name in PACKAGES}
 
 
-def test_everything_imported_is_declared_as_a_dependency() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {
-        name.partition("[")[0].split(">")[0].split("<")[0].replace("-", "_")
-        for name in project["dependencies"]
-    }
+def declared(requirements: list[str]) -> set[str]:
+    """The modules of some requirements."""
+    names = {name.partition("[")[0].split(">")[0].split("<")[0].replace("-", "_") for name in requirements}
     modules = {"pyyaml": "yaml", "orbax_checkpoint": "orbax"}
-    declared = {modules.get(name, name) for name in declared} | {"millrace", "google", "pydantic_core"}
-    used = {name.split(".")[0] for file in MODULES for name, _ in imports(file)} - set(
-        sys.stdlib_module_names
-    )
-    assert used - declared == set()
+    return {modules.get(name, name) for name in names}
+
+
+def test_everything_imported_is_declared_as_a_dependency_and_extras_only_where_they_are_needed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    always = declared(project["dependencies"]) | {"millrace", "google", "pydantic_core"}
+    extras = {name: own for name, own in project["optional-dependencies"].items() if name != "dev"}
+    optional = declared([requirement for own in extras.values() for requirement in own])
+    known = always | set(sys.stdlib_module_names)
+    used = {name.split(".")[0] for file in MODULES for name, _ in imports(file)}
+    assert used - known - optional == set()
+    at_once = {name.split(".")[0] for file in MODULES for name, _ in imports(file, top_only=True)}
+    assert at_once - known == set()
 
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=str(file)) for file in MODULES])
