@@ -227,7 +227,8 @@ def _also(names: Sequence[str], deciding: np.ndarray, drops: np.ndarray) -> list
     behind = drops & (np.arange(len(names))[:, None] > deciding)
     written: dict[bytes, str] = {}  # few patterns recur
     found = []
-    for pattern in map(bytes, np.packbits(behind, axis=0).T):
+    for packed in np.packbits(behind, axis=0).T:
+        pattern = packed.tobytes()
         if pattern not in written:
             bits = np.unpackbits(np.frombuffer(pattern, np.uint8))[: len(names)]
             more = [names[at] for at in np.flatnonzero(bits)]
