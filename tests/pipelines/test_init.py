@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -294,7 +295,15 @@ def test_the_reference_spec_checks_and_compiles(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_spec_for_a_small_corpus_runs_to_a_package(folder: Path) -> None:
-    write_jsonl(folder / "notes.jsonl", rows(400))
+    draw = random.Random(3)
+    words = ["".join(draw.choices("abcdefghiklmnoprstu", k=draw.randint(3, 8))) for _ in range(4000)]
+
+    def sentence() -> str:
+        picked = (draw.choice(WORDS if draw.random() < 0.4 else words) for _ in range(12))
+        return " ".join(picked).capitalize() + "."
+
+    notes = [{"id": str(number), "text": " ".join(sentence() for _ in range(14))} for number in range(400)]
+    write_jsonl(folder / "notes.jsonl", notes)
     program = [sys.executable, "-c", "from millrace.pipelines.cli import main; main()"]
     subprocess.run([*program, "init", "--documents", "notes.jsonl"], check=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
