@@ -1,6 +1,7 @@
 """Ingestion: megabytes of text a second out of each file format and of git, through the component on Beam's runner.
 
     python benchmarks/ingest.py --texts 'FOLDER/*.jsonl.zst' [--megabytes 96] [--files 8] [--cores 2]
+    python benchmarks/ingest.py --pages PAGES.parquet
 
 Texts are cut into documents of about 3 kB, as for ``data_stages.py``, and written into as many files of each format; for
 ``--format git``, each into a file of a repository; ``--repository FOLDER`` reads a real one instead of texts. The
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 from data_stages import line, read_texts, run_component, sections
@@ -68,6 +70,33 @@ def _array_record(texts: list[str]) -> bytes:
         return Path(file.name).read_bytes()
 
 
+def _page(text: str) -> bytes:
+    paragraphs = "".join(f"<p>{escape(part)}</p>\n" for part in text.split("\n\n"))
+    menu = "".join(f"<li><a href='/{at}'>Topic {at}</a></li>" for at in range(40))
+    head = "<head><meta charset='utf-8'><title>A page</title></head>"
+    return f"<!doctype html><html>{head}<body><nav><ul>{menu}</ul></nav><main>{paragraphs}</main></body></html>".encode()
+
+
+def _warc(texts: list[str], pages: list[bytes] | None = None) -> bytes:
+    out = []
+    for at, page in enumerate(pages if pages is not None else map(_page, texts)):
+        block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
+        head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://example.org/{at}\r\n"
+        head += f"Content-Type: application/http\r\nContent-Length: {len(block)}\r\n\r\n"
+        out.append(head.encode() + block + b"\r\n\r\n")
+    return b"".join(out)
+
+
+def _wet(texts: list[str]) -> bytes:
+    out = []
+    for at, text in enumerate(texts):
+        block = text.encode()
+        head = f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: https://example.org/{at}\r\n"
+        head += f"Content-Type: text/plain\r\nContent-Length: {len(block)}\r\n\r\n"
+        out.append(head.encode() + block + b"\r\n\r\n")
+    return b"".join(out)
+
+
 FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     "jsonl": _jsonl,
     "jsonl.gz": lambda texts: gzip.compress(_jsonl(texts), 6),
@@ -76,6 +105,8 @@ FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     "csv": _csv,
     "json": _json,
     "array_record": _array_record,
+    "warc": _warc,
+    "wet": _wet,
 }
 
 
@@ -122,12 +153,30 @@ def write_repository(folder: Path, texts: list[str]) -> None:
         subprocess.run(["git", "-C", str(folder), *who, *command], check=True)
 
 
+def measure_pages(parquet: str, megabytes: float, cores: int) -> None:
+    """Ingests real pages, repeated, as files of their own and as eight web archives; megabytes are those of HTML."""
+    import pyarrow.parquet as pq
+
+    pages = pq.read_table(parquet, columns=["html"])["html"].to_pylist()
+    pages *= max(1, round(megabytes * 1e6 / sum(map(len, pages))))
+    size = sum(map(len, pages))
+    print(f"{len(pages)} pages, {size / 1e6:.0f} MB", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for at, page in enumerate(pages):
+            Path(folder, f"{at}.html").write_bytes(page)
+        for number in range(8):
+            Path(folder, f"{number}.warc").write_bytes(_warc([], pages[number::8]))
+        for suffix in ("html", "warc"):
+            print(line(f"ingest {suffix}", size, apart(Path(folder), suffix, cores)), flush=True)
+
+
 def main() -> None:
     """Writes the files and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--texts", action="append", help="pattern of files with texts; may be given again")
+    parser.add_argument("--pages", help="Parquet file with a column html: measures real pages instead")
     parser.add_argument("--megabytes", type=float, default=96)
     parser.add_argument("--files", type=int, default=8, help="how many files of each format")
     parser.add_argument("--format", action="append", choices=[*FORMATS, "git"], help="default: all files")
@@ -143,8 +192,11 @@ def main() -> None:
         measured = apart(arguments.repository, "git", arguments.cores)
         print(line("ingest git", int(measured["text_bytes"]), measured))
         return
+    if arguments.pages:
+        measure_pages(arguments.pages, arguments.megabytes, arguments.cores)
+        return
     if not arguments.texts:
-        parser.error("expected --texts or --repository")
+        parser.error("expected --texts, --pages or --repository")
     texts: list[str] = []
     size = 0
     for part in (

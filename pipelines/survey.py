@@ -175,7 +175,7 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
             for size, row in _records(streams.Peeked(opened), kind, file.uri, compression):
                 used += size
                 rows.append(row if isinstance(row, dict) else {})
-                if used >= budget and kind != "text":
+                if used >= budget and kind not in ("text", "html"):
                     is_packed = compression or kind in ARCHIVES
                     share = opened.tell() / file.size_bytes if is_packed else used / file.size_bytes
                     return rows, round(min(1.0, share) * file.size_bytes), False
@@ -225,6 +225,8 @@ def _records(stream: Any, kind: str, name: str, compression: str | None) -> Iter
 
         for size, row in rows_of(stream):
             yield size, {"\0file": name, "\0text": row} if isinstance(row, str) else row
+    elif kind in ("html", "warc"):
+        yield from _web(stream, kind, name)
     else:
         data = stream.read(MAX_LINE_BYTES)
         yield len(data), {"\0file": split_name(name)[0], "\0text": _decoded(data)}
@@ -269,6 +271,22 @@ def _arrow(stream: Any) -> Iterator[tuple[int, Any]]:
     for batch in pa.ipc.open_stream(pa.PythonFile(stream, "r")):
         for row in batch.to_pylist():
             yield max(1, batch.nbytes // max(1, batch.num_rows)), row
+
+
+def _web(stream: Any, kind: str, name: str) -> Iterator[tuple[int, Any]]:
+    """Pages as ingesting reads them; what it skips is no record."""
+    from ..data.sources.formats import split_name
+    from ..data.sources.formats.readers import READERS
+    from ..data.sources.records import Options, Record, Where
+
+    before = 0
+    for item in READERS[kind](stream, Where(name, split_name(name)[0]), Options()):
+        text = item.text if isinstance(item, Record) else None
+        if text is None and getattr(item, "rule", "") == "skipped":
+            continue
+        place = int(item.locator) if isinstance(item, Record) and item.locator else before
+        yield max(1, place - before, len(text or "")), {"\0file": split_name(name)[0], "\0text": text}
+        before = place
 
 
 def _decoded(data: bytes) -> str | None:

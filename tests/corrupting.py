@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import html
 import io
 import json
 import lzma
@@ -105,8 +106,62 @@ def _text(found: list[str]) -> bytes:
     return found[0].encode()
 
 
+def _page(text: str) -> bytes:
+    words = f"<article><p>{html.escape(text)}</p></article>"
+    return f"<!doctype html><html><head><meta charset=utf-8><title>A page</title></head><body>{words}</body></html>".encode()
+
+
+def _record(kind: str, block: bytes, **fields: str) -> bytes:
+    named = {"WARC-Type": kind, "Content-Length": str(len(block))}
+    named |= {name.replace("_", "-"): value for name, value in fields.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return f"WARC/1.0\r\n{head}\r\n".encode() + block + b"\r\n\r\n"
+
+
+def _warc(found: list[str]) -> bytes:
+    """Requests, responses (every third compressed, every other third in chunks) and metadata, as crawlers write them."""
+    out = [_record("warcinfo", b"software: none\r\n", Content_Type="application/warc-fields")]
+    for number, text in enumerate(found):
+        page, more = _page(text), ""
+        if number % 3 == 1:
+            page, more = gzip.compress(page), "Content-Encoding: gzip\r\n"
+        elif number % 3 == 2:
+            page, more = (
+                b"64\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (page[:100], len(page) - 100, page[100:]),
+                "Transfer-Encoding: chunked\r\n",
+            )
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=UTF-8\r\n{more}\r\n"
+        known = {
+            "WARC_Target_URI": f"https://example.org/{number}",
+            "WARC_Date": "2024-05-01T10:00:00Z",
+            "WARC_Record_ID": f"<urn:uuid:00000000-0000-0000-0000-{number:012}>",
+        }
+        http = "application/http; msgtype="
+        out.append(_record("request", b"GET / HTTP/1.1\r\n\r\n", **known, Content_Type=f"{http}request"))
+        out.append(_record("response", head.encode() + page, **known, Content_Type=f"{http}response"))
+        out.append(
+            _record("metadata", b"fetchTimeMs: 7\r\n", **known, Content_Type="application/warc-fields")
+        )
+    return b"".join(out)
+
+
+def _wet(found: list[str]) -> bytes:
+    return b"".join(
+        _record(
+            "conversion",
+            text.encode(),
+            WARC_Target_URI=f"https://example.org/{number}",
+            Content_Type="text/plain",
+        )
+        for number, text in enumerate(found)
+    )
+
+
 FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     ".txt": _text,
+    ".html": lambda found: _page(found[0]),
+    ".warc": _warc,
+    ".wet": _wet,
     ".json": lambda found: json.dumps(_rows(found), indent=1, ensure_ascii=False).encode(),
     ".jsonl": _jsonl,
     ".csv": _separated(","),
@@ -144,8 +199,10 @@ def made(seed: int) -> Iterator[Made]:
     """A file of every format and compression, and archives of members of several formats."""
     for place, (suffix, write) in enumerate(FORMATS.items()):
         found = texts(seed * 1000 + place)
-        if suffix == ".txt":
-            found = ["\n".join(found)]
+        if suffix in (".html", ".warc"):
+            found = [" ".join(text.split()) for text in found]
+        if suffix in (".txt", ".html"):
+            found = ["\n".join(found) if suffix == ".txt" else " ".join(found)]
         for compression, pack in COMPRESSIONS.items():
             yield Made(suffix + compression, pack(write(found)), found)
     members = [
@@ -263,10 +320,17 @@ def account(made_file: Made, kind: str, found: list[str], is_decided: bool) -> s
         return "changed"
     if kind == "rename" and len(found) == 1 and "Document" in found[0]:
         return "text"
-    if kind == "cut" and made_file.suffix in (".jsonl", ".csv", ".tsv"):
+    if kind == "cut" and made_file.suffix in (
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".warc",
+        ".wet",
+        ".stream.arrow",
+    ):  # a stream of Arrow may end without its mark
         kept = found[:-1] if found and found[-1] not in made_file.texts else found
         assert kept == made_file.texts[: len(kept)]
         return "shorter"
-    if kind == "delete" and made_file.suffix in (".json", ".jsonl", ".csv", ".tsv", ".tar"):
+    if kind == "delete" and made_file.suffix in (".json", ".jsonl", ".csv", ".tsv", ".tar", ".warc", ".wet"):
         return "shorter"  # from inside one text to inside another, or a whole member of an archive
     raise AssertionError(f"{made_file.suffix} {kind}: {missing.total()} documents are gone without a word")

@@ -18,15 +18,18 @@ class FilesSource(ColumnsSource):
 
     type: Literal["files"]
     paths: Patterns = Field(description="Patterns such as my/**/*.jsonl or s3://bucket/*.parquet.")
-    format: Literal["arrayrecord", "arrow", "csv", "json", "jsonl", "parquet", "text"] | None = Field(
-        None, description="Format of all files, when their names do not tell."
-    )
+    format: (
+        Literal["arrayrecord", "arrow", "csv", "html", "json", "jsonl", "parquet", "text", "warc"] | None
+    ) = Field(None, description="Format of all files, when their names do not tell.")
     encoding: Encoding = "auto"
     delimiter: str | None = Field(
         None, min_length=1, max_length=1, description="Between fields of CSV; a comma, or a tab in .tsv."
     )
     records: Literal["auto", "text", "json", "example"] = Field(
         "auto", description="What ArrayRecord files hold; auto goes by the first record of each."
+    )
+    html: Literal["main", "all"] = Field(
+        "main", description="What is taken of a page: its main content, or all that is visible."
     )
     max_ratio: float = Field(1000.0, ge=1.0, description="What inflates by more is malformed.")
     max_member_bytes: int = Field(2**36, ge=1, description="What inflates to more is malformed.")
@@ -51,6 +54,7 @@ def plan(source: FilesSource) -> Sequence[Any]:
         records=source.records,
         max_ratio=source.max_ratio,
         max_member_bytes=source.max_member_bytes,
+        html=source.html,
     )
     return files.plan(source.paths, options)
 

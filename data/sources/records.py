@@ -82,7 +82,7 @@ class Malformed:
         size_bytes: Bytes that are lost, as far as known.
         is_stretch: Whether it stands for a stretch of a file that may hold any number of records.
         rule: ``malformed``; ``empty`` for a record that is well-formed and has no text; ``skipped`` for a member of an
-            archive that nothing here reads, which is no fault of the source.
+            archive, or a response of a web archive, that nothing here reads, which is no fault of the source.
     """
 
     uri: str
@@ -130,6 +130,7 @@ class Options:
         records: What records of ArrayRecord files are: ``text``, ``json``, ``example``; ``auto`` goes by the first.
         max_member_bytes: A file or a member of an archive that inflates to more is malformed.
         max_ratio: One that inflates by more than this is malformed.
+        html: What is taken of a page: ``main``, its main content, or ``all`` that is visible.
     """
 
     columns: Columns = Columns()
@@ -142,6 +143,7 @@ class Options:
     records: str = "auto"
     max_member_bytes: int = 2**36
     max_ratio: float = 1000.0
+    html: str = "main"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corrupting import accident, account, made
+from corrupting import FORMATS, accident, account, made
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.documents import document_id, read_shards, shard_paths
@@ -209,6 +209,28 @@ def test_what_corruptions_cost_is_in_the_decisions_and_the_rest_is_read(
     for path, (one, kind) in happened.items():
         texts = [row["text"] for row in found if row["uri"].split("!/")[0] == path]
         account(one, kind, texts, any(place.split("!/")[0] == path for place in places))
+
+
+def test_pages_and_web_archives_become_documents_with_addresses_the_same_every_time(
+    run_component: Any, tmp_path: Path
+) -> None:
+    texts = [f"Document {n} says that the river rose in the night." for n in range(12)]
+    for n, text in enumerate(texts[:6]):
+        (tmp_path / f"{n}.html").write_bytes(FORMATS[".html"]([text]))
+    archive = FORMATS[".warc"](texts[6:])
+    (tmp_path / "a.warc").write_bytes(
+        archive + archive.replace(b" 200 OK", b" 404 No").replace(b"\r\n64", b"")
+    )
+    source = {"type": "files", "paths": str(tmp_path / "*")}
+    results = [run_component("ingest", {"sources": {"web": source}}) for _ in range(2)]
+    found = rows(results[0].outputs["documents"])
+    assert found == rows(results[1].outputs["documents"])
+    assert sorted(row["text"] for row in found) == sorted(texts)
+    addresses = [json.loads(row["metadata"]).get("url") for row in found]
+    assert [url for url in addresses if url] == [f"https://example.org/{n}" for n in range(6)]
+    dropped = [row for row in rows(results[0].outputs["decisions"]) if row["action"] == "drop"]
+    assert {row["rule"] for row in dropped} == {"skipped"}
+    assert len(dropped) == 6
 
 
 def test_what_cannot_be_counted_counts_as_the_records_that_its_bytes_would_be(

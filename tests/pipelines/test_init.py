@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from array_record.python.array_record_module import ArrayRecordWriter
+from corrupting import FORMATS
 from millrace.components.contract import ComponentError
 from millrace.pipelines import check, starting
 from millrace.pipelines.engines import kfp
@@ -139,6 +140,22 @@ def test_every_format_and_archive_is_looked_into(folder: Path, suffix: str) -> N
     found = survey("x", ["a*"])
     assert (found.text_column, found.id_column, found.documents) == ("content", "id", 40)
     assert found.text_bytes == sum(len(row["content"]) for row in rows)
+    assert found.is_exact
+
+
+@pytest.mark.parametrize("suffix", [".html", ".warc.gz", ".wet"])
+def test_pages_and_web_archives_are_looked_into_as_they_are_read(folder: Path, suffix: str) -> None:
+    texts = [" ".join(prose(n).split()) for n in range(20)]
+    kind = suffix.removesuffix(".gz")
+    if kind == ".html":
+        for n, text in enumerate(texts):
+            (folder / f"{n}.html").write_bytes(FORMATS[kind]([text]))
+    else:
+        data = FORMATS[kind](texts)
+        (folder / f"a{suffix}").write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    found = survey("x", [f"*{suffix}"])
+    assert (found.documents, found.text_column, found.bad_fraction) == (20, None, 0)
+    assert found.text_bytes == sum(map(len, texts))
     assert found.is_exact
 
 

@@ -17,7 +17,7 @@ anything else for what a file holds, and its memory is bounded by ``options.max_
 
 To add a format: the module here (it is imported only when something is read, so it may import what it needs at its
 top), its suffixes in ``SUFFIXES``, its line in ``readers.READERS``. Name and documentation follow. A format that holds
-many documents and needs Python for each anyway (``html``, ``warc``, ``wet``, ``arrayrecord``) yields ``Record``s:
+many documents and needs Python for each anyway (``warc``, ``arrayrecord``) yields ``Record``s:
 ``Record(where.uri, locator, locator, text, lang, metadata)``, the locator telling the place in the decompressed stream.
 """
 
@@ -32,6 +32,11 @@ SUFFIXES: Mapping[str, str] = {
     ".md": "text",
     ".rst": "text",
     ".py": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".warc": "warc",
+    ".wet": "warc",
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -99,4 +104,6 @@ def format_of_bytes(head: bytes) -> str | None:
         return "arrow"
     if head.startswith(b"\x83\xafp\xd1\x0d\x88J?" + bytes(8)):
         return "arrayrecord"
+    if head.startswith((b"WARC/1.0\r\n", b"WARC/1.1\r\n")):
+        return "warc"
     return "tar" if head[257:262] == b"ustar" else None

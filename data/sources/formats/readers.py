@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..records import Item, Options, Where
-from . import arrayrecord, arrow, csv, json_values, jsonl, parquet, text
+from . import arrayrecord, arrow, csv, html, json_values, jsonl, parquet, text, warc
 
 Reader = Callable[[Any, Where, Options], Iterator[Item]]
 
@@ -14,8 +14,10 @@ READERS: Mapping[str, Reader] = {
     "arrayrecord": arrayrecord.read,
     "arrow": arrow.read,
     "csv": csv.read,
+    "html": html.read,
     "json": json_values.read,
     "jsonl": jsonl.read,
     "parquet": parquet.read,
     "text": text.read,
+    "warc": warc.read,
 }

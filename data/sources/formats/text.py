@@ -12,22 +12,14 @@ from ..streams import READ_BYTES, Damaged
 
 def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:
     """The file's text as one document; of a damaged file, what comes before the damage."""
-    pieces, total, damage = [], 0, None
-    try:
-        while total <= options.max_document_bytes and (block := stream.read(READ_BYTES)):
-            pieces.append(block)
-            total += len(block)
-    except Damaged as error:
-        damage = Malformed(where.uri, str(total), f"{error}, expected a whole file", where.size_bytes)
+    data, damage = contents(stream, where, options)
+    if damage is not None:
         yield damage
-    if total > options.max_document_bytes:
-        problem = (
-            f"got more than max_document_bytes = {options.max_document_bytes} bytes, expected at most that"
-        )
-        yield Malformed(where.uri, "0", problem, where.size_bytes)
+    if data is None:
         return
+    total = len(data)
     try:
-        text, encoding = decode(b"".join(pieces), options.encoding)
+        text, encoding = decode(data, options.encoding)
     except UnknownEncodingError as error:
         yield Malformed(where.uri, str(error.offset), str(error), total)
         return
@@ -43,3 +35,20 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malfo
         metadata["license"] = options.default_license
     lang = "python" if where.name.endswith(".py") else options.default_language
     yield Record(where.uri, "", "", text, lang, metadata)
+
+
+def contents(stream: Any, where: Where, options: Options) -> tuple[bytes | None, Malformed | None]:
+    """All bytes of a file that is a document, those before damage, or None of one that is too large; what is wrong."""
+    pieces, total, damage = [], 0, None
+    try:
+        while total <= options.max_document_bytes and (block := stream.read(READ_BYTES)):
+            pieces.append(block)
+            total += len(block)
+    except Damaged as error:
+        damage = Malformed(where.uri, str(total), f"{error}, expected a whole file", where.size_bytes)
+    if total > options.max_document_bytes:
+        problem = (
+            f"got more than max_document_bytes = {options.max_document_bytes} bytes, expected at most that"
+        )
+        return None, Malformed(where.uri, "0", problem, where.size_bytes)
+    return b"".join(pieces), damage

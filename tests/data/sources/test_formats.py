@@ -43,11 +43,13 @@ def contents(path: Path, **options: Any) -> tuple[list[str], list[str]]:
 def test_contents_decide_over_a_wrong_suffix_where_they_say_what_they_are(
     tmp_path: Path, written: str, named: str
 ) -> None:
-    document = texts(1)[:1] if written == ".txt" else texts(1)
+    document = texts(1)[:1] if written in (".txt", ".html") else texts(1)
+    if written in (".html", ".warc"):
+        document = [" ".join(text.split()) for text in document]
     path = tmp_path / f"a{named}"
     path.write_bytes(gzip.compress(FORMATS[written](document)))
     found, bad = read_file(path)
-    if written.endswith((".parquet", ".arrow")) and "stream" not in written:
+    if written.endswith((".parquet", ".arrow", ".warc", ".wet")) and "stream" not in written:
         assert (found, bad) == (document, [])
     elif written != named and named != ".txt":
         assert found == document or bad
