@@ -5,12 +5,16 @@ process. An installation that is read-only, with no home folder either (a locked
 the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
 
 Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
-file: a change there would leave the old machine code in use.
+file: a change there would leave the old machine code in use. The one exception is ``vectors.py``, whose contents are
+made part of what the cache compares.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -19,7 +23,15 @@ from numba import njit
 def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compiles a function over NumPy arrays when it is first called."""
     try:
-        compiled: Callable[..., Any] = njit(cache=True, nogil=True, **options)(function)
+        compiled: Any = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # raised only when no cache folder can be written
-        compiled = njit(nogil=True, **options)(function)
+        return njit(nogil=True, **options)(function)
+    file = compiled._cache._cache_file
+    file._source_stamp = (file._source_stamp, _vectors_stamp())
     return compiled
+
+
+@lru_cache(maxsize=1)
+def _vectors_stamp() -> str:
+    """A digest of the functions that other files' kernels have compiled into them."""
+    return hashlib.sha256(Path(__file__).with_name("vectors.py").read_bytes()).hexdigest()

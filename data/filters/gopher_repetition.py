@@ -1,8 +1,10 @@
 """Gopher's repetition rules: how much of a text is said again and again?
 
 Lines, paragraphs and word n-grams are compared by 64-bit hashes in open-addressing tables just large enough for the
-document, which stay in the processor's first cache. An n-gram can only occur again where the two (n-1)-grams in it do,
-so each length looks at what is left of the one before: of prose a few percent beyond three words.
+document, which stay in the processor's first cache. Most pairs of words occur once: two passes without a branch count
+them by some bits of their hashes, and only a pair whose bits occur again is looked up. An n-gram can only occur again
+where the two (n-1)-grams in it do, so each length looks at what is left of the one before: of prose a few percent
+beyond three words.
 
 Three choices are those of datatrove's GopherRepetitionFilter, whose decisions these are on the same words: duplicate
 n-grams are looked for from left to right, going on behind each one found; the top n-gram is the first of those that
@@ -34,23 +36,23 @@ VALUES = (
 )
 _PRIME = np.uint64(0x100000001B3)
 _SEED = np.uint64(0xCBF29CE484222325)
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads sums of hashes over the table
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 
 
 @kernel
-def _table_size(keys: int) -> int:
-    """The power of two that leaves half of the slots free."""
-    size = 16
-    while size < 2 * keys:
-        size *= 2
-    return size
+def _table_bits(keys: int) -> int:
+    """The logarithm of the size of a table that leaves half of the slots free."""
+    bits = 4
+    while 1 << bits < 2 * keys:
+        bits += 1
+    return bits
 
 
 @kernel
-def _slot(keys: np.ndarray, counts: np.ndarray, key: np.uint64) -> np.uint64:
-    """A key's slot: its own, or the free one where it belongs."""
-    mask = np.uint64(len(keys) - 1)
-    at = (((key ^ (key >> np.uint64(29))) * _MIX) >> np.uint64(32)) & mask
+def _slot(keys: np.ndarray, counts: np.ndarray, key: np.uint64, bits: int) -> np.uint64:
+    """A key's slot, by its upper bits: its own, or the free one where it belongs."""
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    at = key >> np.uint64(64 - bits)
     while counts[at] and keys[at] != key:
         at = (at + np.uint64(1)) & mask
     return at
@@ -59,18 +61,42 @@ def _slot(keys: np.ndarray, counts: np.ndarray, key: np.uint64) -> np.uint64:
 @kernel
 def _repeats(parts: np.ndarray, lengths: np.ndarray, keys: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
     """How many parts occurred before, and how many characters they have."""
-    size = _table_size(len(parts))
-    table, tally = keys[:size], counts[:size]
-    tally[:] = 0
+    if len(parts) < 2:
+        return 0, 0
+    bits = _table_bits(len(parts))
+    counts[: 1 << bits] = 0
     repeated = characters = 0
     for index in range(len(parts)):
-        slot = _slot(table, tally, parts[index])
-        if tally[slot]:
+        slot = _slot(keys, counts, parts[index], bits)
+        if counts[slot]:
             repeated += 1
             characters += lengths[index]
         else:
-            table[slot], tally[slot] = parts[index], 1
+            keys[slot], counts[slot] = parts[index], 1
     return repeated, characters
+
+
+@kernel
+def _candidates(hashes: np.ndarray, marks: np.ndarray, places: np.ndarray) -> np.int64:
+    """Fills in where pairs of words start that may occur again, and some that do not; returns their number.
+
+    Args:
+        hashes: Of the words.
+        marks: Overwritten.
+        places: Filled in.
+    """
+    bits = _table_bits(len(hashes)) + 3
+    marks[: 1 << bits] = 0
+    shift, one = np.uint64(64 - bits), np.uint8(1)
+    for place in range(len(hashes) - 1):
+        slot = (hashes[place] * _PRIME + hashes[place + 1]) >> shift
+        marks[slot] = marks[slot] << one | one
+    count = np.uint64(0)
+    for place in range(len(hashes) - 1):
+        slot = (hashes[place] * _PRIME + hashes[place + 1]) >> shift
+        places[count] = place
+        count += np.uint64(marks[slot] > one)
+    return np.int64(count)
 
 
 @kernel
@@ -114,74 +140,74 @@ def _paragraphs(found: Structure, document: int, parts: np.ndarray, lengths: np.
 
 
 @kernel
+def _sum(lengths: np.ndarray, first: int, count: int) -> int:
+    total = 0
+    for index in range(first, first + count):
+        total += lengths[index]
+    return total
+
+
+@kernel
 def _measure(found: Structure, values: np.ndarray) -> None:
     longest = np.int64(0)
     for document in range(len(found.characters)):
         longest = max(longest, found.first_words[document + 1] - found.first_words[document])
         longest = max(longest, found.first_lines[document + 1] - found.first_lines[document])
-    size = _table_size(longest)
-    keys, counts, firsts = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
-    parts, lengths = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.int64)
+    size = 1 << _table_bits(longest)
+    keys, tally, starts = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32)
+    marks = np.empty(8 * size, np.uint8)
+    parts, part_lengths = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.int64)
     places, slots = np.empty(longest + 1, np.int32), np.empty(longest + 1, np.uint32)
-    ends = np.empty(longest + 1, np.int64)
     for document in range(len(found.characters)):
         row = values[document]
         characters = found.characters[document]
         row[0] = characters
         if not characters:
             continue
-        count = _paragraphs(found, document, parts, lengths)
-        repeated, repeated_characters = _repeats(parts[:count], lengths, keys, counts)
+        count = _paragraphs(found, document, parts, part_lengths)
+        repeated, repeated_characters = _repeats(parts[:count], part_lengths, keys, tally)
         row[1] = repeated / max(count, 1)
         row[2] = repeated_characters / characters
-        count, empty = _lines(found, document, parts, lengths)
-        repeated, repeated_characters = _repeats(parts[:count], lengths, keys, counts)
+        count, empty = _lines(found, document, parts, part_lengths)
+        repeated, repeated_characters = _repeats(parts[:count], part_lengths, keys, tally)
         row[3] = (repeated + (empty == 2)) / (count + empty)
         row[4] = repeated_characters / characters
 
-        first = found.first_words[document]
-        words = found.first_words[document + 1] - first
-        hashes = found.word_hashes[first : first + words]
-        ends[0] = 0
-        for word in range(words):
-            ends[word + 1] = ends[word] + found.word_characters[first + word]
-        # ``places``: where n-grams start that may occur again; of two words all do.
-        candidates = max(words - 1, 0)
-        for place in range(candidates):
-            places[place] = place
+        first, last = found.first_words[document], found.first_words[document + 1]
+        hashes, lengths = found.word_hashes[first:last], found.word_characters[first:last]
+        candidates = _candidates(hashes, marks, places)
         for n in range(2, 11):
-            if words < n:
+            if last - first < n:
                 break
-            small = _table_size(candidates)
-            table, tally, starts = keys[:small], counts[:small], firsts[:small]
-            tally[:] = 0
+            bits = _table_bits(candidates)
+            tally[: 1 << bits] = 0
             best, best_place = 1, 0
             for index in range(candidates):
                 place = places[index]
                 key = hashes[place]
                 for other in range(place + 1, place + n):
                     key = key * _PRIME + hashes[other]
-                slot = _slot(table, tally, key)
+                slot = _slot(keys, tally, key, bits)
                 slots[index] = slot
                 if tally[slot]:
                     tally[slot] += 1
                     if tally[slot] > best or (tally[slot] == best and starts[slot] < best_place):
                         best, best_place = tally[slot], starts[slot]
                 else:
-                    table[slot], tally[slot], starts[slot] = key, 1, place
+                    keys[slot], tally[slot], starts[slot] = key, 1, place
             if n <= 4:
-                row[3 + n] = best * (ends[best_place + n] - ends[best_place] + n - 1) / characters
+                row[3 + n] = best * (_sum(lengths, best_place, n) + n - 1) / characters
             else:
                 # An n-gram is marked as seen where the search stopped at it; ``starts`` turns into that mark.
                 repeated, free = 0, 0
-                starts[:] = -1
+                starts[: 1 << bits] = -1
                 for index in range(candidates):
                     place = places[index]
                     if place < free:
                         continue
                     slot = slots[index]
                     if starts[slot] >= 0:
-                        repeated += ends[place + n] - ends[place]
+                        repeated += _sum(lengths, place, n)
                         free = place + n
                     else:
                         starts[slot] = place

@@ -1,0 +1,104 @@
+"""Functions over many bytes give what a loop over single ones gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from millrace.data import vectors
+from numba import njit
+from numba.core.errors import TypingError
+
+NUMBERS = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1])
+BLOCKS = st.binary(min_size=64, max_size=80)
+
+
+@njit
+def _masks(data: np.ndarray, at: int) -> tuple[Any, ...]:
+    return (
+        vectors.bytes_between(data, at, 9, 13),
+        vectors.bytes_between(data, at, 128, 255),
+        vectors.bytes_between(data, at, 0, 255),
+        vectors.bytes_between(data, at, 7, 7),
+        vectors.lowered_between(data, at, 97, 122),
+    )
+
+
+@njit
+def _of_mask(mask: np.uint64) -> tuple[int, int, np.uint64]:
+    return vectors.first_bit(mask), vectors.count_bits(mask), vectors.settled(mask)
+
+
+@njit
+def _branching(data: np.ndarray, is_wanted: bool) -> np.uint64:
+    mask = vectors.settled(vectors.bytes_between(data, 0, 97, 122))
+    if is_wanted:
+        mask |= vectors.settled(vectors.bytes_between(data, 0, 48, 57))
+    return mask
+
+
+@njit
+def _eight(data: np.ndarray, at: int) -> np.uint64:
+    return vectors.eight_bytes(data, at)
+
+
+@njit
+def _folded(one: np.uint64, other: np.uint64) -> np.uint64:
+    return vectors.folded_product(one, other)
+
+
+def _bits(data: bytes, holds: Callable[[int], bool]) -> int:
+    return sum(1 << place for place, byte in enumerate(data[:64]) if holds(byte))
+
+
+@settings(deadline=None)  # the first call compiles
+@given(BLOCKS)
+def test_a_mask_has_a_bit_for_each_byte_that_lies_between(data: bytes) -> None:
+    at = len(data) - 64
+    found = _masks(np.frombuffer(data, np.uint8), at)
+    block = data[at:]
+    assert [int(mask) for mask in found] == [
+        _bits(block, lambda byte: 9 <= byte <= 13),
+        _bits(block, lambda byte: byte >= 128),
+        2**64 - 1,
+        _bits(block, lambda byte: byte == 7),
+        _bits(block, lambda byte: 97 <= byte | 32 <= 122),
+    ]
+
+
+@settings(deadline=None)
+@given(BLOCKS, st.booleans())
+def test_masks_can_be_joined_behind_a_branch(data: bytes, is_wanted: bool) -> None:
+    expected = _bits(data, lambda byte: 97 <= byte <= 122 or (is_wanted and 48 <= byte <= 57))
+    assert int(_branching(np.frombuffer(data, np.uint8), is_wanted)) == expected
+
+
+@settings(deadline=None)
+@given(NUMBERS)
+def test_bits_are_found_and_counted(mask: int) -> None:
+    first = (mask & -mask).bit_length() - 1 if mask else 64
+    assert _of_mask(np.uint64(mask)) == (first, mask.bit_count(), mask)
+
+
+@settings(deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_a_folded_product_has_both_halves(one: int, other: int) -> None:
+    product = one * other
+    assert int(_folded(np.uint64(one), np.uint64(other))) == (product ^ product >> 64) % 2**64
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=8, max_size=20))
+def test_eight_bytes_are_read_from_any_place(data: bytes) -> None:
+    for at in range(len(data) - 7):
+        assert int(_eight(np.frombuffer(data, np.uint8), at)) == int.from_bytes(data[at : at + 8], "little")
+
+
+def test_an_array_with_gaps_or_of_other_numbers_is_refused() -> None:
+    for data in (np.zeros(32, np.uint8)[::2], np.zeros(16, np.int32)):
+        with pytest.raises(TypingError, match="expected a contiguous array of uint8"):
+            _eight(data, 0)
