@@ -3,8 +3,9 @@
     python benchmarks/contamination_recall.py --benchmarks 'FOLDER/*.jsonl.zst' --texts 'FOLDER/*.jsonl.zst'
         [--examples 57] [--ngrams 13,8] [--show 20]
 
-Benchmarks are JSON lines with ``question`` (or ``prompt``), ``choices`` (or null) and ``answer`` (an index or a text), one
-benchmark a file. All their examples are looked for; of each benchmark some are planted, each in nine ways, into texts
+Benchmarks are JSON lines, one benchmark a file: ``question`` (or ``prompt``), ``choices`` (or null) and ``answer`` (an index
+or a text); or, for a check on what nothing was tuned on, conversations (``messages``, or ``prompt`` and ``chosen``), whose
+first question and answer are taken, or a ``text`` alone. All their examples are looked for; of each benchmark some are planted, each in nine ways, into texts
 drawn at random. Texts are cut into documents of about 3 kB and searched as they are as well: what is found there is a
 mistake, unless the texts hold the example. ``--ngrams`` does the same with plain overlap of n words in a row, the usual
 method, with the same words.
@@ -48,7 +49,13 @@ def read_examples(patterns: Sequence[str]) -> list[Example]:
 
 
 def fields_of(row: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:
-    """A question with its choices or its answer."""
+    """A question with its choices or its answer; a text alone."""
+    if "text" in row:
+        return (row["text"],), 0
+    turns = row.get("messages") or (isinstance(row.get("prompt"), list) and row["prompt"])
+    if turns:
+        said = {turn["role"]: turn["content"] for turn in reversed(turns)}
+        return (said["user"], str(row.get("chosen") or said.get("assistant", ""))), 1
     question = row.get("question") or row["prompt"]
     if row.get("choices"):
         return (question, *map(str, row["choices"])), int(row["answer"]) + 1
