@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from data_stages import read_texts, sections
-from millrace.data.contamination import chains, index, planted, triples
+from millrace.data.contamination import chains, index, planted, words
 from millrace.data.filters.batch import from_texts
 
 SAMPLE = 4096
@@ -80,13 +80,13 @@ def plant(examples: Sequence[Example], hosts: Sequence[str], each: int) -> list[
 
 def ngram_pairs(examples: Sequence[Example], texts: Sequence[str], size: int) -> set[tuple[int, int]]:
     """Text and example that share ``size`` words in a row of the question and its right answer."""
-    wanted = triples.words(from_texts([f"{fields[0]} {fields[answer]}" for _, fields, answer in examples]))
+    wanted = words.words(from_texts([f"{fields[0]} {fields[answer]}" for _, fields, answer in examples]))
     owners: dict[bytes, set[int]] = defaultdict(set)
     for number in range(len(examples)):
         own = wanted.hashes[wanted.offsets[number] : wanted.offsets[number + 1]]
         for at in range(len(own) - size + 1):
             owners[own[at : at + size].tobytes()].add(number)
-    given = triples.words(from_texts(texts))
+    given = words.words(from_texts(texts))
     pairs = set()
     for row in range(len(texts)):
         own = given.hashes[given.offsets[row] : given.offsets[row + 1]]

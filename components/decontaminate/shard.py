@@ -174,14 +174,14 @@ def _with_punctuation(texts: TextBatch, rows: np.ndarray, ends: np.ndarray) -> n
 
 def _drop_small(config: DecontaminateConfig, batch: TextBatch, rows: list[int], verdicts: Any) -> None:
     """Drops documents that too little is left of."""
-    from ...data.contamination import triples
+    from ...data.contamination import words
     from ...data.filters.batch import from_texts
 
     if not rows:
         return
-    words = triples.words(from_texts([_bytes(batch, row).decode() for row in rows])).offsets
+    firsts = words.hashes(from_texts([_bytes(batch, row).decode() for row in rows])).offsets
     for at, row in enumerate(rows):
-        count = int(words[at + 1] - words[at])
+        count = int(firsts[at + 1] - firsts[at])
         if count < config.min_words_left:
             verdicts.drop([row], "too_small", float(count))
 

@@ -26,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +34,8 @@ import numpy.typing as npt
 
 from ..filters.batch import TextBatch
 from ..kernels import kernel
+from . import screen, triples, words
 from .index import MAX_BITS, Index
-from .triples import find
 
 GAP_BITS = 2.0
 MIN_WORDS = 6
@@ -42,6 +43,8 @@ START_WORDS = 4
 START_SHARE = 0.75
 REACH_WORDS = 3 + int(3 * MAX_BITS / GAP_BITS)
 """A triple farther than this from any other of its example costs more than it earns."""
+
+SLICE_BYTES = 500_000
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -98,23 +101,25 @@ def checkable(index: Index, rule: Rule) -> npt.NDArray[np.bool_]:
 
 def match(index: Index, batch: TextBatch, rule: Rule) -> Matches:
     """The pairs of a batch's documents and examples that are contamination."""
-    hits = find(batch, index.lookup)
     total = index.total_bits
     least = np.minimum(total[:, 0], np.where(total[:, 1] > 0, total[:, 1], np.inf))
     least = least * rule.min_coverage * START_SHARE
+    parts = [_candidates(index, batch, rows, least, rule) for rows in _slices(batch.offsets)]
+    hits = triples.Hits(*(_joined([own[at] for own, _, _ in parts], np.int32) for at in range(3)))
+    pair_rows, pair_examples = (_joined([part[at] for part in parts], np.int64) for at in (1, 2))
     # A triple covers three words at most, and fewer than four words are never enough.
     needed = np.maximum(np.ceil(least / (3 * MAX_BITS)), 2).astype(np.int32)
     found, scores, bits = _chains(
-        hits.rows, hits.places, hits.found, hits.starts, hits.ends, index.owners, index.slots, index.first_slot,
-        index.bits, index.question_slots, index.answer_slots, needed, GAP_BITS, REACH_WORDS,
-        rule.min_score * START_SHARE,
+        *hits, pair_rows, pair_examples, index.runs, index.slots, index.first_slot, index.bits,
+        index.question_slots, index.answer_slots, needed, GAP_BITS, REACH_WORDS, rule.min_score * START_SHARE,
     )  # fmt: skip
-    rows, examples, starts, ends, words, begins = found.T
+    rows, examples, first_words, last_words, covered, begins = found.T
+    starts, ends = _bytes_of(batch, rows, first_words, last_words)
     with np.errstate(divide="ignore", invalid="ignore"):
         coverage = np.nan_to_num(bits / total[examples], nan=0.0, posinf=0.0)
-    matches = Matches(rows, examples, starts, ends, words, scores, coverage)
+    matches = Matches(rows, examples, starts, ends, covered, scores, coverage)
     share = coverage[:, :2].max(1)
-    is_enough = (words >= START_WORDS) & (share >= rule.min_coverage * START_SHARE)
+    is_enough = (covered >= START_WORDS) & (share >= rule.min_coverage * START_SHARE)
     matches, begins, share = matches.chosen(is_enough), begins[is_enough], share[is_enough]
     is_whole = (
         (matches.words >= MIN_WORDS) & (matches.scores >= rule.min_score) & (share >= rule.min_coverage)
@@ -124,6 +129,46 @@ def match(index: Index, batch: TextBatch, rule: Rule) -> Matches:
         is_whole[at] = _is_boundary(before[batch.offsets[matches.rows[at]] :].tobytes())
     matches = matches.chosen(is_whole)
     return matches.chosen(np.lexsort((matches.examples, -matches.scores, matches.rows)))
+
+
+def _slices(offsets: Integers) -> Iterator[slice]:
+    """The rows of a batch in slices whose words and triples stay in the cache."""
+    first = 0
+    while first < offsets.size - 1:
+        end = max(int(np.searchsorted(offsets, offsets[first] + SLICE_BYTES)), first + 1)
+        end = min(end, offsets.size - 1)
+        yield slice(first, end)
+        first = end
+
+
+def _candidates(
+    index: Index, batch: TextBatch, rows: slice, least: Floats, rule: Rule
+) -> tuple[triples.Hits, Integers, Integers]:
+    """The pairs of documents and examples that may be contamination, of a slice of a batch, and those documents' hits."""
+    own = TextBatch(batch.data, batch.offsets[rows.start : rows.stop + 1])
+    hits = triples.find(words.hashes(own), index.lookup)
+    found, examples = screen.candidates(hits, index.runs, least, rule.min_score * START_SHARE, GAP_BITS)
+    is_left = np.zeros(len(own), np.bool_)
+    is_left[found] = True
+    which = is_left[hits.rows]
+    left = triples.Hits(hits.rows[which] + np.int32(rows.start), hits.places[which], hits.found[which])
+    return left, found + rows.start, examples
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts])
+
+
+def _bytes_of(
+    batch: TextBatch, rows: Integers, firsts: Integers, lasts: Integers
+) -> tuple[Integers, Integers]:
+    """Where the first word of stretches starts and the last one ends, in their texts."""
+    chosen, which = np.unique(rows, return_inverse=True)
+    parts = [batch.data[batch.offsets[row] : batch.offsets[row + 1]] for row in chosen.tolist()]
+    sizes = np.cumsum([0, *(part.size for part in parts)])
+    found = words.words(TextBatch(_joined(parts, np.uint8), sizes))
+    base = found.offsets[which]
+    return found.starts[base + firsts], found.ends[base + lasts]
 
 
 def _is_boundary(before: bytes) -> bool:
@@ -138,9 +183,9 @@ def _chains(
     rows: Any,
     places: Any,
     found: Any,
-    hit_starts: Any,
-    hit_ends: Any,
-    owners: Any,
+    pair_rows: Any,
+    pair_examples: Any,
+    runs: Any,
     slots: Any,
     first_slot: Any,
     bits: Any,
@@ -151,10 +196,12 @@ def _chains(
     reach: int,
     min_score: float,
 ) -> Any:
-    """The best chain of every pair of document and example that scores ``min_score``."""
+    """The best chain of every pair given, ascending by document, that scores ``min_score``."""
     examples = first_slot.size - 1
     # Of each example: the last document with a hit of it, the number of that hit, and whether it is in ``keys``.
     last_hit = np.full((examples, 3), -1, np.int32)
+    wanted = np.full(examples, -1, np.int64)  # the last document of which a pair is given
+    pair = 0
     longest = 0
     for number in range(examples):
         longest = max(longest, first_slot[number + 1] - first_slot[number])
@@ -172,13 +219,15 @@ def _chains(
         # Pairs of example and hit, where another hit of the example is near; sorted, each example's are in the order of
         # the text.
         total = 0
+        while pair < pair_rows.size and pair_rows[pair] <= row:
+            wanted[pair_examples[pair]] = pair_rows[pair]
+            pair += 1
         while last < rows.size and rows[last] == row:
-            posting = np.int64(found[last])
+            run = np.int64(found[last])
             before = np.int64(-1)
-            while True:
-                owner = np.int64(owners[posting])
-                example = owner if owner >= 0 else -1 - owner
-                if example != before:
+            for at in range(run + 1, run + 1 + (runs[run] & 0xFF)):
+                example = np.int64(runs[at])
+                if example != before and wanted[example] == row:
                     hit = np.int64(last_hit[example, 1])
                     is_near = last_hit[example, 0] == row and places[last] - places[hit] <= reach
                     if is_near:
@@ -195,10 +244,7 @@ def _chains(
                     last_hit[example, 0] = row
                     last_hit[example, 1] = last
                     last_hit[example, 2] = 1 if is_near else 0
-                    before = example
-                if owner < 0:
-                    break
-                posting += 1
+                before = example
             last += 1
         if total > 1:
             keys[:total].sort()
@@ -223,12 +269,12 @@ def _chains(
                 out_bits = grown_bits
             # Twice: to find the best chain, then to say what it has.
             best, best_begin, best_end = _walk(
-                keys, begin, end, first, places, found, owners, slots, example, first_slot[example], bits, gap_bits,
+                keys, begin, end, first, places, found, runs, slots, example, first_slot[example], bits, gap_bits,
                 covered, touched,
             )  # fmt: skip
             if best >= min_score:
                 _walk(
-                    keys, best_begin, best_end, first, places, found, owners, slots, example, first_slot[example],
+                    keys, best_begin, best_end, first, places, found, runs, slots, example, first_slot[example],
                     bits, gap_bits, covered, touched,
                 )  # fmt: skip
                 out_bits[n_out] = 0.0
@@ -242,8 +288,8 @@ def _chains(
                         out_bits[n_out, 2] += worth
                 out[n_out, 0] = row
                 out[n_out, 1] = example
-                out[n_out, 2] = hit_starts[first + np.int64(keys[best_begin] & np.uint64(0xFFFFFFFF))]
-                out[n_out, 3] = hit_ends[first + np.int64(keys[best_end - 1] & np.uint64(0xFFFFFFFF))]
+                out[n_out, 2] = places[first + np.int64(keys[best_begin] & np.uint64(0xFFFFFFFF))]
+                out[n_out, 3] = places[first + np.int64(keys[best_end - 1] & np.uint64(0xFFFFFFFF))] + 2
                 out[n_out, 4] = touched[touched.size - 1]
                 out[n_out, 5] = 1 if touched[0] == 0 else 0
                 out_scores[n_out] = best
@@ -270,7 +316,7 @@ def _walk(
     first_hit: int,
     places: Any,
     found: Any,
-    owners: Any,
+    runs: Any,
     slots: Any,
     example: int,
     base: int,
@@ -297,10 +343,9 @@ def _walk(
             score, chain_begin, covered_to = 0.0, at, place
         new = min(np.int64(3), place + 3 - covered_to)  # its last words, which no hit before it covers
         chosen, most = np.int64(-1), -1.0
-        posting = np.int64(found[hit])
-        while True:
-            owner = np.int64(owners[posting])
-            if owner == example or owner == -1 - example:
+        run = np.int64(found[hit])
+        for posting in range(run + 1, run + 1 + (runs[run] & 0xFF)):
+            if runs[posting] == example:
                 earned = 0.0
                 for side in range(3 - new, 3):
                     slot = slots[posting, side]
@@ -308,9 +353,6 @@ def _walk(
                         earned += bits[base + slot]
                 if earned > most:
                     chosen, most = posting, earned
-            if owner < 0:
-                break
-            posting += 1
         for side in range(3 - new, 3):
             slot = np.int64(slots[chosen, side])
             if slot >= 0 and not covered[slot]:

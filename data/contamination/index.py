@@ -16,13 +16,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..filters.batch import TextBatch, from_texts
-from . import ordering, triples
-from .triples import Integers, Lookup, Postings
+from ..kernels import kernel
+from . import ordering, screen, triples, words
+from .triples import Lookup, Postings
+from .words import Integers, Words
 
 MAX_BITS = 12.0
 REPEATED = 0.5  # what a word is worth again, where an example repeats it
@@ -68,9 +71,9 @@ class Index:
     Attributes:
         bitmap: See ``triples.Lookup``.
         buckets: See ``triples.Lookup``.
-        hashes: Triples, uint64 [postings]; see ``triples.Postings``.
-        owners: The examples that have them, int32 [postings]; ``-1 - example`` at the last posting of a triple.
-        slots: The example's words that they consist of, int16 [postings, 3].
+        entries: See ``triples.Lookup``; every kind of triple stands for its place in ``runs``.
+        runs: See ``screen.Runs``.
+        slots: See ``screen.Runs``.
         first_slot: First slot of each example and the end of the last, int64 [examples + 1].
         bits: What each slot is worth, float32 [slots].
         question_slots: Words of each example's question, int32 [examples].
@@ -81,8 +84,8 @@ class Index:
 
     bitmap: npt.NDArray[np.uint64]
     buckets: npt.NDArray[np.int32]
-    hashes: npt.NDArray[np.uint64]
-    owners: npt.NDArray[np.int32]
+    entries: npt.NDArray[np.uint32]
+    runs: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int16]
     first_slot: Integers
     bits: Floats
@@ -93,7 +96,7 @@ class Index:
     @property
     def lookup(self) -> Lookup:
         """What finds a triple."""
-        return Lookup(self.bitmap, self.buckets, self.hashes)
+        return Lookup(self.bitmap, self.buckets, self.entries)
 
     def save(self, path: Path) -> None:
         """Writes the index for the workers."""
@@ -146,32 +149,26 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
         sample: Texts of the corpus, which say what is common and what is rare.
         max_document_frequency: A triple in more texts of the sample is common.
     """
-    found = triples.words(from_texts(examples.texts))
+    found = words.words(from_texts(examples.texts))
     first_slot = found.offsets[examples.first_field]
     posted = triples.postings(found, examples.first_field, examples.answers)
-    is_first = _is_first(posted.hashes)
-    kinds = np.cumsum(is_first) - 1
+    firsts, having = _kinds(posted.hashes, posted.examples)
     numbered = ordering.number(found.hashes, first_slot)
     order = ordering.sort(numbered.hashes)
     word_documents = np.empty(order.size, np.int64)
+    sought = triples.lookup(posted.hashes[firsts[:-1]])
     word_documents[order], documents = triples.document_frequency(
-        sample, triples.lookup(numbered.hashes[order]), triples.lookup(posted.hashes[is_first])
+        words.hashes(sample), triples.lookup(numbered.hashes[order]), sought
     )
-    is_new = is_first.copy()
-    is_new[1:] |= posted.examples[1:] != posted.examples[:-1]
-    having = np.bincount(kinds[is_new], minlength=documents.size)
     is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
     having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
     rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
     rarity[numbered.hashes & np.uint64(1) == 1] *= CHARACTER_SHARE
     rarity = rarity[numbered.numbers].astype(np.float32)
-    places = np.arange(is_new.size)
-    repeats = places - np.maximum.accumulate(np.where(is_new, places, 0))
-    kept = posted.chosen(~is_common[kinds] & (repeats < MAX_REPEATS))
-
     bits = rarity * np.float32(REPEATED) ** np.minimum(numbered.repeats, 60).astype(np.float32)
     whole = np.add.reduceat(np.append(bits, 0), first_slot[:-1]) * (np.diff(first_slot) > 0)
-    bits[~_covered(kept, first_slot, bits.size)] = 0
+    packed = screen.runs(posted, firsts, ~is_common, MAX_REPEATS, first_slot, bits)
+    sought.entries[:, 1] = packed.firsts
     question = found.offsets[examples.first_field[:-1] + 1] - first_slot[:-1]
     question = np.minimum(question, np.diff(first_slot))
     has_answer = examples.answers >= 0
@@ -187,49 +184,50 @@ def build(examples: Examples, sample: TextBatch, max_document_frequency: int) ->
         running[start + answer[:, 1]] - running[start + answer[:, 0]],
     ]
     index = Index(
-        *triples.lookup(kept.hashes),
-        np.where(_is_first(kept.hashes[::-1])[::-1], -1 - kept.examples, kept.examples).astype(np.int32),
-        kept.slots,
+        *sought,
+        packed.runs,
+        packed.slots,
         first_slot,
         bits,
         question.astype(np.int32),
         answer.astype(np.int32),
         np.stack(total, axis=1).astype(np.float32).reshape(-1, 3),
     )
-    listed = _listed(examples, found, posted, is_first, documents, having, is_common)
+    listed = _listed(examples, found, posted, firsts, documents, having, is_common)
     return Built(index, listed, int(is_common.sum()), whole)
 
 
-def _is_first(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which of some ascending hashes are the first of their kind."""
-    first = np.ones(hashes.size, np.bool_)
-    first[1:] = hashes[1:] != hashes[:-1]
-    return first
-
-
-def _covered(kept: Postings, first_slot: Integers, slots: int) -> npt.NDArray[np.bool_]:
-    """Which words a triple without gaps covers, bool [slots]: only those are found in a copy as it is."""
-    unbroken = kept.chosen(kept.slots[:, 2] - kept.slots[:, 0] == 2)
-    covered = np.zeros(slots, np.bool_)
-    for side in range(3):
-        covered[first_slot[unbroken.examples] + unbroken.slots[:, side]] = True
-    return covered
+@kernel
+def _kinds(hashes: Any, examples: Any) -> Any:
+    """Of ascending hashes the first of each kind and the end of the last, and how many examples each has."""
+    firsts = np.empty(hashes.size + 1, np.int64)
+    having = np.empty(hashes.size, np.int64)
+    count = 0
+    for at in range(hashes.size):
+        if at == 0 or hashes[at] != hashes[at - 1]:
+            firsts[count] = at
+            having[count] = 1
+            count += 1
+        elif examples[at] != examples[at - 1]:
+            having[count - 1] += 1
+    firsts[count] = hashes.size
+    return firsts[: count + 1].copy(), having[:count].copy()
 
 
 def _listed(
     examples: Examples,
-    found: triples.Words,
+    found: Words,
     posted: Postings,
-    is_first: npt.NDArray[np.bool_],
+    firsts: Integers,
     documents: Integers,
     having: Integers,
     is_common: npt.NDArray[np.bool_],
 ) -> list[Common]:
     """The most common triples in words."""
-    order = np.lexsort((-having, -documents))
-    order = order[is_common[order]][:LISTED]
+    common = np.flatnonzero(is_common)
+    common = common[np.lexsort((-having[common], -documents[common]))][:LISTED]
     listed = []
-    for kind, posting in zip(order.tolist(), np.flatnonzero(is_first)[order].tolist(), strict=True):
+    for kind, posting in zip(common.tolist(), firsts[common].tolist(), strict=True):
         base = found.offsets[examples.first_field[posted.examples[posting]]]
         words = [int(base + slot) if slot >= 0 else -1 for slot in posted.slots[posting].tolist()]
         text = " ".join(_word(examples, found, word) for word in words)
@@ -237,7 +235,7 @@ def _listed(
     return listed
 
 
-def _word(examples: Examples, found: triples.Words, word: int) -> str:
+def _word(examples: Examples, found: Words, word: int) -> str:
     if word < 0:
         return "(letter)"
     field = int(np.searchsorted(found.offsets, word, "right")) - 1

@@ -20,6 +20,24 @@ def sort(hashes: npt.NDArray[np.uint64]) -> Integers:
     return np.asarray(_sort(hashes, np.uint64(64 - max(int(hashes.size).bit_length(), 1))))
 
 
+def sort_rows(
+    rows: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+    """Rows of a hash, a number and three small numbers, in the stable order of the hashes, as columns.
+
+    Moving whole rows takes half the time of an order by which columns are gathered: each of those is a miss of the cache.
+
+    Args:
+        rows: uint64 [rows, 3]; the third has 16 bits for each small number, the first lowest.
+
+    Returns:
+        Hashes, uint64 [rows]; numbers, int32 [rows]; small numbers, int16 [rows, 3].
+    """
+    bits = max(int(len(rows)).bit_length() - 3, 1)
+    hashes, numbers, small = _sort_rows(rows, np.uint64(64 - bits))
+    return hashes, numbers, small
+
+
 class Numbered(NamedTuple):
     """The words of examples as numbers.
 
@@ -98,3 +116,41 @@ def _number(hashes: Any, first_slot: Any) -> Any:
             repeats[at] = times[kind]
             times[kind] += 1
     return kinds[:count].copy(), numbers, repeats, examples[:count].copy()
+
+
+@kernel
+def _sort_rows(rows: Any, shift: Any) -> Any:
+    count = rows.shape[0]
+    ends = np.zeros((1 << np.int64(np.uint64(64) - shift)) + 1, np.int32)
+    for at in range(count):
+        ends[np.int64(rows[at, 0] >> shift) + 1] += 1
+    for number in range(ends.size - 1):
+        ends[number + 1] += ends[number]
+    ordered = np.empty((count, 3), np.uint64)
+    for at in range(count):
+        bucket = np.int64(rows[at, 0] >> shift)
+        place = ends[bucket]
+        ends[bucket] += 1
+        for column in range(3):
+            ordered[place, column] = rows[at, column]
+    hashes = np.empty(count, np.uint64)
+    numbers = np.empty(count, np.int32)
+    small = np.empty((count, 3), np.int16)
+    start = 0
+    for bucket in range(ends.size - 1):
+        end = ends[bucket]
+        for at in range(start + 1, end):
+            first, second, third, place = ordered[at, 0], ordered[at, 1], ordered[at, 2], at
+            while place > start and ordered[place - 1, 0] > first:
+                for column in range(3):
+                    ordered[place, column] = ordered[place - 1, column]
+                place -= 1
+            ordered[place, 0], ordered[place, 1], ordered[place, 2] = first, second, third
+        for at in range(start, end):
+            hashes[at] = ordered[at, 0]
+            numbers[at] = np.int32(ordered[at, 1])
+            small[at, 0] = np.int16(ordered[at, 2] & np.uint64(0xFFFF))
+            small[at, 1] = np.int16(ordered[at, 2] >> np.uint64(16) & np.uint64(0xFFFF))
+            small[at, 2] = np.int16(ordered[at, 2] >> np.uint64(32) & np.uint64(0xFFFF))
+        start = end
+    return hashes, numbers, small

@@ -1,4 +1,4 @@
-"""Words of texts, and three words in a row as 64-bit hashes: what documents and benchmark examples have in common.
+"""Three words in a row as 64-bit hashes: what documents and benchmark examples have in common.
 
 Three words are few enough to survive when words are dropped or a layout changes, and enough to be rare: of all three
 in a row of 197 MB of natural text, one in ten is also in one of 27,000 examples (2.3 million different ones). Examples
@@ -6,52 +6,33 @@ of up to ``DENSE_WORDS`` words also give the triples that leave one word out bet
 ``a c e``), so that a copy with words missing still has triples of theirs; a document gives only what stands there,
 one look-up a word.
 
-Words are folded as in ``data/folding.py``; apostrophes are not seen and underscores separate, so that ``don't`` and
-``dont``, ``has_close_elements`` and ``has close elements`` are the same.
-
-The look-up: a bitmap turns nearly every word away, then hashes sorted into buckets by their first bits.
+The look-up is made for few misses of the cache: a bitmap of 2 MB turns most words away, then 32 bits of the hash and
+what is known of it stand side by side, in buckets of about three by the first bits.
 
 References:
-    Fowler, Noll & Vo, FNV-1a; Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A
-    closer look at skip-gram modelling" (LREC), section 2: skip-grams.
+    Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A closer look at skip-gram
+    modelling" (LREC), section 2: skip-grams.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..filters.batch import TextBatch
-from ..folding import IGNORED, SEPARATOR, fold_table
 from ..kernels import kernel
 from . import ordering
+from .words import Hashed, Integers, Words, words
 
 DENSE_WORDS = 48
 MAX_WORDS = 32_000  # of an example; slots are int16
-BITMAP_BITS = 12  # per hash: one in twelve other triples passes
+BITMAP_BITS = (
+    4  # per hash: one in six other triples passes; twice as large, misses of the cache cost more than those
+)
 LETTERS = 26
-_APOSTROPHES = (0x27, 0xB4, 0x2BC, 0x2018, 0x2019, 0x201B, 0xFF07)
-
-Integers = npt.NDArray[np.int64]
-
-
-class Words(NamedTuple):
-    """The words of some texts, one text after the other.
-
-    Attributes:
-        hashes: uint64 [words]; odd for a character that is a word of its own.
-        starts: First byte of each word in its text, int64 [words].
-        ends: Its end, exclusive.
-        offsets: First word of each text and the end of the last, int64 [texts + 1].
-    """
-
-    hashes: npt.NDArray[np.uint64]
-    starts: Integers
-    ends: Integers
-    offsets: Integers
+AHEAD = 256  # look-ups that are on their way together
 
 
 class Postings(NamedTuple):
@@ -68,23 +49,20 @@ class Postings(NamedTuple):
     examples: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int16]
 
-    def chosen(self, which: npt.NDArray[np.bool_]) -> Postings:
-        """Some of them."""
-        return Postings(self.hashes[which], self.examples[which], self.slots[which])
-
 
 class Lookup(NamedTuple):
-    """What finds a hash among sorted ones.
+    """What finds a hash among ascending ones.
 
     Attributes:
         bitmap: A bit for the last bits of every hash, uint64 [a power of two].
         buckets: Where the hashes with the same first bits start, int32 [a power of two + 1].
-        hashes: The hashes, ascending; a place is that of the first of its kind.
+        entries: The 32 bits of every hash behind those of its bucket, and a number that it stands for,
+            uint32 [hashes, 2].
     """
 
     bitmap: npt.NDArray[np.uint64]
     buckets: npt.NDArray[np.int32]
-    hashes: npt.NDArray[np.uint64]
+    entries: npt.NDArray[np.uint32]
 
 
 class Hits(NamedTuple):
@@ -93,34 +71,12 @@ class Hits(NamedTuple):
     Attributes:
         rows: Text, int32 [hits].
         places: Number of the first word in its text, int32 [hits].
-        found: Place of the hash in the look-up, int32 [hits].
-        starts: First byte of the first word in its text, int32 [hits].
-        ends: End of the last word, exclusive.
+        found: The number that the triple stands for, int32 [hits].
     """
 
     rows: npt.NDArray[np.int32]
     places: npt.NDArray[np.int32]
     found: npt.NDArray[np.int32]
-    starts: npt.NDArray[np.int32]
-    ends: npt.NDArray[np.int32]
-
-
-@lru_cache(maxsize=1)
-def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """For bytes what an ASCII character folds to, 0 between words, 1 where ``_split`` has to look closer; for code points
-    as ``fold_table``."""
-    table = fold_table().copy()
-    table[ord("_")] = SEPARATOR
-    table[list(_APOSTROPHES)] = IGNORED
-    simple = np.maximum(table[:256], 0).astype(np.uint8)
-    simple[table[:256] == IGNORED] = 1
-    simple[128:] = 1
-    return simple, table
-
-
-def words(batch: TextBatch) -> Words:
-    """All words of some texts."""
-    return Words(*_words_of(batch.data, batch.offsets, *_tables()))
 
 
 def postings(found: Words, first_field: Integers, answers: Integers) -> Postings:
@@ -137,143 +93,42 @@ def postings(found: Words, first_field: Integers, answers: Integers) -> Postings
         answers: The field of each example that is the right answer, -1 where there is none, int64 [examples].
     """
     letters = words(TextBatch(np.arange(97, 97 + LETTERS, dtype=np.uint8), np.arange(LETTERS + 1))).hashes
-    hashes, examples, slots = _postings(
-        found.hashes, found.offsets, first_field, answers, letters, DENSE_WORDS, MAX_WORDS
-    )
-    order = ordering.sort(hashes)
-    return Postings(hashes[order], examples[order], slots[order])
+    rows = _postings(found.hashes, found.offsets, first_field, answers, letters, DENSE_WORDS, MAX_WORDS)
+    return Postings(*ordering.sort_rows(rows))
 
 
 def lookup(hashes: npt.NDArray[np.uint64]) -> Lookup:
-    """Makes ascending hashes ready to be looked up."""
-    bits = max(int(hashes.size).bit_length(), 1)
-    starts = np.zeros((1 << bits) + 1, np.int32)
-    np.cumsum(
-        np.bincount((hashes >> np.uint64(64 - bits)).astype(np.int64), minlength=1 << bits), out=starts[1:]
-    )
+    """Makes ascending hashes, each once, ready to be looked up; they stand for their places."""
+    bits = max(int(hashes.size).bit_length() - 2, 1)
     bitmap = np.zeros(1 << max(int(hashes.size * BITMAP_BITS).bit_length() - 6, 0), np.uint64)
-    _mark(hashes, bitmap)
-    return Lookup(bitmap, starts, hashes)
+    starts = np.zeros((1 << bits) + 1, np.int32)
+    entries = np.empty((hashes.size, 2), np.uint32)
+    _enter(hashes, bitmap, starts, entries)
+    return Lookup(bitmap, starts, entries)
 
 
-def find(batch: TextBatch, sought: Lookup) -> Hits:
+def find(found: Hashed | Words, sought: Lookup) -> Hits:
     """Looks all triples of some texts up."""
-    return Hits(*_find(batch.data, batch.offsets, *_tables(), *sought))
+    return Hits(*_find(found.hashes, found.offsets, 3, *sought)[:3])
 
 
-def document_frequency(batch: TextBatch, single: Lookup, triple: Lookup) -> tuple[Integers, Integers]:
+def document_frequency(found: Hashed, single: Lookup, triple: Lookup) -> tuple[Integers, Integers]:
     """In how many texts words and triples are.
 
     Args:
-        batch: The texts.
-        single: Hashes of words, each once.
-        triple: Hashes of triples, each once.
+        found: The words of the texts.
+        single: Words, each once.
+        triple: Triples, each once.
 
     Returns:
         Texts with each word, int64 [words], and with each triple, int64 [triples].
     """
-    counts = _document_frequency(batch.data, batch.offsets, *_tables(), *single, *triple)
-    return counts[0], counts[1]
-
-
-@kernel
-def _split(text: Any, simple: Any, table: Any, hashes: Any, starts: Any, ends: Any) -> int:
-    """Writes the words of a text, for which there must be ``_room``, and returns how many they are.
-
-    ASCII is taken without a branch that depends on the text: at every byte the word so far is written where the next
-    one will be, and only a separator moves on. A hash of 0 is no word.
-    """
-    prime, one = np.uint64(0x9E3779B97F4A7C15), np.uint64(1)
-    count = begin = skip = 0
-    value = np.uint64(0)
-    for at in range(text.size):
-        folded = simple[text[at]]
-        if folded != 1:
-            inside = np.uint64(0) - np.uint64(folded > 1)  # all ones within a word
-            if value == 0:
-                begin = at
-            hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
-            starts[count] = begin
-            ends[count] = at
-            count += int((value != 0) & (folded == 0))
-            value = ((value + np.uint64(folded)) * prime) & inside
-            continue
-        if at < skip:
-            continue
-        point = np.int64(text[at])
-        if point < 0x80:
-            continue  # ignored
-        size = 2 if point < 0xE0 else 3 if point < 0xF0 else 4
-        skip = at + size
-        if skip > text.size:
-            break  # cut within a character, which is no UTF-8
-        if size == 2:
-            point = (point & 0x1F) << 6 | (text[at + 1] & 0x3F)
-        elif size == 3:
-            point = (point & 0x0F) << 12 | (np.int64(text[at + 1]) & 0x3F) << 6 | (text[at + 2] & 0x3F)
-        else:
-            point = (
-                (point & 0x07) << 18
-                | (np.int64(text[at + 1]) & 0x3F) << 12
-                | (np.int64(text[at + 2]) & 0x3F) << 6
-                | (text[at + 3] & 0x3F)
-            )
-        meaning = table[point] if point < table.size else np.int32(0)
-        if meaning == -1:
-            continue
-        if 0 < meaning < 0x1000000:
-            if value == 0:
-                begin = at
-            value = (value + np.uint64(meaning)) * prime
-            continue
-        if value != 0:
-            hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
-            starts[count] = begin
-            ends[count] = at
-            count += 1
-            value = np.uint64(0)
-        if meaning > 0:
-            value = (np.uint64(meaning) + one) * np.uint64(0xBF58476D1CE4E5B9)
-            hashes[count] = (value ^ (value >> np.uint64(29))) | one
-            starts[count] = at
-            ends[count] = skip
-            count += 1
-            value = np.uint64(0)
-    if value != 0:
-        hashes[count] = (value ^ (value >> np.uint64(29))) & ~one
-        starts[count] = begin
-        ends[count] = text.size
-        count += 1
-    return count
-
-
-@kernel
-def _room(size: Any) -> Any:
-    """Most words of a text of so many bytes, and one: separators are between them, or they are three bytes long."""
-    return size // 2 + 2
-
-
-@kernel
-def _most_room(offsets: Any) -> Any:
-    longest = 0
-    for row in range(offsets.size - 1):
-        longest = max(longest, offsets[row + 1] - offsets[row])
-    return _room(longest)
-
-
-@kernel
-def _words_of(data: Any, offsets: Any, simple: Any, table: Any) -> Any:
-    size = (offsets[-1] - offsets[0]) // 2 + 2 * offsets.size
-    hashes = np.empty(size, np.uint64)
-    starts = np.empty(size, np.int64)
-    ends = np.empty(size, np.int64)
-    firsts = np.zeros(offsets.size, np.int64)
-    at = 0
-    for row in range(offsets.size - 1):
-        text = data[offsets[row] : offsets[row + 1]]
-        at += _split(text, simple, table, hashes[at:], starts[at:], ends[at:])
-        firsts[row + 1] = at
-    return hashes[:at].copy(), starts[:at].copy(), ends[:at].copy(), firsts
+    words_found = _find(found.hashes, found.offsets, 1, *single)
+    triples_found = _find(found.hashes, found.offsets, 3, *triple)
+    return (
+        _document_frequency(words_found[0], words_found[2], len(single.entries)),
+        _document_frequency(triples_found[0], triples_found[2], len(triple.entries)),
+    )
 
 
 @kernel
@@ -284,14 +139,10 @@ def _triple(first: Any, second: Any, third: Any) -> Any:
 
 
 @kernel
-def _put(
-    hashes: Any, examples: Any, slots: Any, at: int, value: Any, example: int, a: int, b: int, c: int
-) -> int:
-    hashes[at] = value
-    examples[at] = example
-    slots[at, 0] = a
-    slots[at, 1] = b
-    slots[at, 2] = c
+def _put(rows: Any, at: int, value: Any, example: int, a: int, b: int, c: int) -> int:
+    rows[at, 0] = value
+    rows[at, 1] = np.uint64(example)
+    rows[at, 2] = np.uint64(a & 0xFFFF | (b & 0xFFFF) << 16 | (c & 0xFFFF) << 32)
     return at + 1
 
 
@@ -300,9 +151,7 @@ def _postings(
     words: Any, fields: Any, first_field: Any, answers: Any, letters: Any, dense_words: int, max_words: int
 ) -> Any:
     most = 4 * words.size + 5 * fields.size
-    hashes = np.empty(most, np.uint64)
-    examples = np.empty(most, np.int32)
-    slots = np.empty((most, 3), np.int16)
+    rows = np.empty((most, 3), np.uint64)
     n = 0
     for example in range(first_field.size - 1):
         first, last = first_field[example], first_field[example + 1]
@@ -315,7 +164,7 @@ def _postings(
                 for b in range(a + 1, a + 1 + reach):
                     if b < count:
                         value = _triple(own[i], own[a], own[b])
-                        n = _put(hashes, examples, slots, n, value, example, i, a, b)
+                        n = _put(rows, n, value, example, i, a, b)
         if fields[last] - base > max_words:
             continue
         answer, question = answers[example], fields[first + 1] - base
@@ -323,10 +172,10 @@ def _postings(
             a, end = fields[answer] - base, fields[answer + 1] - base
             if question >= 2 and end > a:
                 value = _triple(own[question - 2], own[question - 1], own[a])
-                n = _put(hashes, examples, slots, n, value, example, question - 2, question - 1, a)
+                n = _put(rows, n, value, example, question - 2, question - 1, a)
             if question >= 1 and end > a + 1:
                 value = _triple(own[question - 1], own[a], own[a + 1])
-                n = _put(hashes, examples, slots, n, value, example, question - 1, a, a + 1)
+                n = _put(rows, n, value, example, question - 1, a, a + 1)
         if last - first < 3 or last - first - 1 > letters.size:
             continue
         for field in range(first + 1, last):  # choices with letters
@@ -336,35 +185,30 @@ def _postings(
             letter = letters[field - first - 1]
             if a >= 2:
                 value = _triple(own[a - 2], own[a - 1], letter)
-                n = _put(hashes, examples, slots, n, value, example, a - 2, a - 1, -1)
+                n = _put(rows, n, value, example, a - 2, a - 1, -1)
             if a >= 1:
                 value = _triple(own[a - 1], letter, own[a])
-                n = _put(hashes, examples, slots, n, value, example, a - 1, -1, a)
+                n = _put(rows, n, value, example, a - 1, -1, a)
             if end - a > 1:
                 value = _triple(letter, own[a], own[a + 1])
-                n = _put(hashes, examples, slots, n, value, example, -1, a, a + 1)
+                n = _put(rows, n, value, example, -1, a, a + 1)
             elif field + 1 < last:
                 value = _triple(letter, own[a], letters[field - first])
-                n = _put(hashes, examples, slots, n, value, example, -1, a, -1)
-    return hashes[:n].copy(), examples[:n].copy(), slots[:n].copy()
+                n = _put(rows, n, value, example, -1, a, -1)
+    return rows[:n]
 
 
 @kernel
-def _mark(hashes: Any, bitmap: Any) -> None:
-    mask = np.uint64(bitmap.size * 64 - 1)
+def _enter(hashes: Any, bitmap: Any, buckets: Any, entries: Any) -> None:
+    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
     for at in range(hashes.size):
         low = hashes[at] & mask
         bitmap[low >> np.uint64(6)] |= np.uint64(1) << (low & np.uint64(63))
-
-
-@kernel
-def _place(value: Any, buckets: Any, hashes: Any, shift: Any) -> int:
-    """The first place of a hash, -1 where it is not."""
-    bucket = value >> shift
-    for at in range(buckets[bucket], buckets[bucket + np.uint64(1)]):
-        if hashes[at] >= value:
-            return at if hashes[at] == value else -1
-    return -1
+        buckets[np.int64(hashes[at] >> shift) + 1] += 1
+        entries[at, 0] = hashes[at] >> (shift - np.uint64(32)) & np.uint64(0xFFFFFFFF)
+        entries[at, 1] = at
+    for bucket in range(buckets.size - 1):
+        buckets[bucket + 1] += buckets[bucket]
 
 
 @kernel
@@ -376,98 +220,68 @@ def _shift(buckets: Any) -> Any:
 
 
 @kernel
-def _find(data: Any, offsets: Any, simple: Any, table: Any, bitmap: Any, buckets: Any, hashes: Any) -> Any:
-    longest = _most_room(offsets)
-    own = np.empty(longest, np.uint64)
-    starts = np.empty(longest, np.int64)
-    ends = np.empty(longest, np.int64)
-    passed = np.empty(longest, np.int64)
-    hits = np.empty((1024, 5), np.int32)
+def _passing(words: Any, offsets: Any, size: int, bitmap: Any) -> Any:
+    """What the bitmap lets pass: row, first word in all texts and hash of each, without a branch on what is there."""
+    rows = np.empty(words.size + 1, np.int32)
+    firsts = np.empty(words.size + 1, np.int32)
+    values = np.empty(words.size + 1, np.uint64)
+    mask = np.uint64(bitmap.size * 64 - 1)
     count = 0
-    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
     for row in range(offsets.size - 1):
-        total = _split(data[offsets[row] : offsets[row + 1]], simple, table, own, starts, ends)
-        # First the bitmap, without a branch, then the buckets: the look-ups of each do not wait for one another.
-        candidates = 0
-        for word in range(total - 2):
-            value = _triple(own[word], own[word + 1], own[word + 2])
-            own[word] = value
+        for word in range(offsets[row], offsets[row + 1] - size + 1):
+            value = words[word]
+            if size == 3:
+                value = _triple(value, words[word + 1], words[word + 2])
             low = value & mask
-            passed[candidates] = word
-            candidates += int(bitmap[low >> np.uint64(6)] >> (low & np.uint64(63)) & np.uint64(1))
-        if count + candidates > hits.shape[0]:
-            more = np.empty((2 * hits.shape[0] + candidates, 5), np.int32)
-            more[:count] = hits[:count]
-            hits = more
-        for candidate in range(candidates):
-            word = passed[candidate]
-            at = _place(own[word], buckets, hashes, shift)
-            if at >= 0:
-                hits[count, 0] = row
-                hits[count, 1] = word
-                hits[count, 2] = at
-                hits[count, 3] = starts[word]
-                hits[count, 4] = ends[word + 2]
+            rows[count] = row
+            firsts[count] = word
+            values[count] = value
+            count += int(bitmap[low >> np.uint64(6)] >> (low & np.uint64(63)) & np.uint64(1))
+    return rows[:count], firsts[:count], values[:count]
+
+
+@kernel
+def _find(words: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entries: Any) -> Any:
+    """Row, first word in its text and number of everything that is looked for.
+
+    What comes from memory is asked for by loops in which nothing waits for it, some hundred look-ups at a time: a branch
+    on what has not come yet would hold up all that are behind it.
+    """
+    rows, firsts, values = _passing(words, offsets, size, bitmap)
+    shift = _shift(buckets)
+    starts = np.empty(AHEAD, np.int32)
+    ends = np.empty(AHEAD, np.int32)
+    numbers = np.empty(rows.size, np.int32)
+    count = 0
+    asked = np.uint32(0)
+    for begin in range(0, rows.size, AHEAD):
+        here = min(AHEAD, rows.size - begin)
+        for at in range(here):
+            bucket = values[begin + at] >> shift
+            starts[at] = buckets[bucket]
+            ends[at] = buckets[bucket + np.uint64(1)]
+        for at in range(here):
+            asked ^= entries[min(np.int64(starts[at]), entries.shape[0] - 1), 0]
+        for at in range(here):
+            tag = np.uint32(values[begin + at] >> (shift - np.uint64(32)))
+            place, end = starts[at], ends[at]
+            while place < end and entries[place, 0] < tag:
+                place += 1
+            if place < end and entries[place, 0] == tag:
+                row = rows[begin + at]
+                rows[count] = row
+                firsts[count] = firsts[begin + at] - offsets[row]
+                numbers[count] = entries[place, 1]
                 count += 1
-    return (
-        hits[:count, 0].copy(),
-        hits[:count, 1].copy(),
-        hits[:count, 2].copy(),
-        hits[:count, 3].copy(),
-        hits[:count, 4].copy(),
-    )
+    return rows[:count].copy(), firsts[:count].copy(), numbers[:count].copy(), asked
 
 
 @kernel
-def _document_frequency(
-    data: Any,
-    offsets: Any,
-    simple: Any,
-    table: Any,
-    bitmap: Any,
-    buckets: Any,
-    hashes: Any,
-    triple_bitmap: Any,
-    triple_buckets: Any,
-    triple_hashes: Any,
-) -> Any:
-    longest = _most_room(offsets)
-    own = np.empty(longest, np.uint64)
-    starts = np.empty(longest, np.int64)
-    ends = np.empty(longest, np.int64)
-    counts = np.zeros(hashes.size, np.int64)
-    seen = np.full(hashes.size, -1, np.int32)
-    triple_counts = np.zeros(triple_hashes.size, np.int64)
-    triple_seen = np.full(triple_hashes.size, -1, np.int32)
-    for row in range(offsets.size - 1):
-        total = _split(data[offsets[row] : offsets[row + 1]], simple, table, own, starts, ends)
-        _count(own, total, 1, bitmap, buckets, hashes, row, seen, counts)
-        _count(own, total, 3, triple_bitmap, triple_buckets, triple_hashes, row, triple_seen, triple_counts)
-    return counts, triple_counts
-
-
-@kernel
-def _count(
-    own: Any,
-    total: int,
-    size: int,
-    bitmap: Any,
-    buckets: Any,
-    hashes: Any,
-    row: int,
-    seen: Any,
-    counts: Any,
-) -> None:
-    """Counts one text for each of the hashes that it has and that ``seen`` does not know of it."""
-    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
-    for word in range(total - size + 1):
-        value = own[word]
-        if size == 3:
-            value = _triple(value, own[word + 1], own[word + 2])
-        low = value & mask
-        if not (bitmap[low >> np.uint64(6)] >> (low & np.uint64(63))) & np.uint64(1):
-            continue
-        at = _place(value, buckets, hashes, shift)
-        if at >= 0 and seen[at] != row:
-            seen[at] = row
-            counts[at] += 1
+def _document_frequency(rows: Any, places: Any, size: int) -> Any:
+    counts = np.zeros(size, np.int64)
+    seen = np.full(size, -1, np.int32)
+    for at in range(rows.size):
+        if seen[places[at]] != rows[at]:
+            seen[places[at]] = rows[at]
+            counts[places[at]] += 1
+    return counts

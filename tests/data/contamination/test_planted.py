@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
-from millrace.data.contamination import planted, triples
+from millrace.data.contamination import planted
+from millrace.data.contamination import words as hashing
 from millrace.data.filters.batch import from_texts
 
 FIELDS = ("How many legs has a spider, by the way?", "six", "eight", "ten")
 
 
 def words(text: str) -> list[int]:
-    hashes: list[int] = triples.words(from_texts([text])).hashes.tolist()
+    hashes: list[int] = hashing.words(from_texts([text])).hashes.tolist()
     return hashes
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.contamination import triples
-from millrace.data.filters.batch import from_texts
+from millrace.data.contamination import triples, words
+from millrace.data.filters.batch import TextBatch, from_texts
 from millrace.data.folding import fold_table
 from millrace.data.normalise import UNSPACED
 
@@ -62,7 +62,7 @@ def words_of(text: str) -> list[tuple[str, int, int]]:
 @given(TEXTS)
 def test_words_are_those_of_the_reference(texts: list[str]) -> None:
     """Places agree, and hashes are equal exactly where words are."""
-    found = triples.words(from_texts(texts))
+    found = words.words(from_texts(texts))
     expected = [words_of(text) for text in texts]
     assert np.diff(found.offsets).tolist() == [len(own) for own in expected]
     flat = [word for own in expected for word in own]
@@ -71,6 +71,18 @@ def test_words_are_those_of_the_reference(texts: list[str]) -> None:
     names = {word: hashed for (word, _, _), hashed in zip(flat, found.hashes.tolist(), strict=True)}
     assert [names[word] for word, _, _ in flat] == found.hashes.tolist()
     assert len(set(names.values())) == len(names)
+
+
+@given(TEXTS)
+def test_hashes_alone_are_the_same(texts: list[str]) -> None:
+    """Without places, and of a part of a batch, the words are those with places."""
+    batch = from_texts(texts)
+    found, alone = words.words(batch), words.hashes(batch)
+    assert alone.hashes.tolist() == found.hashes.tolist()
+    assert alone.offsets.tolist() == found.offsets.tolist()
+    if len(texts) > 1:
+        rest = words.hashes(TextBatch(batch.data, batch.offsets[1:]))
+        assert rest.hashes.tolist() == found.hashes[found.offsets[1] :].tolist()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +96,7 @@ def test_words_are_those_of_the_reference(texts: list[str]) -> None:
 )
 def test_how_a_text_is_written_does_not_matter(text: str, same: str) -> None:
     """Case, accents, compatibility forms, apostrophes, underscores and what does not show make no difference."""
-    a, b = triples.words(from_texts([text])), triples.words(from_texts([same]))
+    a, b = words.words(from_texts([text])), words.words(from_texts([same]))
     assert a.hashes.tolist() == b.hashes.tolist()
 
 
@@ -106,7 +118,7 @@ def test_found_are_all_triples_that_texts_share_with_examples(
     """Hits, their places and document frequencies are those of comparing tuples of words."""
     fields = from_texts([" ".join(example) for example in examples])
     first = np.arange(len(examples) + 1)
-    found = triples.words(fields)
+    found = words.words(fields)
     posted = triples.postings(found, first, np.full(len(examples), -1))
     expected = set()
     for number, example in enumerate(examples):
@@ -121,8 +133,8 @@ def test_found_are_all_triples_that_texts_share_with_examples(
     } == {(number, at) for number, at, _ in expected}
     batch = from_texts([" ".join(text) for text in texts])
     unique = np.unique(posted.hashes)
-    hits = triples.find(batch, triples.lookup(unique))
-    known = {words for _, _, words in expected}
+    hits = triples.find(words.hashes(batch), triples.lookup(unique))
+    known = {own for _, _, own in expected}
     shared = [
         (row, place)
         for row, text in enumerate(texts)
@@ -130,10 +142,17 @@ def test_found_are_all_triples_that_texts_share_with_examples(
         if tuple(text[place : place + 3]) in known
     ]
     assert list(zip(hits.rows.tolist(), hits.places.tolist(), strict=True)) == shared
-    assert hits.starts.tolist() == [2 * place for _, place in shared]
-    assert hits.ends.tolist() == [2 * place + 5 for _, place in shared]
+    kinds = {
+        int(number): tuple(texts[row][at : at + 3])
+        for number, (row, at) in zip(hits.found, shared, strict=True)
+    }
+    assert (
+        len(set(kinds.values())) == len(kinds) == len({tuple(texts[row][at : at + 3]) for row, at in shared})
+    )
     singles = np.unique(found.hashes)
-    counts, triple_counts = triples.document_frequency(batch, triples.lookup(singles), triples.lookup(unique))
+    counts, triple_counts = triples.document_frequency(
+        words.hashes(batch), triples.lookup(singles), triples.lookup(unique)
+    )
     own = {word for example in examples for word in example}
     assert sorted(counts.tolist()) == sorted(sum(word in text for text in texts) for word in own)
     assert triple_counts.sum() == len({(row, tuple(texts[row][at : at + 3])) for row, at in shared})
@@ -142,7 +161,7 @@ def test_found_are_all_triples_that_texts_share_with_examples(
 def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() -> None:
     """A question runs on to its right answer, and to each choice behind its letter."""
     fields = ["which animal barks", "cat", "dog of course", "cow"]
-    found = triples.words(from_texts(fields))
+    found = words.words(from_texts(fields))
     posted = triples.postings(found, np.array([0, 4]), np.array([2]))
     lookup = triples.lookup(np.unique(posted.hashes))
     for text, hits in (
@@ -150,4 +169,4 @@ def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() 
         ("which animal barks a cat b dog of course c cow", 9),
         ("A. cat B. dog", 2),
     ):
-        assert len(triples.find(from_texts([text]), lookup).rows) == hits, text
+        assert len(triples.find(words.hashes(from_texts([text])), lookup).rows) == hits, text

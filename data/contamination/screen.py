@@ -1,0 +1,221 @@
+"""Which pairs of document and example chaining has to look at: a bound that one in a hundred thousand pairs reaches.
+
+Of natural text every eighth triple is also in some example, most often in several, and nearly all are chance. So each
+example has a running bound of what a chain that ends here could score, and of the bits that it could have: every word
+that a triple of the example covers earns the most that any of the example's words is worth that it may stand for,
+however often that has counted already; a gap costs what it costs a chain, and what has nothing left starts anew. No chain
+does better, so nothing is lost (``tests/data/contamination/test_screen.py``). About 43 pairs a MB in one document of
+twenty are left of 100,000 triples of a document and an example.
+
+An example's state is one number of 64 bits, so that 27,000 of them stay in the second cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..kernels import kernel
+from .triples import Hits, Postings
+
+UNITS = 4
+"""Per bit: whole numbers, rounded so that the bound stays one."""
+
+MOST = 0xFFF
+"""Units that a bound counts up to: examples that need more, 1,000 bits, are passed on at that."""
+
+PLACES = 1 << 20
+"""Words after which all states start anew."""
+
+AHEAD = 256  # heads that are on their way together
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+class Runs(NamedTuple):
+    """The examples of each kind of triple, and what its words are worth at most.
+
+    Attributes:
+        runs: Of each kind a head and then the examples that have it, one per posting; int32 [kinds + postings]. The head
+            is the number of postings, and above its 8 bits 6 for the units of each word, the first lowest.
+        slots: The example's words that a posting's triple consists of, -1 for none; int16 [kinds + postings, 3].
+        firsts: Where each kind's run starts, int32 [kinds].
+    """
+
+    runs: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int16]
+    firsts: npt.NDArray[np.int32]
+
+
+def runs(
+    posted: Postings,
+    firsts: Integers,
+    is_kept: npt.NDArray[np.bool_],
+    most: int,
+    first_slot: Integers,
+    bits: Floats,
+) -> Runs:
+    """Packs postings, and takes away the worth of words that none of them covers without a gap.
+
+    Args:
+        posted: The postings.
+        firsts: First posting of each kind of triple and the end of the last, int64 [kinds + 1].
+        is_kept: Kinds whose postings count, bool [kinds]; at most 255 postings of each.
+        most: Postings of a kind that one example may have; more do not count.
+        first_slot: First slot of each example and the end of the last, int64 [examples + 1].
+        bits: What each slot is worth, at most 15, float32 [slots]; is changed: what only a triple with a gap has is not
+            found in a copy as it is.
+    """
+    count = _cover(posted.examples, posted.slots, firsts, is_kept, most, first_slot, bits)
+    units = np.ceil(bits * UNITS).astype(np.uint8)
+    return Runs(*_runs(posted.examples, posted.slots, firsts, is_kept, most, first_slot, units, count))
+
+
+def candidates(
+    hits: Hits, runs: npt.NDArray[np.int32], least_bits: Floats, min_score: float, gap_bits: float
+) -> tuple[Integers, Integers]:
+    """The pairs that may have a chain which is good enough.
+
+    Args:
+        hits: Triples of documents; what is found is where a run starts.
+        runs: The examples of each kind of triple, see ``Runs``.
+        least_bits: Bits that a chain of each example must have, float [examples].
+        min_score: Bits less gaps that every chain must have.
+        gap_bits: What a word in a gap costs.
+
+    Returns:
+        Documents, ascending, and examples, int64 [pairs] each.
+    """
+    least = np.floor(np.minimum(least_bits * UNITS, MOST)).astype(np.int64)
+    found = _candidates(*hits, runs, least, min(int(min_score * UNITS), MOST), int(gap_bits * UNITS))
+    return found[0], found[1]
+
+
+@kernel
+def _cover(
+    examples: Any, slots: Any, firsts: Any, is_kept: Any, most: int, first_slot: Any, bits: Any
+) -> int:
+    """Sets the bits of slots to 0 that no kept triple without a gap covers; returns how many postings are kept."""
+    covered = np.zeros(bits.size, np.bool_)
+    count = 0
+    for kind in range(firsts.size - 1):
+        if not is_kept[kind]:
+            continue
+        before, times = np.int32(-1), 0
+        for posting in range(firsts[kind], firsts[kind + 1]):
+            times = times + 1 if examples[posting] == before else 1
+            before = examples[posting]
+            if times > most:
+                continue
+            count += 1
+            if slots[posting, 2] - slots[posting, 0] == 2:
+                base = first_slot[before]
+                for side in range(3):
+                    covered[base + slots[posting, side]] = True
+    for slot in range(bits.size):
+        if not covered[slot]:
+            bits[slot] = 0
+    return count
+
+
+@kernel
+def _runs(
+    examples: Any,
+    slots: Any,
+    firsts: Any,
+    is_kept: Any,
+    most: int,
+    first_slot: Any,
+    units: Any,
+    count: int,
+) -> Any:
+    kinds = firsts.size - 1
+    starts = np.empty(kinds, np.int32)
+    packed = np.empty(kinds + count, np.int32)
+    packed_slots = np.full((packed.size, 3), -1, np.int16)
+    worth = np.zeros(3, np.int64)
+    at = 0
+    for kind in range(kinds):
+        starts[kind] = at
+        head = at
+        at += 1
+        worth[:] = 0
+        before, times = np.int32(-1), 0
+        for posting in range(firsts[kind], firsts[kind + 1] if is_kept[kind] else firsts[kind]):
+            times = times + 1 if examples[posting] == before else 1
+            before = examples[posting]
+            if times > most:
+                continue
+            packed[at] = before
+            for side in range(3):
+                slot = slots[posting, side]
+                packed_slots[at, side] = slot
+                if slot >= 0:
+                    worth[side] = max(worth[side], np.int64(units[first_slot[before] + slot]))
+            at += 1
+        packed[head] = (at - head - 1) | worth[0] << 8 | worth[1] << 14 | worth[2] << 20
+    return packed, packed_slots, starts
+
+
+@kernel
+def _candidates(rows: Any, places: Any, found: Any, runs: Any, least: Any, min_score: int, gap: int) -> Any:
+    apart = MOST // gap + 4  # between documents: nothing is left of any bound
+    # Of each example: the last triple's place, 32 bits; the score, 12; the bits, 12; worth of its last two words, 6 each.
+    states = np.zeros(least.size, np.int64)
+    marked = np.full(least.size, -1, np.int32)
+    out = np.empty((2, 256), np.int64)
+    count = 0
+    base, row, last = np.int64(apart), np.int64(-1), np.int64(0)
+    heads = np.empty(AHEAD, np.int32)
+    for hit in range(found.size):
+        if hit % AHEAD == 0:  # heads together: they do not wait for one another
+            for at in range(min(AHEAD, found.size - hit)):
+                heads[at] = runs[found[hit + at]]
+        if rows[hit] != row:
+            row = np.int64(rows[hit])
+            base += last + apart
+            if base > PLACES:
+                states[:] = 0
+                base = np.int64(apart)
+        last = np.int64(places[hit])
+        place = base + last
+        head = np.int64(heads[hit % AHEAD])
+        one, two, three = head >> 8 & 63, head >> 14 & 63, head >> 20 & 63
+        for at in range(found[hit] + 1, found[hit] + 1 + (head & 0xFF)):
+            example = np.int64(runs[at])
+            state = states[example]
+            since = place - (state >> 36)
+            score, bits = state >> 24 & MOST, state >> 12 & MOST
+            if since > 3:
+                score -= gap * (since - 3)
+            if score <= 0:
+                score = bits = one + two + three
+                a, b = two, three
+            elif since > 2:
+                score, bits = score + one + two + three, bits + one + two + three
+                a, b = two, three
+            elif since > 0:
+                before_a, before_b = state >> 6 & 63, state & 63
+                if since == 1:
+                    more = max(one - before_a, 0) + max(two - before_b, 0) + three
+                    a, b = max(two, before_b), three
+                else:
+                    more = max(one - before_b, 0) + two + three
+                    a, b = two, three
+                score, bits = score + more, bits + more
+            else:
+                continue
+            score, bits = min(score, MOST), min(bits, MOST)
+            states[example] = place << 36 | score << 24 | bits << 12 | a << 6 | b
+            if score >= min_score and bits >= least[example] and marked[example] != row:
+                marked[example] = row
+                if count == out.shape[1]:
+                    grown = np.empty((2, 2 * count), np.int64)
+                    grown[:, :count] = out
+                    out = grown
+                out[0, count], out[1, count] = row, example
+                count += 1
+    return out[0, :count].copy(), out[1, :count].copy()
