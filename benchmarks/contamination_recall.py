@@ -125,7 +125,7 @@ def main() -> None:
     began = time.process_time()
     rows = [fields for _, *fields in examples]
     built = index.build(
-        index.Examples.of([(fields, answer) for fields, answer in rows]),
+        index.prepare(index.Examples.of([(fields, answer) for fields, answer in rows])),
         from_texts(sample),
         MAX_DOCUMENT_FREQUENCY,
     )

@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
 
@@ -30,7 +31,7 @@ from pydantic import Field
 from ..contract import Component, ComponentError, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
 from . import report, self_test
-from .examples import index_examples, numbered
+from .examples import index_examples, numbered, prepare
 from .sample import read_sample, take_sample
 from .shard import clean_shard
 
@@ -95,10 +96,16 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
 
     tasks = list(enumerate(paths))
     share = min(config.sample_documents / documents, 1.0)
-    map_shards(context, tasks, partial(take_sample, str(work), share, context.seed), "SampleDocuments")
-    sample = read_sample(work, len(tasks))
     examples = numbered(benchmarks)
-    indexed = index_examples(config, examples, sample, work)
+    with ThreadPoolExecutor(
+        1
+    ) as beside:  # two thirds of indexing, on a core that would wait for Beam to start
+        preparing = beside.submit(prepare, examples)
+        map_shards(context, tasks, partial(take_sample, str(work), share, context.seed), "SampleDocuments")
+        prepared = preparing.result()
+    sample = read_sample(work, len(tasks))
+    indexed = index_examples(config, examples, prepared, sample, work)
+    del prepared
     tested = self_test.run(config, examples, indexed, sample, context.seed)
     self_test.report_metrics(context, tested)
     self_test.check(config, tested)

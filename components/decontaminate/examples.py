@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...data.benchmark_files import Benchmark
     from ...data.contamination.chains import Rule
-    from ...data.contamination.index import Common, Index
+    from ...data.contamination.index import Common, Index, Prepared
     from . import DecontaminateConfig
 
 INDEX_FILE, NAMES_FILE = "index.npz", "names.json"
@@ -81,8 +81,15 @@ def rule_of(config: DecontaminateConfig) -> Rule:
     return Rule(config.min_coverage, config.min_score)
 
 
+def prepare(examples: Numbered) -> Prepared:
+    """What of indexing needs no sample."""
+    from ...data.contamination import index
+
+    return index.prepare(index.Examples.of(list(zip(examples.fields, examples.answers, strict=True))))
+
+
 def index_examples(
-    config: DecontaminateConfig, examples: Numbered, sample: Sequence[str], work: Path
+    config: DecontaminateConfig, examples: Numbered, prepared: Prepared, sample: Sequence[str], work: Path
 ) -> Indexed:
     """Indexes the examples and writes the index where the workers find it."""
     import numpy as np
@@ -90,8 +97,7 @@ def index_examples(
     from ...data.contamination import chains, index
     from ...data.filters.batch import from_texts
 
-    rows = list(zip(examples.fields, examples.answers, strict=True))
-    made = index.build(index.Examples.of(rows), from_texts(sample), config.max_document_frequency)
+    made = index.build(prepared, from_texts(sample), config.max_document_frequency)
     made.index.save(work / INDEX_FILE)
     (work / NAMES_FILE).write_text(json.dumps(examples.ids))
     is_checkable = chains.checkable(made.index, rule_of(config))

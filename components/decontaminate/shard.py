@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..shards import dump_tallies, tally
@@ -28,10 +29,17 @@ MAX_CUTS = 8  # rounds: an example may stand in a document several times
 
 Names = Sequence[tuple[str, str]]
 
+_LOADING = Lock()
+
+
+def _load(work: str) -> tuple[Index, Names]:
+    """The index, read once a process and run."""
+    with _LOADING:  # not by every thread at once
+        return _read(work, (Path(work) / INDEX_FILE).stat().st_mtime_ns)
+
 
 @lru_cache(maxsize=1)
-def _load(work: str, created: int) -> tuple[Index, Names]:
-    """The index, read once a process and run."""
+def _read(work: str, created: int) -> tuple[Index, Names]:
     from ...data.contamination.index import Index
 
     index = Index.load(Path(work) / INDEX_FILE)
@@ -52,7 +60,7 @@ def clean_shard(
     from ...data.filters.batch import from_arrow, replaced, to_arrow
 
     number, path = task
-    index, names = _load(work, (Path(work) / INDEX_FILE).stat().st_mtime_ns)
+    index, names = _load(work)
     rule = rule_of(config)
     table = pq.read_table(path).combine_chunks()
     batch = from_arrow(table["text"])

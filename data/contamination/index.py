@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -141,22 +141,51 @@ class Built:
     whole_bits: Floats
 
 
-def build(examples: Examples, sample: TextBatch, max_document_frequency: int) -> Built:
-    """Indexes examples.
+class Prepared(NamedTuple):
+    """What indexing can do before there is a sample, which is most of it.
+
+    Attributes:
+        examples: The examples.
+        found: The words of all their fields.
+        posted: Their triples.
+        firsts: First posting of each kind of triple and the end of the last, int64 [kinds + 1].
+        having: Examples that have each kind, int64 [kinds].
+        numbered: Their words as numbers.
+        sought: What finds the kinds of triples.
+    """
+
+    examples: Examples
+    found: Words
+    posted: Postings
+    firsts: Integers
+    having: Integers
+    numbered: ordering.Numbered
+    sought: Lookup
+
+
+def prepare(examples: Examples) -> Prepared:
+    """Splits, posts and sorts examples."""
+    found = words.words(from_texts(examples.texts))
+    posted = triples.postings(found, examples.first_field, examples.answers)
+    firsts, having = _kinds(posted.hashes, posted.examples)
+    numbered = ordering.number(found.hashes, found.offsets[examples.first_field])
+    return Prepared(
+        examples, found, posted, firsts, having, numbered, triples.lookup(posted.hashes[firsts[:-1]])
+    )
+
+
+def build(prepared: Prepared, sample: TextBatch, max_document_frequency: int) -> Built:
+    """Indexes examples; what was prepared is used up.
 
     Args:
-        examples: The examples.
+        prepared: The examples.
         sample: Texts of the corpus, which say what is common and what is rare.
         max_document_frequency: A triple in more texts of the sample is common.
     """
-    found = words.words(from_texts(examples.texts))
+    examples, found, posted, firsts, having, numbered, sought = prepared
     first_slot = found.offsets[examples.first_field]
-    posted = triples.postings(found, examples.first_field, examples.answers)
-    firsts, having = _kinds(posted.hashes, posted.examples)
-    numbered = ordering.number(found.hashes, first_slot)
     order = ordering.sort(numbered.hashes)
     word_documents = np.empty(order.size, np.int64)
-    sought = triples.lookup(posted.hashes[firsts[:-1]])
     word_documents[order], documents = triples.document_frequency(
         words.hashes(sample), triples.lookup(numbered.hashes[order]), sought
     )

@@ -33,7 +33,7 @@ def sort_rows(
     Returns:
         Hashes, uint64 [rows]; numbers, int32 [rows]; small numbers, int16 [rows, 3].
     """
-    bits = max(int(len(rows)).bit_length() - 3, 1)
+    bits = max(len(rows).bit_length() - 3, 1)
     hashes, numbers, small = _sort_rows(rows, np.uint64(64 - bits))
     return hashes, numbers, small
 

@@ -16,7 +16,7 @@ Row = tuple[Sequence[str], int]
 
 
 def built(rows: Sequence[Row], sample: Sequence[str] = (), frequency: int = 10) -> index.Index:
-    return index.build(index.Examples.of(rows), from_texts(list(sample)), frequency).index
+    return index.build(index.prepare(index.Examples.of(rows)), from_texts(list(sample)), frequency).index
 
 
 def pairs(found: chains.Matches) -> set[tuple[int, int]]:

@@ -17,7 +17,7 @@ def test_words_are_worth_the_bits_of_their_rarity() -> None:
     """A word that half of all texts have is worth a bit, a rare one more, a repeated one half each time."""
     sample = from_texts(["often x", "often y", "often z", "w"])
     examples = index.Examples.of([(("rare often rare rare",), 0), (("other words here now",), 0)])
-    made = index.build(examples, sample, 10).index
+    made = index.build(index.prepare(examples), sample, 10).index
     texts = 4 + 2 + 1
     assert made.bits[1] == pytest.approx(math.log2(texts / 4))
     assert made.bits[[0, 2, 3]].tolist() == pytest.approx(
@@ -30,7 +30,7 @@ def test_words_are_worth_the_bits_of_their_rarity() -> None:
 def test_characters_of_scripts_without_spaces_are_worth_half() -> None:
     """Six characters are no six words: it takes twice as many for the same evidence."""
     made = index.build(
-        index.Examples.of([(("中文字符 four plain words here",), 0)]), from_texts(["x"]), 10
+        index.prepare(index.Examples.of([(("中文字符 four plain words here",), 0)])), from_texts(["x"]), 10
     ).index
     assert made.bits.tolist() == pytest.approx([math.log2(3) / 2] * 4 + [math.log2(3)] * 4)
 
@@ -41,7 +41,7 @@ def test_common_triples_are_left_out_and_listed() -> None:
     rows = [
         ((f"Which of the following number{at} word{at} is it? All rights reserved.",), 0) for at in range(40)
     ]
-    built = index.build(index.Examples.of(rows), sample, 3)
+    built = index.build(index.prepare(index.Examples.of(rows)), sample, 3)
     texts = [one.text for one in built.common]
     assert texts[0] == "All rights reserved"
     assert {"Which of the", "of the following"} <= set(texts)
@@ -54,7 +54,9 @@ def test_common_triples_are_left_out_and_listed() -> None:
 def test_an_example_that_many_documents_have_is_told_from_a_short_one() -> None:
     """Without its common triples it is worth nothing; with them it would be worth much."""
     text = "a sentence of eight words that stands everywhere"
-    built = index.build(index.Examples.of([((text,), 0), (("two words",), 0)]), from_texts([text] * 9), 3)
+    built = index.build(
+        index.prepare(index.Examples.of([((text,), 0), (("two words",), 0)])), from_texts([text] * 9), 3
+    )
     assert chains.checkable(built.index, RULE).tolist() == [False, False]
     assert built.index.total_bits[0, 0] == 0
     assert built.whole_bits[0] > 0
@@ -67,7 +69,7 @@ def test_fields_are_told_apart() -> None:
         "wrong choice number one",
         "the right choice of them all",
     )
-    made = index.build(index.Examples.of([(fields, 2)]), from_texts([]), 10).index
+    made = index.build(index.prepare(index.Examples.of([(fields, 2)])), from_texts([]), 10).index
     assert (made.question_slots.tolist(), made.answer_slots.tolist()) == ([8], [[12, 18]])
     found = chains.match(made, from_texts([f"{fields[0]}? {fields[2]}", fields[0]]), RULE)
     assert found.coverage[:, 1].tolist() == pytest.approx([1.0, 1.0])
@@ -77,7 +79,9 @@ def test_fields_are_told_apart() -> None:
 
 def test_an_index_survives_its_file(tmp_path: Path) -> None:
     """What workers load is what was saved."""
-    made = index.build(index.Examples.of([(("a b c d e", "f"), 1)]), from_texts(["a b c"]), 10).index
+    made = index.build(
+        index.prepare(index.Examples.of([(("a b c d e", "f"), 1)])), from_texts(["a b c"]), 10
+    ).index
     made.save(tmp_path / "index.npz")
     loaded = index.Index.load(tmp_path / "index.npz")
     for name, value in vars(made).items():
