@@ -282,7 +282,7 @@ def peer(peer_python: str, *arguments: Any) -> dict[str, float]:
 
 
 def compare_with_peer(corpus: Path, size: int, stages: list[str], peer_python: str, cores: int) -> None:
-    """Runs datatrove and then ours on the same shards with as many workers: filters one by one, then deduplication."""
+    """Runs datatrove and then ours on the same shards with as many workers: filters one by one, deduplication, n-grams."""
 
     def show(label: str, theirs: float, ours: float) -> None:
         print(
@@ -302,6 +302,12 @@ def compare_with_peer(corpus: Path, size: int, stages: list[str], peer_python: s
         print(line("dedup", size, ours), flush=True)
         show("  datatrove, signatures alone", minhash["sign_seconds"], ours["wall_seconds"])
         show("  datatrove, all four steps", minhash["seconds"], ours["wall_seconds"])
+    if "decontaminate" in stages:  # after decontaminate() has made benchmarks, where none are given
+        ours = in_fresh_process("decontaminate", corpus, cores)
+        ngrams = peer(peer_python, "decontaminate", corpus.parent / "benchmarks", corpus, cores)
+        print(line("decontaminate", size, ours), flush=True)
+        show("  datatrove, search alone", ngrams["search_seconds"], ours["wall_seconds"])
+        show("  datatrove, with its index", ngrams["seconds"], ours["wall_seconds"])
 
 
 def compare_with_sentencepiece(corpus: Path, size: int, cores: int) -> None:

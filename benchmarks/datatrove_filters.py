@@ -3,6 +3,7 @@
     python datatrove_filters.py decide TEXTS.jsonl DECISIONS.jsonl        (one JSON string a line in, one object out)
     python datatrove_filters.py time FILTER FOLDER OUT WORKERS            (Parquet shards in, Parquet out)
     python datatrove_filters.py minhash FOLDER OUT WORKERS                (the same, its four steps of deduplication)
+    python datatrove_filters.py decontaminate BENCHMARKS FOLDER OUT WORKERS   (the same, overlap of 12 words, its default)
 
 ``decide`` exchanges datatrove's splitters for ours, so that rules are compared and not tokenizers: words are those of
 ``str.split``, a sentence ends at a mark with closing quotes and brackets before white space. ``time`` leaves it as it
@@ -117,6 +118,37 @@ def minhash_seconds(folder: str, out: str, workers: int) -> dict[str, float]:
     return {"sign_seconds": taken["sign"], "seconds": sum(taken.values())}
 
 
+def decontaminate_seconds(benchmarks: str, folder: str, out: str, workers: int) -> dict[str, float]:
+    """How long searching alone and indexing and searching take, and the documents that are left.
+
+    The hashes are those of its indexer, whose ``run`` wants lighteval and downloads tasks. Questions by themselves are
+    sought as well: most answers are shorter than an n-gram.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+    from datatrove.pipeline.decont import NGramsDecontConfig, NGramsDecontFilter, NGramsDecontIndexer
+    from datatrove.pipeline.writers import ParquetWriter
+
+    started = time.perf_counter()
+    config = NGramsDecontConfig(find_query_ngrams=True)
+    NGramsDecontIndexer._requires_dependencies = []
+    indexer = NGramsDecontIndexer(f"{out}/index", config=config)
+    Path(out, "index").mkdir(parents=True)
+    for entry in json.loads(Path(benchmarks, "index.json").read_text("utf-8"))["benchmarks"]:
+        hashes: set[int] = set()
+        for line in Path(benchmarks, entry["file"]).read_text("utf-8").splitlines():
+            row = json.loads(line)
+            answer = row["choices"][row["answer"]] if "choices" in row else row["answer"]
+            hashes.update(indexer.compute_hashes(str(answer), row["prompt"]))
+        array = np.array(sorted(hashes), config.hash_config.np_descr)
+        array.tofile(Path(out, "index", f"{entry['name']}.index.hashes"))
+    indexed = time.perf_counter() - started
+    steps = [reader(folder), NGramsDecontFilter(f"{out}/index", config), ParquetWriter(f"{out}/documents")]
+    searched = run(steps, len(list(Path(folder).glob("*.parquet"))), workers, f"{out}/logs")
+    kept = sum(pq.read_metadata(path).num_rows for path in Path(out, "documents").glob("*.parquet"))
+    return {"search_seconds": searched, "seconds": indexed + searched, "kept": kept}
+
+
 def main() -> None:
     """Does what the arguments say."""
     if sys.argv[1] == "decide":
@@ -129,8 +161,11 @@ def main() -> None:
     elif sys.argv[1] == "minhash":
         folder, out, workers = sys.argv[2:]
         print(json.dumps(minhash_seconds(folder, out, int(workers))))
+    elif sys.argv[1] == "decontaminate":
+        benchmarks, folder, out, workers = sys.argv[2:]
+        print(json.dumps(decontaminate_seconds(benchmarks, folder, out, int(workers))))
     else:
-        raise SystemExit(f"got {sys.argv[1]!r}, expected decide, time or minhash")
+        raise SystemExit(f"got {sys.argv[1]!r}, expected decide, time, minhash or decontaminate")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ def match(index: Index, batch: TextBatch, rule: Rule) -> Matches:
     least = least * rule.min_coverage * START_SHARE
     parts = [_candidates(index, batch, rows, least, rule) for rows in _slices(batch.offsets)]
     hits = triples.Hits(*(_joined([own[at] for own, _, _ in parts], np.int32) for at in range(3)))
-    pair_rows, pair_examples = (_joined([part[at] for part in parts], np.int64) for at in (1, 2))
+    pair_rows = _joined([rows for _, rows, _ in parts], np.int64)
+    pair_examples = _joined([numbers for _, _, numbers in parts], np.int64)
     # A triple covers three words at most, and fewer than four words are never enough.
     needed = np.maximum(np.ceil(least / (3 * MAX_BITS)), 2).astype(np.int32)
     found, scores, bits = _chains(
@@ -352,7 +353,7 @@ def _walk(
                     if slot >= 0 and not covered[slot]:
                         earned += bits[base + slot]
                 if earned > most:
-                    chosen, most = posting, earned
+                    chosen, most = np.int64(posting), earned
         for side in range(3 - new, 3):
             slot = np.int64(slots[chosen, side])
             if slot >= 0 and not covered[slot]:

@@ -136,9 +136,9 @@ def _sort_rows(rows: Any, shift: Any) -> Any:
     hashes = np.empty(count, np.uint64)
     numbers = np.empty(count, np.int32)
     small = np.empty((count, 3), np.int16)
-    start = 0
-    for bucket in range(ends.size - 1):
-        end = ends[bucket]
+    start = np.int64(0)
+    for number in range(ends.size - 1):
+        end = np.int64(ends[number])
         for at in range(start + 1, end):
             first, second, third, place = ordered[at, 0], ordered[at, 1], ordered[at, 2], at
             while place > start and ordered[place - 1, 0] > first:

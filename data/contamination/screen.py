@@ -75,7 +75,11 @@ def runs(
 
 
 def candidates(
-    hits: Hits, runs: npt.NDArray[np.int32], least_bits: Floats, min_score: float, gap_bits: float
+    hits: Hits,
+    runs: npt.NDArray[np.int32],
+    least_bits: npt.NDArray[np.floating[Any]],
+    min_score: float,
+    gap_bits: float,
 ) -> tuple[Integers, Integers]:
     """The pairs that may have a chain which is good enough.
 
