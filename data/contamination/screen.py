@@ -1,11 +1,11 @@
-"""Which pairs of document and example chaining has to look at: a bound that one in a hundred thousand pairs reaches.
+"""Which pairs of document and example chaining has to look at: those whose bound is high enough.
 
 Of natural text every eighth triple is also in some example, most often in several, and nearly all are chance. So each
 example has a running bound of what a chain that ends here could score, and of the bits that it could have: every word
 that a triple of the example covers earns the most that any of the example's words is worth that it may stand for,
 however often that has counted already; a gap costs what it costs a chain, and what has nothing left starts anew. No chain
-does better, so nothing is lost (``tests/data/contamination/test_screen.py``). About 43 pairs a MB in one document of
-twenty are left of 100,000 triples of a document and an example.
+does better, so nothing is lost (``tests/data/contamination/test_screen.py``). Of 100,000 triples of a
+document and an example in a MB of text about 90 pairs are left.
 
 An example's state is one number of 64 bits, so that 27,000 of them stay in the second cache.
 """
