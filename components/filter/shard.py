@@ -227,11 +227,12 @@ def _also(names: Sequence[str], deciding: np.ndarray, drops: np.ndarray) -> list
     behind = drops & (np.arange(len(names))[:, None] > deciding)
     written: dict[bytes, str] = {}  # few patterns recur
     found = []
-    for packed in np.packbits(behind, axis=0).T:
-        pattern = packed.tobytes()
+    packed = np.packbits(behind, axis=0)
+    for at in range(packed.shape[1]):
+        pattern = packed[:, at].tobytes()
         if pattern not in written:
             bits = np.unpackbits(np.frombuffer(pattern, np.uint8))[: len(names)]
-            more = [names[at] for at in np.flatnonzero(bits)]
+            more = [names[test] for test in np.flatnonzero(bits).tolist()]
             written[pattern] = f'"also": {json.dumps(more)}' if more else ""
         found.append(written[pattern])
     return found
