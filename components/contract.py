@@ -135,12 +135,14 @@ class Context(Protocol):
         log: Logger whose lines end in the stage's log file.
         lineage: Records of every stage upstream of this one (see ``Upstream``), in topological order; filled only for
             components that declare ``reads_lineage``.
+        threads: How many shards a Beam worker should work on at once.
     """
 
     seed: int
     work: Path
     log: logging.Logger
     lineage: tuple[Upstream, ...]
+    threads: int
 
     def output(self, port: str) -> Path:
         """The empty folder to fill for an output port; published when ``run`` returns."""

@@ -57,6 +57,8 @@ def map_shards(
         return []
     import apache_beam as beam
 
+    from .bundles import RunTasks
+
     folder = context.work / f"results-{label}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -71,14 +73,14 @@ def map_shards(
     gc.freeze()  # modules and compiled code: the collector walks them again and again otherwise, a fifth of the time
     try:
         with context.beam() as pipeline:
-            # A group per task keeps the runner from fusing all of them into one thread. Reshuffle would do so too, but
-            # its seven transforms take as long to build as everything else here.
+            # A group per task keeps runners with several workers from giving all tasks to one. Reshuffle would do so
+            # too, but its seven transforms take as long to build as everything else here.
             _ = (
                 pipeline
                 | f"{label}/Create"
                 >> beam.Create(list(enumerate(tasks)), reshuffle=False).with_output_types(tuple[int, Any])
                 | f"{label}/Group" >> beam.GroupByKey()
-                | f"{label}/Map" >> beam.Map(partial(_run_task, work, str(folder)))
+                | f"{label}/Run" >> beam.ParDo(RunTasks(partial(_run_task, work, str(folder)), context.threads))
             )
     finally:
         gc.unfreeze()
@@ -99,9 +101,8 @@ def _result_name(index: int) -> str:
     return f"{index:06d}.json"
 
 
-def _run_task(work: Callable[[Any], Any], folder: str, group: tuple[int, Iterable[Any]]) -> None:
+def _run_task(work: Callable[[Any], Any], folder: str, index: int, task: Any) -> None:
     """Runs one task; a ComponentError becomes its result, so that Beam does not wrap it in a traceback."""
-    index, (task,) = group
     try:
         answer = {"result": work(task)}
     except ComponentError as error:

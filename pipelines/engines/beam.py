@@ -11,13 +11,29 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def pipeline(runner: str | None, options: Mapping[str, Any], cores: int) -> Any:
+_WORKERS = ("direct_num_workers", "direct_running_mode")
+
+
+def threads(runner: str | None, options: Mapping[str, Any], cores: int) -> int:
+    """How many shards one worker should work on at once.
+
+    The in-process runner has one worker with all cores; workers of other runners, and those that the options start,
+    are as many as there are cores already.
+
+    Args:
+        runner: A Beam runner's name (``FlinkRunner``), or None for the in-process runner.
+        options: Beam pipeline options as ``{name: value}``.
+        cores: Cores of this machine that the stage may use.
+    """
+    return cores if runner is None and not any(name in options for name in _WORKERS) else 1
+
+
+def pipeline(runner: str | None, options: Mapping[str, Any]) -> Any:
     """A new ``apache_beam.Pipeline``.
 
     Args:
-        runner: A Beam runner's name (``FlinkRunner``), or None for the in-process runner with one thread per core.
+        runner: A Beam runner's name (``FlinkRunner``), or None for the in-process runner.
         options: Beam pipeline options as ``{name: value}``.
-        cores: Threads of the in-process runner.
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     import apache_beam as beam
@@ -27,5 +43,5 @@ def pipeline(runner: str | None, options: Mapping[str, Any], cores: int) -> Any:
     flags = [f"--{name}={value}" for name, value in options.items()]
     if runner is not None:
         return beam.Pipeline(runner=runner, options=PipelineOptions(flags))
-    threads = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_threading"]
-    return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(threads + flags))
+    own = ["--direct_num_workers=1", "--direct_running_mode=in_memory"]
+    return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(own + flags))
