@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import random
 import re
 import resource
@@ -253,10 +254,13 @@ def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, flo
 
 
 def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
-    """``run_stage`` in a process of its own."""
+    """``run_stage`` in a process of its own, with the environment that the engines give to stages."""
+    from millrace.pipelines.execute import STAGE_ENVIRONMENT
+
+    environment = {**os.environ, **STAGE_ENVIRONMENT}
     with tempfile.TemporaryDirectory() as base:
         command = [sys.executable, __file__, "--run", stage, str(corpus), base, "--cores", str(cores)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
