@@ -80,7 +80,8 @@ def map_shards(
                 | f"{label}/Create"
                 >> beam.Create(list(enumerate(tasks)), reshuffle=False).with_output_types(tuple[int, Any])
                 | f"{label}/Group" >> beam.GroupByKey()
-                | f"{label}/Run" >> beam.ParDo(RunTasks(partial(_run_task, work, str(folder)), context.threads))
+                | f"{label}/Run"
+                >> beam.ParDo(RunTasks(partial(_run_task, work, str(folder)), context.threads))
             )
     finally:
         gc.unfreeze()

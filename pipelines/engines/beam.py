@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-
 _WORKERS = ("direct_num_workers", "direct_running_mode")
 
 
