@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 
 
-class RunTasks(beam.DoFn):  # type: ignore[misc]
+class RunTasks(beam.DoFn):
     """Calls a function with every task of a bundle, in threads."""
 
     def __init__(self, work: Callable[[int, Any], None], threads: int) -> None:
