@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .batch import TextBatch
+from .batch import TextBatch, from_texts
 from .characters import character_tables
 from .splitting import find, most
 
@@ -142,7 +142,7 @@ def _columns(sizes: dict[str, int]) -> dict[str, np.ndarray]:
 @lru_cache(maxsize=1024)
 def word_hash(word: str) -> np.uint64:
     """The hash that ``word_hashes`` has for a word."""
-    found = structure_of(TextBatch(np.frombuffer(word.encode(), np.uint8), np.array([0, len(word.encode())])))
+    found = structure_of(from_texts([word]))
     if found.word_hashes.size != 1:
         raise ValueError(f"got {word!r}, expected one word without white space")
     return np.uint64(found.word_hashes[0])
