@@ -42,7 +42,7 @@ class EncoderTables(NamedTuple):
     Attributes:
         is_unigram: Unigram, else BPE.
         trie: Edges of the pieces' trie over bytes, spaces as one byte: int64 [power of two], an open-addressing table
-            of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``find_edge``. The root is 0.
+            of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``next_node``. The root is 0.
         node_piece: Trie node -> id of the piece that ends there or -1, int32 [nodes].
         scores: Id -> what a piece adds to a path, float32 [V].
         added: Id -> what an emitted id adds to a path, float32 [V + 1]. As ``scores``, but an unknown character, which
@@ -99,38 +99,15 @@ def pair_slot(first: int, second: int) -> int:
 
 
 @kernel
-def find_edge(trie: Any, node: int, byte: int) -> int:
-    """The slot where the edge from ``node`` by ``byte`` is, or the free one where it belongs."""
+def next_node(trie: Any, node: int, byte: int) -> int:
+    """The trie's child of ``node`` by ``byte``, or -1."""
     key = node * 256 + byte + 1
     mask = trie.size - 1
     mixed = key * 0x9E3779B1
     slot = (mixed ^ (mixed >> 15)) & mask
     while trie[slot] != 0 and trie[slot] >> 32 != key:
         slot = (slot + 1) & mask
-    return slot
-
-
-@kernel
-def next_node(trie: Any, node: int, byte: int) -> int:
-    """The trie's child of ``node`` by ``byte``, or -1."""
-    edge = trie[find_edge(trie, node, byte)]
-    return edge & 0xFFFFFFFF if edge != 0 else -1
-
-
-@kernel
-def build_trie(data: Any, offsets: Any, ids: Any, trie: Any, node_piece: Any) -> int:
-    """Fills ``trie`` and ``node_piece`` with pieces; returns the number of nodes."""
-    nodes = 1
-    for piece in range(ids.size):
-        node = 0
-        for at in range(offsets[piece], offsets[piece + 1]):
-            slot = find_edge(trie, node, data[at])
-            if trie[slot] == 0:
-                trie[slot] = ((node * 256 + np.int64(data[at]) + 1) << 32) | nodes
-                nodes += 1
-            node = trie[slot] & 0xFFFFFFFF
-        node_piece[node] = ids[piece]
-    return nodes
+    return trie[slot] & 0xFFFFFFFF if trie[slot] != 0 else -1
 
 
 @kernel
@@ -178,6 +155,8 @@ def search_exactly(data: Any, start: int, size: int, tables: Any) -> tuple[Any, 
     begins = np.full(size + 1, -1, np.int32)
     pieces = np.full(size + 1, -1, np.int32)
     best[0] = 0.0
+    trie, node_piece, scores = tables.trie, tables.node_piece, tables.scores
+    mask = trie.size - 1
     at = 0
     characters = 0
     while at < size:
@@ -186,13 +165,20 @@ def search_exactly(data: Any, start: int, size: int, tables: Any) -> tuple[Any, 
         has_single = False
         node = 0
         for end in range(at + 1, size + 1):
-            node = next_node(tables.trie, node, data[start + end - 1])
-            if node < 0:
+            key = (
+                node * 256 + np.int64(data[start + end - 1]) + 1
+            )  # as next_node does, without a call for each byte
+            mixed = key * 0x9E3779B1
+            slot = (mixed ^ (mixed >> 15)) & mask
+            while trie[slot] != 0 and trie[slot] >> 32 != key:
+                slot = (slot + 1) & mask
+            if trie[slot] == 0:
                 break
-            piece = tables.node_piece[node]
+            node = trie[slot] & 0xFFFFFFFF
+            piece = node_piece[node]
             if piece >= 0:
                 has_single = has_single or end - at == width
-                score = np.float64(tables.scores[piece])
+                score = np.float64(scores[piece])
                 second[end] = max(second[end], second[at] + score, min(best[end], best[at] + score))
                 if best[at] + score > best[end]:
                     best[end], begins[end], pieces[end] = best[at] + score, at, piece
@@ -406,6 +392,8 @@ def encode_texts(
     """
     made = 0
     filler = tables.added.size - 1
+    entries, keys, limits, added = words.entries, words.keys, words.limits, tables.added
+    mask = entries.shape[0] - 1
     for text in range(lengths.size):
         first_made = made
         end = offsets[text + 1]
@@ -452,7 +440,7 @@ def encode_texts(
                 token = tables.single_ids[before]
                 ids[made] = token
                 made += 1
-                total += tables.added[token]
+                total += added[token]
                 continue
             if before == 0x2581:  # a space mark of the text itself: bytes, and the sum begins anew after it
                 for index in range(3):
@@ -462,14 +450,19 @@ def encode_texts(
                 continue
             is_kept = size <= LONGEST_WORD
             if is_kept:
-                slot = find_word(words, key, data, start, size)
-                if words.entries[slot, 2] == 0:
+                # Most words are short and where their search begins: that is asked here, because a call counts references
+                # to all arrays that it is given, which takes longer than the answer.
+                slot = word_slot(key, size, mask)
+                is_there = size <= PACKED_BYTES and keys[slot, 0] == key and entries[slot, 2] >> 16 == size
+                if not is_there:
+                    slot = find_word(words, key, data, start, size)
+                if entries[slot, 2] == 0:
                     if tables.is_unigram:
                         found, limit = search_exactly(data, start, size, tables)
                     else:
                         found, limit = merge_pairs(data, start, size, tables), np.inf
                     slot = keep_word(words, slot, key, data, start, size, found, limit, filler)
-                is_kept = abs(total) < words.limits[slot, 3]
+                is_kept = abs(total) < limits[slot, 3]
             if not is_kept:
                 if tables.is_unigram:
                     found, total = search_from(data, start, size, tables, total)
@@ -479,18 +472,18 @@ def encode_texts(
                     ids[made + index] = found[index]
                 made += found.size
                 continue
-            count = words.entries[slot, 2] & 0xFFFF
+            count = entries[slot, 2] & 0xFFFF
             if count <= INLINE_IDS:  # written without a loop: what is too much is written over
                 for index in range(INLINE_IDS):
-                    token = words.entries[slot, ENTRY - INLINE_IDS + index]
+                    token = entries[slot, ENTRY - INLINE_IDS + index]
                     ids[made + index] = token
-                    total += tables.added[token]
+                    total += added[token]
             else:
-                kept = words.entries[slot, 4]
+                kept = entries[slot, 4]
                 for index in range(count):
                     token = words.kept_ids[kept + index]
                     ids[made + index] = token
-                    total += tables.added[token]
+                    total += added[token]
             made += count
         ids[made] = end_id
         made += 1

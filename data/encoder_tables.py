@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .encoder_kernels import PAIR_MASK, EncoderTables, build_trie, pair_slot
+from .encoder_kernels import PAIR_MASK, EncoderTables, pair_slot
 from .filters.batch import TextBatch, from_texts
+from .kernels import kernel
 from .sentencepiece_model import BYTE, NORMAL, UNUSED, USER_DEFINED, Model
 
 SPACE_MARK = "\u2581"  # how a piece spells a space
@@ -91,8 +93,29 @@ def _trie(
     most_nodes = pieces.data.size + 1
     edges = np.zeros(1 << (2 * most_nodes).bit_length(), np.int64)
     node_piece = np.full(most_nodes, -1, np.int32)
-    nodes = build_trie(pieces.data, pieces.offsets, ids, edges, node_piece)
+    nodes = _build_trie(pieces.data, pieces.offsets, ids, edges, node_piece)
     return edges, node_piece[:nodes].copy()
+
+
+@kernel
+def _build_trie(data: Any, offsets: Any, ids: Any, trie: Any, node_piece: Any) -> int:
+    """Fills ``trie`` and ``node_piece`` with pieces, for ``next_node`` to search; returns the number of nodes."""
+    nodes = 1
+    mask = trie.size - 1
+    for piece in range(ids.size):
+        node = 0
+        for at in range(offsets[piece], offsets[piece + 1]):
+            key = node * 256 + np.int64(data[at]) + 1
+            mixed = key * 0x9E3779B1
+            slot = (mixed ^ (mixed >> 15)) & mask
+            while trie[slot] != 0 and trie[slot] >> 32 != key:
+                slot = (slot + 1) & mask
+            if trie[slot] == 0:
+                trie[slot] = (key << 32) | nodes
+                nodes += 1
+            node = trie[slot] & 0xFFFFFFFF
+        node_piece[node] = ids[piece]
+    return nodes
 
 
 def _adjacent(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

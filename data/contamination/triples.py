@@ -148,16 +148,16 @@ def _put(rows: Any, at: int, value: Any, example: int, a: int, b: int, c: int) -
 
 @kernel
 def _postings(
-    words: Any, fields: Any, first_field: Any, answers: Any, letters: Any, dense_words: int, max_words: int
+    hashes: Any, fields: Any, first_field: Any, answers: Any, letters: Any, dense_words: int, max_words: int
 ) -> Any:
-    most = 4 * words.size + 5 * fields.size
+    most = 4 * hashes.size + 5 * fields.size
     rows = np.empty((most, 3), np.uint64)
     n = 0
     for example in range(first_field.size - 1):
         first, last = first_field[example], first_field[example + 1]
         base = fields[first]
         count = min(fields[last] - base, max_words)
-        own = words[base : base + count]
+        own = hashes[base : base + count]
         reach = 2 if count <= dense_words else 1
         for i in range(count):
             for a in range(i + 1, i + 1 + reach):
@@ -220,18 +220,18 @@ def _shift(buckets: Any) -> Any:
 
 
 @kernel
-def _passing(words: Any, offsets: Any, size: int, bitmap: Any) -> Any:
+def _passing(hashes: Any, offsets: Any, size: int, bitmap: Any) -> Any:
     """What the bitmap lets pass: row, first word in all texts and hash of each, without a branch on what is there."""
-    rows = np.empty(words.size + 1, np.int32)
-    firsts = np.empty(words.size + 1, np.int32)
-    values = np.empty(words.size + 1, np.uint64)
+    rows = np.empty(hashes.size + 1, np.int32)
+    firsts = np.empty(hashes.size + 1, np.int32)
+    values = np.empty(hashes.size + 1, np.uint64)
     mask = np.uint64(bitmap.size * 64 - 1)
     count = 0
     for row in range(offsets.size - 1):
         for word in range(offsets[row], offsets[row + 1] - size + 1):
-            value = words[word]
+            value = hashes[word]
             if size == 3:
-                value = _triple(value, words[word + 1], words[word + 2])
+                value = _triple(value, hashes[word + 1], hashes[word + 2])
             low = value & mask
             rows[count] = row
             firsts[count] = word
@@ -241,13 +241,13 @@ def _passing(words: Any, offsets: Any, size: int, bitmap: Any) -> Any:
 
 
 @kernel
-def _find(words: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entries: Any) -> Any:
+def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entries: Any) -> Any:
     """Row, first word in its text and number of everything that is looked for.
 
     What comes from memory is asked for by loops in which nothing waits for it, some hundred look-ups at a time: a branch
     on what has not come yet would hold up all that are behind it.
     """
-    rows, firsts, values = _passing(words, offsets, size, bitmap)
+    rows, firsts, values = _passing(hashes, offsets, size, bitmap)
     shift = _shift(buckets)
     starts = np.empty(AHEAD, np.int32)
     ends = np.empty(AHEAD, np.int32)
