@@ -247,10 +247,17 @@ def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, flo
     (warm / shard_paths(corpus)[0].name).symlink_to(shard_paths(corpus)[0])
     given = {port: warm if path == corpus else path for port, path in inputs.items()}
     run_component(name, config, given, base / "warm", cores)
-    warm_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    warm_peak = peak_mib()
     _, measured = run_component(name, config, inputs, base / "run", cores)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**measured, "warm_peak_mib": warm_peak, "peak_mib": peak}
+    return {**measured, "warm_peak_mib": warm_peak, "peak_mib": peak_mib()}
+
+
+def peak_mib() -> float:
+    """The most memory that this program had; ``getrusage`` would count the process that started it as well."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024  # type: ignore[index]
 
 
 def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
