@@ -2,8 +2,7 @@
 
 Beam's in-process runner could run several workers, but then they talk over gRPC, which doubles the fixed time of a
 pass, and each gets its share of the tasks beforehand, so that one may wait for another. Here whichever thread is free
-takes the next task. Runners with workers of their own give every worker bundles, and each takes one task at a time
-unless the spec says how many threads it has.
+takes the next task. Runners with workers of their own give every worker bundles, and each takes one task at a time.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class StageContext:
         self.metrics: dict[str, float] = {}
         self._outputs = outputs
         self._emit = emit
-        self._beam = (beam_runner, dict(beam_options or {}))
-        self.threads = beam.threads(*self._beam, cores or os.cpu_count() or 1)
+        self._beam = (beam_runner, dict(beam_options or {}), cores or os.cpu_count() or 1)
+        self.threads = beam.threads(*self._beam)
         self._last_progress = 0.0
 
     def output(self, port: str) -> Path:

@@ -27,12 +27,13 @@ def threads(runner: str | None, options: Mapping[str, Any], cores: int) -> int:
     return cores if runner is None and not any(name in options for name in _WORKERS) else 1
 
 
-def pipeline(runner: str | None, options: Mapping[str, Any]) -> Any:
+def pipeline(runner: str | None, options: Mapping[str, Any], cores: int) -> Any:
     """A new ``apache_beam.Pipeline``.
 
     Args:
         runner: A Beam runner's name (``FlinkRunner``), or None for the in-process runner.
         options: Beam pipeline options as ``{name: value}``.
+        cores: Workers of the in-process runner, where the options say of what kind but not how many.
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     import apache_beam as beam
@@ -43,4 +44,6 @@ def pipeline(runner: str | None, options: Mapping[str, Any]) -> Any:
     if runner is not None:
         return beam.Pipeline(runner=runner, options=PipelineOptions(flags))
     own = ["--direct_num_workers=1", "--direct_running_mode=in_memory"]
+    if any(name in options for name in _WORKERS):  # options that name one of the two leave the other to these
+        own = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_threading"]
     return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(own + flags))

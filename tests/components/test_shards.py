@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,29 @@ def test_results_come_in_the_order_of_the_tasks_for_any_number_of_threads(tmp_pa
     assert results == [{"value": task * task + 1} for task in range(7)]
     assert events[-1] == {"event": "progress", "done": 7, "total": 7, "unit": "shards"}
     assert not list(tmp_path.iterdir())
+
+
+def own_process(task: int) -> int:
+    time.sleep(0.3)
+    return os.getpid()
+
+
+def test_options_that_name_a_kind_of_worker_get_one_for_each_core(tmp_path: Path) -> None:
+    """Worker processes are as many as cores, none of them this one, and each has one shard at a time."""
+    options = {"direct_running_mode": "multi_processing"}
+    context = StageContext(
+        seed=0,
+        work=tmp_path,
+        outputs={},
+        emit=print,
+        log=logging.getLogger("t"),
+        cores=2,
+        beam_options=options,
+    )
+    found = set(map_shards(context, range(6), own_process, "Ask"))
+    assert len(found) == 2
+    assert os.getpid() not in found
+    assert context.threads == 1
 
 
 def test_no_tasks_give_no_results(tmp_path: Path) -> None:
