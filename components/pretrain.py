@@ -107,10 +107,11 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     mixture = plan(config, context.seed, streams.source_tokens)
     held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
 
-    from ..model import loss, network, weights
+    from ..model import network, weights
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from ..model.pretraining_loss import NextTokenLoss
 
     longest = max(phase.sequence_length_tokens for phase in config.phases)
     shape = config.model.model_config_for(streams.vocab_size, longest)
@@ -145,7 +146,7 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
             history = fit(
                 decoder,
                 optimizer,
-                loss.next_token_loss,
+                NextTokenLoss(),
                 lambda step: read_batch(streams, mixture, step),
                 mixture.total_steps,
                 checkpoints=checkpoints,

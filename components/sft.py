@@ -79,10 +79,11 @@ class Chats:
 def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     """Trains on the chats and writes the model and its report."""
     from ..data.tokenizer import Tokenizer
-    from ..model import loss, weights
+    from ..model import weights
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from ..model.pretraining_loss import NextTokenLoss
 
     shape = weights.load_config(inputs.one("model").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
@@ -130,7 +131,7 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
             history = fit(
                 decoder,
                 optimizer,
-                loss.next_token_loss,
+                NextTokenLoss(),
                 batches,
                 batches.steps,
                 checkpoints=checkpoints,

@@ -11,14 +11,10 @@ its gradient, where a gather's gradient is a scatter into [B, T, V], the largest
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-
-if TYPE_CHECKING:
-    from .network import Decoder
 
 CHUNK_TOKENS = 512
 
@@ -53,22 +49,49 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax
     return -jnp.sum(token_log_probs(logits, targets) * weights) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
+def soft_cap(logits: jax.Array, cap: float | None) -> jax.Array:
+    """Bounds logits smoothly: ``cap * tanh(logits / cap)``; None leaves them alone.
+
+    References:
+        Bello et al. 2016, arXiv 1611.09940, section 4 (logit clipping by tanh).
+    """
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+
+@dataclass(frozen=True)
+class LogitTerms:
+    """What is done with logits besides comparing them with targets.
+
+    Attributes:
+        soft_cap: Their bound; None is none.
+        z_loss: Weight of the mean squared log-normaliser, which keeps logits from drifting.
+        chunk_tokens: Tokens whose logits are held at once.
+
+    References:
+        Chowdhery et al. 2022, PaLM, arXiv 2204.02311, section 5 (z-loss of 1e-4).
+    """
+
+    soft_cap: float | None = None
+    z_loss: float = 0.0
+    chunk_tokens: int = CHUNK_TOKENS
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def linear_cross_entropy(
     hidden: jax.Array,
     embedding: jax.Array,
     targets: jax.Array,
     mask: jax.Array,
-    chunk_tokens: int = CHUNK_TOKENS,
+    terms: LogitTerms = LogitTerms(),
 ) -> jax.Array:
-    """``cross_entropy`` of the logits ``hidden @ embedding.T``, in chunks of tokens.
+    """``cross_entropy`` of the logits ``hidden @ embedding.T`` and their z-loss, in chunks of tokens.
 
     Args:
         hidden: [B, T, D] final normed states.
         embedding: [V, D] float32.
         targets: [B, T] int32.
         mask: [B, T] bool.
-        chunk_tokens: Tokens whose logits are held at once.
+        terms: Soft cap, z-loss and size of the chunks.
 
     Returns:
         Scalar float32, nats per token; 0 when nothing counts.
@@ -82,9 +105,11 @@ def linear_cross_entropy(
     def chunk(total: jax.Array, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         states, wanted, weights = part
         logits = jnp.einsum("CD,VD->CV", states, table, preferred_element_type=jnp.float32)
-        return total - jnp.sum(token_log_probs(logits, wanted) * weights), None
+        logits = soft_cap(logits, terms.soft_cap)
+        losses = terms.z_loss * jax.nn.logsumexp(logits, axis=-1) ** 2 - token_log_probs(logits, wanted)
+        return total + jnp.sum(losses * weights), None
 
-    return jax.lax.scan(chunk, jnp.zeros(()), _chunks(hidden, targets, mask, chunk_tokens))[0]
+    return jax.lax.scan(chunk, jnp.zeros(()), _chunks(hidden, targets, mask, terms.chunk_tokens))[0]
 
 
 def _chunks(
@@ -105,7 +130,7 @@ def _chunks(
 
 
 def _forward(
-    hidden: jax.Array, embedding: jax.Array, targets: jax.Array, mask: jax.Array, chunk_tokens: int
+    hidden: jax.Array, embedding: jax.Array, targets: jax.Array, mask: jax.Array, terms: LogitTerms
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     table = embedding.astype(hidden.dtype)
     ids = jnp.arange(embedding.shape[0], dtype=targets.dtype)
@@ -116,50 +141,33 @@ def _forward(
         total, slope = carry
         states, wanted, weights = part
         logits = jnp.einsum("CD,VD->CV", states, table, preferred_element_type=jnp.float32)
+        logits = soft_cap(logits, terms.soft_cap)
         hit = ids == wanted[:, None]
         normaliser = jax.nn.logsumexp(logits, axis=-1)
         log_probs = jnp.sum(jnp.where(hit, logits, 0.0), axis=-1) - normaliser
-        error = (jnp.exp(logits - normaliser[:, None]) - hit.astype(jnp.float32)) * weights[:, None]
+        probability = jnp.exp(logits - normaliser[:, None])
+        if terms.z_loss:
+            log_probs -= terms.z_loss * normaliser**2
+            probability *= 1.0 + 2.0 * terms.z_loss * normaliser[:, None]
+        error = (probability - hit.astype(jnp.float32)) * weights[:, None]
+        if terms.soft_cap is not None:
+            error *= 1.0 - (logits / terms.soft_cap) ** 2
         error = error.astype(states.dtype)
         slope += jnp.einsum("CV,CD->VD", error, states, preferred_element_type=jnp.float32)
         return (total - jnp.sum(log_probs * weights), slope), jnp.einsum("CV,VD->CD", error, table)
 
     start = (jnp.zeros(()), jnp.zeros(embedding.shape, jnp.float32))
-    (total, slope), states_slope = jax.lax.scan(chunk, start, _chunks(hidden, targets, mask, chunk_tokens))
+    chunks = _chunks(hidden, targets, mask, terms.chunk_tokens)
+    (total, slope), states_slope = jax.lax.scan(chunk, start, chunks)
     states_slope = states_slope.reshape(-1, hidden.shape[-1])[: targets.size].reshape(hidden.shape)
     return total, (states_slope, slope)
 
 
 def _backward(
-    chunk_tokens: int, slopes: tuple[jax.Array, jax.Array], scale: jax.Array
+    terms: LogitTerms, slopes: tuple[jax.Array, jax.Array], scale: jax.Array
 ) -> tuple[jax.Array, jax.Array, None, None]:
     states_slope, slope = slopes
     return states_slope * scale.astype(states_slope.dtype), slope * scale, None, None
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
-
-
-def next_token_loss(
-    decoder: Decoder, batch: Mapping[str, jax.Array]
-) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-    """The loss of ``fit`` for language modelling.
-
-    Args:
-        decoder: The model.
-        batch: ``tokens`` [B, T+1] int32, inputs and their targets one further on. Packed rows add ``segments``
-            [B, T+1] int32 (a token sees its own segment only), ``positions`` [B, T] int32 (restarting with each
-            segment), and ``learn`` [B, T+1] bool, the tokens to be learnt; without it, all but the first are.
-
-    Returns:
-        Nats per learnt token, and no further metrics.
-    """
-    tokens = batch["tokens"]
-    mask = None
-    if "segments" in batch:
-        inside = batch["segments"][:, :-1]
-        mask = inside[:, :, None] == inside[:, None, :]
-    hidden = decoder.hidden(tokens[:, :-1], positions=batch.get("positions"), mask=mask)
-    targets = tokens[:, 1:]
-    learn = batch["learn"][:, 1:] if "learn" in batch else jnp.ones(targets.shape, bool)
-    return linear_cross_entropy(hidden, decoder.embedding[...], targets, learn), {}

@@ -11,6 +11,10 @@ stays below 1. The embedding is scaled back up by D on the way in, so that the r
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, overload
 
 import jax
@@ -18,31 +22,22 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .attention import Attention, Cache, init_cache, rotary_angles
+from .attention_kernels import Sight
 from .config import ModelConfig
+from .experts import Experts, RouterLosses, gated
 from .linear import linear
+from .loss import soft_cap
 from .noise import Noise
+from .norm import RMSNorm
 
 UNROLLED_LAYERS = 4
+REMAT: dict[str, Callable[..., Any] | None] = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
 
-__all__ = ["Cache", "Decoder", "RMSNorm", "create", "init_cache"]
-
-
-class RMSNorm(nnx.Module):
-    """Divides by the root mean square and scales; computed in float32.
-
-    References:
-        Zhang & Sennrich 2019, Root Mean Square Layer Normalization, arXiv 1910.07467.
-    """
-
-    def __init__(self, size: int, epsilon: float) -> None:
-        self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones((size,), jnp.float32))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Norms the last axis; keeps the dtype."""
-        x32 = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.epsilon)
-        return (x32 * inverse * self.scale[...]).astype(x.dtype)
+__all__ = ["Cache", "Decoder", "RMSNorm", "TrainingMode", "create", "init_cache"]
 
 
 class FeedForward(nnx.Module):
@@ -61,9 +56,36 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to [B, T, D]."""
-        gate, up = linear(x, self.gate[...]), linear(x, self.up[...])
-        gate = jax.nn.silu(gate) if self.activation == "silu" else jax.nn.gelu(gate, approximate=True)
-        return linear(gate * up, self.out[...])
+        hidden = gated(linear(x, self.gate[...]), linear(x, self.up[...]), self.activation)
+        return linear(hidden, self.out[...])
+
+
+@dataclass(frozen=True)
+class TrainingMode:
+    """What a forward pass does otherwise when it is differentiated.
+
+    Attributes:
+        remat: What a layer keeps for its backward pass: ``none`` keeps all (fastest), ``dots`` the results of matrix
+            products with weights, ``full`` the layer's input only (least memory, a third more computation).
+        capacity_factor: See ``Experts``; None is dropless.
+    """
+
+    remat: str = "none"
+    capacity_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}, expected one of {', '.join(REMAT)}")
+
+    def wrap(self, layer: Callable[..., Any]) -> Callable[..., Any]:
+        """The layer's function, recomputed in the backward pass as the mode says."""
+        if self.remat == "none":
+            return layer
+        # Inside a scan nothing can be shared between forward and backward pass, so guarding against it only costs.
+        return jax.checkpoint(layer, policy=REMAT[self.remat], prevent_cse=False)
+
+
+PLAIN = TrainingMode()
 
 
 class Layer(nnx.Module):
@@ -73,15 +95,26 @@ class Layer(nnx.Module):
         self.attention_norm = RMSNorm(config.model_size, config.norm_epsilon)
         self.attention = Attention(config, noise)
         self.feed_forward_norm = RMSNorm(config.model_size, config.norm_epsilon)
-        self.feed_forward = FeedForward(config, noise)
+        self.feed_forward: nnx.Module = (
+            Experts(config, noise) if config.experts else FeedForward(config, noise)
+        )
 
     def __call__(
-        self, x: jax.Array, slots: tuple[jax.Array, jax.Array] | None, **attention: Any
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
-        """Maps [B, T, D] to [B, T, D]; see ``Attention`` for the other arguments."""
+        self,
+        x: jax.Array,
+        slots: tuple[jax.Array, jax.Array] | None,
+        *,
+        capacity_factor: float | None,
+        **attention: Any,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None, RouterLosses]:
+        """Maps [B, T, D] to [B, T, D]; see ``Attention`` and ``Experts`` for the other arguments."""
         mixed, slots = self.attention(self.attention_norm(x), slots=slots, **attention)
         x = x + mixed
-        return x + self.feed_forward(self.feed_forward_norm(x)), slots
+        normed = self.feed_forward_norm(x)
+        if isinstance(self.feed_forward, Experts):
+            out, losses = self.feed_forward(normed, capacity_factor)
+            return x + out, slots, losses
+        return x + self.feed_forward(normed), slots, {}
 
 
 class Decoder(nnx.Module):
@@ -92,7 +125,7 @@ class Decoder(nnx.Module):
         rngs: Source of the initial weights, ``nnx.Rngs(seed)``.
 
     References:
-        Vaswani et al. 2017, arXiv 1706.03762; Gemini Team 2023, arXiv 2312.11805, section 2 (decoder-only,
+        Vaswani et al. 2017, arXiv 1706.03762; Chen et al. 2016, arXiv 1604.06174 (recomputing activations); Gemini Team 2023, arXiv 2312.11805, section 2 (decoder-only,
         multi-query attention); Press & Wolf 2017, arXiv 1608.05859 (tied embeddings).
     """
 
@@ -100,6 +133,8 @@ class Decoder(nnx.Module):
         self.config = config
         v, d = config.vocab_size, config.model_size
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), (v, d)) / d)
+        if not config.tied_embedding:
+            self.unembedding = nnx.Param(jax.random.normal(rngs.params(), (v, d)) / d)
         self.layers = nnx.vmap(lambda values: Layer(config, Noise(values)))(
             jax.random.normal(rngs.params(), (config.layers, config.layer_parameter_count()))
         )
@@ -111,7 +146,8 @@ class Decoder(nnx.Module):
         cache: Cache | None,
         positions: jax.Array | None,
         mask: jax.Array | None,
-    ) -> tuple[jax.Array, Cache | None]:
+        mode: TrainingMode = PLAIN,
+    ) -> tuple[jax.Array, Cache | None, RouterLosses]:
         config = self.config
         steps = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
         if positions is None:
@@ -121,24 +157,46 @@ class Decoder(nnx.Module):
             visible = steps[:, :, None] >= steps[:, None, :]
             if mask is not None:
                 visible = visible & (mask if mask.ndim == 3 else mask[:, None, :])
+            sight = Sight(visible, steps, is_causal=mask is None)
         else:
             room = jnp.arange(cache.keys.shape[3], dtype=jnp.int32)
-            visible = positions[:, :, None] >= room[None, None, :]
+            sight = Sight(positions[:, :, None] >= room[None, None, :], positions, is_causal=False)
         angles = rotary_angles(positions, config.head_size, config.rope_base)
         x = (self.embedding[...][tokens] * config.model_size).astype(config.compute_dtype)
         graph, weights = nnx.split(self.layers)
+        windows = config.windows()
 
-        def layer(x: jax.Array, inputs: tuple[nnx.State, Any]) -> tuple[jax.Array, Any]:
-            module: Layer = nnx.merge(graph, inputs[0])
-            return module(x, inputs[1], positions=positions, angles=angles, visible=visible)
+        def layer(window: int | None, x: jax.Array, weights: nnx.State, slots: Any) -> Any:
+            module: Layer = nnx.merge(graph, weights)
+            return module(
+                x,
+                slots,
+                positions=positions,
+                angles=angles,
+                sight=sight.windowed(window),
+                capacity_factor=mode.capacity_factor,
+            )
+
+        def period(x: jax.Array, inputs: tuple[nnx.State, Any]) -> tuple[jax.Array, Any]:
+            outputs = []
+            for number, window in enumerate(windows):
+                own = jax.tree.map(operator.itemgetter(number), inputs)
+                x, *rest = mode.wrap(functools.partial(layer, window))(x, *own)
+                outputs.append(rest)
+            return x, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
 
         slots = None if cache is None else (cache.keys, cache.values)
-        unroll = config.layers if config.layers <= UNROLLED_LAYERS else 1
-        x, slots = jax.lax.scan(layer, x, (weights, slots), unroll=unroll)
+        periods = config.layers // len(windows)
+        stacked = jax.tree.map(
+            lambda leaf: leaf.reshape(periods, len(windows), *leaf.shape[1:]), (weights, slots)
+        )
+        unroll = periods if config.layers <= UNROLLED_LAYERS else 1
+        x, (slots, losses) = jax.lax.scan(period, x, stacked, unroll=unroll)
         if cache is not None and slots is not None:
+            keys, values = (part.reshape(config.layers, *part.shape[2:]) for part in slots)
             counts = tokens.shape[1] if mask is None else jnp.sum(mask, axis=1, dtype=jnp.int32)
-            cache = Cache(slots[0], slots[1], cache.lengths + counts)
-        return self.final_norm(x), cache
+            cache = Cache(keys, values, cache.lengths + counts)
+        return self.final_norm(x), cache, {name: jnp.mean(values) for name, values in losses.items()}
 
     def hidden(
         self, tokens: jax.Array, *, positions: jax.Array | None = None, mask: jax.Array | None = None
@@ -156,19 +214,36 @@ class Decoder(nnx.Module):
         """
         return self._states(tokens, None, positions, mask)[0]
 
+    def train_hidden(
+        self,
+        tokens: jax.Array,
+        mode: TrainingMode,
+        *,
+        positions: jax.Array | None = None,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, RouterLosses]:
+        """As ``hidden`` in a training mode, with the mean of the layers' router losses; none for a dense model."""
+        states, _, losses = self._states(tokens, None, positions, mask, mode)
+        return states, losses
+
     def extend(
         self, tokens: jax.Array, cache: Cache, *, mask: jax.Array | None = None
     ) -> tuple[jax.Array, Cache]:
         """As a call with a cache, but final normed states [B, T, D] in place of logits: for long prompts, of which
         only the last position is unembedded."""
-        hidden, after = self._states(tokens, cache, None, mask)
+        hidden, after, _ = self._states(tokens, cache, None, mask)
         assert after is not None
         return hidden, after
 
+    def logit_table(self) -> jax.Array:
+        """[V, D] float32, whose products with the normed states are the logits before their soft cap."""
+        return self.embedding[...] if self.config.tied_embedding else self.unembedding[...]
+
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits of normed states: [..., D] to [..., V] float32."""
-        embedding = self.embedding[...].astype(hidden.dtype)
-        return jnp.einsum("...D,VD->...V", hidden, embedding, preferred_element_type=jnp.float32)
+        table = self.logit_table().astype(hidden.dtype)
+        logits = jnp.einsum("...D,VD->...V", hidden, table, preferred_element_type=jnp.float32)
+        return soft_cap(logits, self.config.logit_soft_cap)
 
     @overload
     def __call__(
@@ -205,7 +280,7 @@ class Decoder(nnx.Module):
         Returns:
             [B, T, V] float32; with a cache, the pair of logits and updated cache.
         """
-        hidden, after = self._states(tokens, cache, positions, mask)
+        hidden, after, _ = self._states(tokens, cache, positions, mask)
         logits = self.unembed(hidden)
         return logits if after is None else (logits, after)
 

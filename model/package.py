@@ -42,13 +42,14 @@ Weights = Literal["float32", "int4"]
 # The axes of each stored tensor that its product sums over; those under "layers" have the layer as axis 0.
 INPUT_AXES: Mapping[str, tuple[int, ...]] = {
     "embedding": (1,),  # [V, D]: a lookup on the way in, a product over D on the way out
+    "unembedding": (1,),  # [V, D], where the embedding is not tied
     "layers.attention.query": (1,),  # [L, D, N, H]
     "layers.attention.key": (1,),
     "layers.attention.value": (1,),
     "layers.attention.out": (1, 2),  # [L, N, H, D]
-    "layers.feed_forward.gate": (1,),  # [L, D, F]
-    "layers.feed_forward.up": (1,),
-    "layers.feed_forward.out": (1,),  # [L, F, D]
+    "layers.feed_forward.gate": (-2,),  # [L, D, F], with experts [L, E, D, F]
+    "layers.feed_forward.up": (-2,),
+    "layers.feed_forward.out": (-2,),  # [L, F, D] or [L, E, F, D]
 }
 _METADATA_KEY = "quantisation"
 

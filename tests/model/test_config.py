@@ -30,6 +30,9 @@ def test_json_gives_the_config_back(small_config: ModelConfig) -> None:
         ({"head_size": 7}, "even"),
         ({"activation": "relu"}, "'relu', expected one of gelu, silu"),
         ({"compute_dtype": "int8"}, "'int8'"),
+        ({"logit_soft_cap": 0.0}, "logit_soft_cap is 0.0"),
+        ({"local_window_tokens": 8, "global_every_layers": 3}, "multiple of global_every_layers"),
+        ({"experts": 1}, "at least experts_per_token"),
     ],
 )
 def test_impossible_shapes_are_refused(
@@ -40,10 +43,20 @@ def test_impossible_shapes_are_refused(
         replace(small_config, **change)
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_parameter_count_is_the_networks(small_config: ModelConfig, kv_heads: int) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"kv_heads": 1},
+        {"kv_heads": 4},
+        {"query_key_norm": True},
+        {"tied_embedding": False, "logit_soft_cap": 30.0},
+        {"experts": 8},
+    ],
+)
+def test_parameter_count_is_the_networks(small_config: ModelConfig, change: dict[str, Any]) -> None:
     """The formula counts every array of the module."""
-    config = replace(small_config, kv_heads=kv_heads)
+    config = replace(small_config, **change)
     module = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     assert config.parameter_count() == sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module)))
 

@@ -122,15 +122,16 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
 TRAIN_AND_PRINT = """
 import hashlib, sys
 import numpy as np
-from millrace.model import loss, network, weights
+from millrace.model import network, weights
 from millrace.model.config import ModelConfig
 from millrace.model.fit import fit
 from millrace.model.optimizer import make_optimizer
+from millrace.model.pretraining_loss import NextTokenLoss
 
 config = ModelConfig(256, 2, 64, 4, 1, 16, 160, 64)
 decoder = network.create(config, 0)
 batches = lambda step: {"tokens": np.random.default_rng(step).integers(0, 256, (8, 65)).astype(np.int32)}
-fit(decoder, make_optimizer(1e-2), loss.next_token_loss, batches, 6)
+fit(decoder, make_optimizer(1e-2), NextTokenLoss(), batches, 6)
 digest = hashlib.sha256()
 for name, value in sorted(weights.tensors(decoder).items()):
     digest.update(name.encode() + value.tobytes())

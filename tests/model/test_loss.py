@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from millrace.model.loss import cross_entropy, linear_cross_entropy, next_token_loss, token_log_probs
+from millrace.model.loss import LogitTerms, cross_entropy, linear_cross_entropy, token_log_probs
 from millrace.model.network import Decoder
+from millrace.model.pretraining_loss import NextTokenLoss
 
 RNG = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RNG.normal(size=(3, 5, 8)), jnp.float32)
@@ -31,7 +32,9 @@ def test_chunks_do_not_show(chunk_tokens: int) -> None:
         return 3.0 * cross_entropy(jnp.einsum("BTD,VD->BTV", hidden, embedding), TARGETS, MASK)
 
     def chunked(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
-        return 3.0 * linear_cross_entropy(hidden, embedding, TARGETS, MASK, chunk_tokens)
+        return 3.0 * linear_cross_entropy(
+            hidden, embedding, TARGETS, MASK, LogitTerms(chunk_tokens=chunk_tokens)
+        )
 
     expected, slopes = jax.value_and_grad(plain, argnums=(0, 1))(HIDDEN, EMBEDDING)
     found, found_slopes = jax.value_and_grad(chunked, argnums=(0, 1))(HIDDEN, EMBEDDING)
@@ -40,10 +43,29 @@ def test_chunks_do_not_show(chunk_tokens: int) -> None:
         np.testing.assert_allclose(found_slope, slope, atol=1e-6)
 
 
+def test_soft_cap_and_z_loss_have_the_slopes_of_their_formulas() -> None:
+    """The hand-made gradient of all terms together equals automatic differentiation of them written out."""
+    terms = LogitTerms(soft_cap=2.0, z_loss=0.1, chunk_tokens=4)
+
+    def plain(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
+        logits = 2.0 * jnp.tanh(jnp.einsum("BTD,VD->BTV", hidden, embedding) / 2.0)
+        z = jnp.sum(jax.nn.logsumexp(logits, axis=-1) ** 2 * MASK) / jnp.sum(MASK)
+        return cross_entropy(logits, TARGETS, MASK) + 0.1 * z
+
+    def fused(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
+        return linear_cross_entropy(hidden, embedding, TARGETS, MASK, terms)
+
+    expected, slopes = jax.value_and_grad(plain, argnums=(0, 1))(HIDDEN, EMBEDDING)
+    found, found_slopes = jax.value_and_grad(fused, argnums=(0, 1))(HIDDEN, EMBEDDING)
+    np.testing.assert_allclose([found, fused(HIDDEN, EMBEDDING)], [expected, expected], rtol=1e-6)
+    for slope, found_slope in zip(slopes, found_slopes, strict=True):
+        np.testing.assert_allclose(found_slope, slope, atol=1e-6)
+
+
 def test_nothing_to_learn_is_zero() -> None:
     """An empty mask gives loss 0 and gradient 0, not a division by zero."""
     nothing = jnp.zeros(MASK.shape, bool)
-    loss, slope = jax.value_and_grad(linear_cross_entropy)(HIDDEN, EMBEDDING, TARGETS, nothing, 4)
+    loss, slope = jax.value_and_grad(linear_cross_entropy)(HIDDEN, EMBEDDING, TARGETS, nothing, LogitTerms())
     assert float(loss) == float(cross_entropy(jnp.zeros((3, 5, 11)), TARGETS, nothing)) == 0.0
     assert not np.asarray(slope).any()
 
@@ -56,8 +78,8 @@ def test_only_learnt_tokens_count(small_decoder: Decoder) -> None:
     changed = tokens.copy()
     changed[:, 10:] = 0
     losses = [
-        float(next_token_loss(small_decoder, {"tokens": jnp.asarray(t), "learn": jnp.asarray(learn)})[0])
+        float(NextTokenLoss()(small_decoder, {"tokens": jnp.asarray(t), "learn": jnp.asarray(learn)})[0])
         for t in (tokens, changed)
     ]
     assert losses[0] == losses[1]
-    assert float(next_token_loss(small_decoder, {"tokens": jnp.asarray(tokens)})[0]) != losses[0]
+    assert float(NextTokenLoss()(small_decoder, {"tokens": jnp.asarray(tokens)})[0]) != losses[0]

@@ -11,10 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import network, weights
+from millrace.model import flops, network, weights
 from millrace.model.config import ModelConfig
 from millrace.model.loss import cross_entropy
-from millrace.model.network import Cache, Decoder, init_cache
+from millrace.model.network import Cache, Decoder, TrainingMode, init_cache
+from millrace.model.pretraining_loss import NextTokenLoss
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "grouped": {},
+    "multi-query": {"kv_heads": 1, "activation": "silu"},
+    "multi-head": {"kv_heads": 4, "rope_base": 500.0},
+    "query-key norm": {"query_key_norm": True},
+    "untied and capped": {"tied_embedding": False, "logit_soft_cap": 0.5},
+    "local and global": {"layers": 6, "local_window_tokens": 3, "global_every_layers": 3},
+    "experts": {"experts": 4, "experts_per_token": 2},
+}
 
 
 @nnx.jit
@@ -63,23 +74,40 @@ def reference(config: ModelConfig, tensors: dict[str, np.ndarray], ids: np.ndarr
         mixed = np.zeros_like(x)
         for head in range(config.heads):
             shared = head // (config.heads // config.kv_heads)
-            q = [turn(v @ at["attention.query"][:, head], t) for t, v in enumerate(h)]
-            k = [turn(v @ at["attention.key"][:, shared], t) for t, v in enumerate(h)]
+            q, k = h @ at["attention.query"][:, head], h @ at["attention.key"][:, shared]
+            if config.query_key_norm:
+                q, k = norm(q, at["attention.query_norm.scale"]), norm(k, at["attention.key_norm.scale"])
+            q = [turn(v, t) for t, v in enumerate(q)]
+            k = [turn(v, t) for t, v in enumerate(k)]
             v = h @ at["attention.value"][:, shared]
             for t in range(len(ids)):
-                scores = np.array([q[t] @ k[s] for s in range(t + 1)]) / math.sqrt(config.head_size)
+                is_local = config.local_window_tokens and (n + 1) % config.global_every_layers
+                seen = range(max(t + 1 - config.local_window_tokens, 0) if is_local else 0, t + 1)
+                scores = np.array([q[t] @ k[s] for s in seen]) / math.sqrt(config.head_size)
                 share = np.exp(scores - scores.max())
-                mixed[t] += (share / share.sum()) @ v[: t + 1] @ at["attention.out"][head]
+                mixed[t] += (share / share.sum()) @ v[seen] @ at["attention.out"][head]
         x = x + mixed
         h = norm(x, at["feed_forward_norm.scale"])
-        x = x + (gate(h @ at["feed_forward.gate"]) * (h @ at["feed_forward.up"])) @ at["feed_forward.out"]
-    return norm(x, w["final_norm.scale"]) @ w["embedding"].T
+        wide = [at[f"feed_forward.{part}"] for part in ("gate", "up", "out")]
+        if not config.experts:
+            x = x + (gate(h @ wide[0]) * (h @ wide[1])) @ wide[2]
+            continue
+        for t, state in enumerate(h):
+            scores = state @ at["feed_forward.router"]
+            chosen = np.argsort(-scores)[: config.experts_per_token]
+            share = np.exp(scores[chosen]) / np.exp(scores[chosen]).sum()
+            for e, weight in zip(chosen, share, strict=True):
+                x[t] += weight * (gate(state @ wide[0][e]) * (state @ wide[1][e])) @ wide[2][e]
+    logits = norm(x, w["final_norm.scale"]) @ w["embedding" if config.tied_embedding else "unembedding"].T
+    return (
+        config.logit_soft_cap * np.tanh(logits / config.logit_soft_cap) if config.logit_soft_cap else logits
+    )
 
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"kv_heads": 1, "activation": "silu"}, {"kv_heads": 4, "rope_base": 500.0}],
-    ids=["grouped", "multi-query", "multi-head"],
+    CHANGES.values(),
+    ids=CHANGES.keys(),
 )
 def test_logits_equal_the_reference(small_config: ModelConfig, change: dict[str, Any]) -> None:
     """Loops in float64 and the scanned, batched network agree to float32's precision."""
@@ -99,12 +127,15 @@ def test_the_first_loss_is_that_of_a_uniform_guess(small_config: ModelConfig) ->
         assert loss == pytest.approx(math.log(config.vocab_size), rel=0.01)
 
 
-def test_a_cache_changes_nothing(small_config: ModelConfig, small_decoder: Decoder) -> None:
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_cache_changes_nothing(small_config: ModelConfig, change: dict[str, Any]) -> None:
     """Fed in pieces of 7, 1, 1 and 5 tokens the logits are those of one pass."""
-    ids = jnp.asarray(tokens_of(small_config, 3, 14))
-    whole, cache, at = forward(small_decoder, ids), init_cache(small_config, 3, 20), 0
+    config = replace(small_config, **change)
+    decoder = network.create(config, 0)
+    ids = jnp.asarray(tokens_of(config, 3, 14))
+    whole, cache, at = forward(decoder, ids), init_cache(config, 3, 20), 0
     for size in (7, 1, 1, 5):
-        logits, cache = extend(small_decoder, ids[:, at : at + size], cache)
+        logits, cache = extend(decoder, ids[:, at : at + size], cache)
         np.testing.assert_allclose(logits, whole[:, at : at + size], atol=2e-6)
         at += size
     assert cache.lengths.tolist() == [14, 14, 14]
@@ -156,3 +187,54 @@ def test_bfloat16_products_stay_close(small_config: ModelConfig, small_decoder: 
     exact, approximate = forward(small_decoder, ids), forward(rough, ids)
     assert approximate.dtype == jnp.float32
     assert float(jnp.std(exact - approximate)) < 0.05 * float(jnp.std(exact))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_is_recomputed_gives_the_same_gradients(
+    small_config: ModelConfig, change: dict[str, Any]
+) -> None:
+    """Keeping all, products only or inputs only changes memory, not slopes."""
+    decoder = network.create(replace(small_config, **change), 0)
+    graph, params = nnx.split(decoder)
+    batch = {"tokens": jnp.asarray(tokens_of(small_config, 2, 12))}
+
+    def slopes(remat: str) -> nnx.State:
+        loss = NextTokenLoss(TrainingMode(remat=remat))
+        return jax.jit(jax.grad(lambda params: loss(nnx.merge(graph, params), batch)[0]))(params)
+
+    kept = slopes("none")
+    for remat in ("dots", "full"):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), slopes(remat), kept)
+
+
+def test_compiling_costs_one_layer_however_deep_the_model_is(small_config: ModelConfig) -> None:
+    """The traced program of a step has as many operations for 48 layers as for 12."""
+
+    def operations(layers: int) -> int:
+        config = replace(small_config, layers=layers)
+        decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+        graph, params = nnx.split(decoder)
+        loss = NextTokenLoss(TrainingMode(remat="full"))
+
+        def measure(params: nnx.State, tokens: jax.Array) -> jax.Array:
+            return loss(nnx.merge(graph, params), {"tokens": tokens})[0]
+
+        tokens = jax.ShapeDtypeStruct((2, 9), jnp.int32)
+        return jax.jit(jax.grad(measure)).lower(params, tokens).as_text().count("stablehlo.")
+
+    assert operations(48) == operations(12)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_the_counted_work_is_that_of_the_traced_program(
+    small_config: ModelConfig, change: dict[str, Any]
+) -> None:
+    """Every product in forward and backward pass, times the passes of its loop, adds up to the formula within 3%."""
+    config = replace(small_config, **change)
+    graph, params = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0))))
+
+    def measure(params: nnx.State, tokens: jax.Array) -> jax.Array:
+        return NextTokenLoss()(nnx.merge(graph, params), {"tokens": tokens})[0]
+
+    traced = jax.make_jaxpr(jax.grad(measure))(params, jax.ShapeDtypeStruct((4, 33), jnp.int32))
+    assert flops.of_products(traced.jaxpr) == pytest.approx(config.flops_per_token(32) * 4 * 32, rel=0.03)

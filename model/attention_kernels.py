@@ -1,0 +1,167 @@
+"""Softmax attention by the fastest correct program of each platform: XLA on CPU, cuDNN on NVIDIA, splash on TPU.
+
+All take the same arguments and give the same values up to rounding; the tests hold each that runs on a CPU (splash in
+Pallas's interpreter) against float64. Which one is taken depends only on static facts, so a program is compiled for
+one. Plain XLA stays where a kernel has no rule for the mask: it holds the scores [B, N, T, S], the others do not.
+
+References:
+    Dao et al. 2022, FlashAttention, arXiv 2205.14135, algorithm 1, which both kernels descend from.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Kernel = Literal["xla", "cudnn", "splash"]
+
+MASKED_SCORE = -1e30
+SPLASH_BLOCK_TOKENS = 128
+CUDNN_HEAD_SIZES = range(8, 257, 8)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which keys each query may see.
+
+    Attributes:
+        visible: [B or 1, T, S] bool, all rules but the window's.
+        window_tokens: A query also sees no key that is this many or more tokens before it; None is no such limit.
+        first: [B or 1, T] int32, the key index that is each query's own.
+        is_causal: Whether ``visible`` says no more than that queries see keys up to themselves, which kernels know
+            without reading an array.
+    """
+
+    visible: jax.Array
+    first: jax.Array
+    is_causal: bool
+    window_tokens: int | None = None
+
+    def windowed(self, window_tokens: int | None) -> Sight:
+        """The same within a window."""
+        return Sight(self.visible, self.first, self.is_causal, window_tokens)
+
+    def array(self) -> jax.Array:
+        """[B or 1, T, S] bool with the window's rule."""
+        if self.window_tokens is None:
+            return self.visible
+        keys = jnp.arange(self.visible.shape[-1], dtype=jnp.int32)
+        return self.visible & (self.first[:, :, None] - keys < self.window_tokens)
+
+
+def kernel_for(
+    platform: str, dtype: jnp.dtype, length_tokens: int, head_size: int, is_causal: bool
+) -> Kernel:
+    """The fastest kernel that is right for a call.
+
+    Args:
+        platform: ``cpu``, ``gpu`` or ``tpu``.
+        dtype: Type of queries, keys and values.
+        length_tokens: T.
+        head_size: H.
+        is_causal: See ``Sight``.
+    """
+    is_half = dtype in (jnp.bfloat16, jnp.float16)
+    # One query is a decoding step: reading the cache is all there is to do.
+    if platform == "gpu" and is_half and length_tokens > 1 and head_size in CUDNN_HEAD_SIZES:
+        return "cudnn"
+    fits_blocks = length_tokens % SPLASH_BLOCK_TOKENS == 0 and head_size % SPLASH_BLOCK_TOKENS == 0
+    if platform == "tpu" and is_causal and fits_blocks:
+        return "splash"
+    return "xla"
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight, kernel: Kernel | None = None) -> jax.Array:
+    """Mixes values by the softmax of scaled scores; N query heads share K key-value heads.
+
+    Args:
+        q: [B, N, T, H].
+        k: [B, K, S, H].
+        v: [B, K, S, H].
+        sight: Which keys each query may see; at least one each.
+        kernel: Which program; by default the platform's fastest.
+
+    Returns:
+        [B, N, T, H] in the queries' dtype.
+    """
+    kernel = kernel or kernel_for(
+        jax.default_backend(), q.dtype, q.shape[2], q.shape[3], sight.is_causal and q.shape[2] == k.shape[2]
+    )
+    if kernel == "cudnn":
+        return _cudnn(q, k, v, sight)
+    if kernel == "splash":
+        return _splash(q, k, v, sight.window_tokens)
+    return _xla(q, k, v, sight.array())
+
+
+def _xla(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> jax.Array:
+    # The queries of one key head are stacked into one matrix of M = G T rows, so that scores and mixing are plain
+    # batched products: on CPU three times as fast as contracting five-axis arrays.
+    b, n, t, h = q.shape
+    kv_heads, groups = k.shape[1], n // k.shape[1]
+    stacked = (q * h**-0.5).reshape(b, kv_heads, groups * t, h)
+    scores = jnp.einsum("BKMH,BKSH->BKMS", stacked, k, preferred_element_type=jnp.float32)
+    scores = scores.reshape(b, kv_heads, groups, t, -1)
+    scores = jnp.where(visible[:, None, None], scores, MASKED_SCORE)
+    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype).reshape(b, kv_heads, groups * t, -1)
+    return jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(b, n, t, h)
+
+
+def _cudnn(
+    q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight, implementation: Literal["cudnn", "xla"] = "cudnn"
+) -> jax.Array:
+    """cuDNN's flash attention by way of ``jax.nn``; the tests put its XLA twin behind the same arguments."""
+    causal = sight.is_causal and q.shape[2] == k.shape[2]
+    window = (sight.window_tokens - 1, 0) if causal and sight.window_tokens is not None else None
+    mixed = jax.nn.dot_product_attention(
+        q.swapaxes(1, 2),
+        k.swapaxes(1, 2),
+        v.swapaxes(1, 2),
+        mask=None if causal else sight.array()[:, None],
+        is_causal=causal,
+        local_window_size=window,
+        implementation=implementation,
+    )
+    return mixed.swapaxes(1, 2)
+
+
+def _splash(
+    q: jax.Array, k: jax.Array, v: jax.Array, window_tokens: int | None, interpret: bool = False
+) -> jax.Array:
+    """The Pallas kernel that skips blocks outside the mask, one call per row and key head."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    b, n, t, h = q.shape
+    groups = n // k.shape[1]
+    mask: masks.Mask = masks.CausalMask((t, t))
+    if window_tokens is not None:
+        mask = masks.LocalMask((t, t), (window_tokens - 1, 0), 0)
+    kernel = splash.make_splash_mqa_single_device(
+        masks.MultiHeadMask([mask] * groups),
+        block_sizes=_blocks(t),
+        interpret=interpret,
+    )
+    queries = (q * h**-0.5).reshape(b, k.shape[1], groups, t, h)
+    return jax.vmap(jax.vmap(kernel))(queries, k, v).reshape(b, n, t, h)
+
+
+@functools.lru_cache
+def _blocks(length_tokens: int) -> object:
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+
+    size = next(size for size in (512, 256, SPLASH_BLOCK_TOKENS) if length_tokens % size == 0)
+    return splash.BlockSizes(
+        block_q=size,
+        block_kv=size,
+        block_kv_compute=size,
+        block_q_dkv=size,
+        block_kv_dkv=size,
+        block_kv_dkv_compute=size,
+        block_q_dq=size,
+        block_kv_dq=size,
+    )
