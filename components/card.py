@@ -99,13 +99,20 @@ def _opening(facts: CardFacts) -> list[str]:
     shape = facts.shape
     attention = "multi-query" if shape["kv_heads"] == 1 else "grouped-query"
     heads = f"{shape['kv_heads']} key-value head{'' if shape['kv_heads'] == 1 else 's'}"
+    layers = f"gated feed-forward layers of {shape['feed_forward_size']}"
+    if shape.get("experts"):
+        layers = (
+            f"sparse layers of {shape['experts']} experts of {shape['feed_forward_size']}, "
+            f"{shape['experts_per_token']} for each token"
+        )
+    tied = "tied" if shape.get("tied_embedding", True) else "untied"
     return [
         f"# {facts.name}",
         "",
         f"A decoder-only Transformer with {facts.parameters:,} parameters: {shape['layers']} layers of width "
         f"{shape['model_size']}, {attention} attention ({shape['heads']} query heads on {heads} of "
-        f"{shape['head_size']}), rotary positions, RMSNorm, gated feed-forward layers of "
-        f"{shape['feed_forward_size']}, tied embeddings, a context of {shape['max_sequence_tokens']:,} tokens.",
+        f"{shape['head_size']}), rotary positions, RMSNorm, {layers}, "
+        f"{tied} embeddings, a context of {shape['max_sequence_tokens']:,} tokens.",
         "",
         "This card was written by the pipeline that made the model, from its records.",
     ]

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from . import held_out_text
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from .model_shape import ModelShape
 from .training_report import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
@@ -23,37 +24,7 @@ if TYPE_CHECKING:
 
     from ..data.mixture import Mixture
     from ..data.token_stream import TokenStreams
-    from ..model.config import ModelConfig
     from ..model.fit import History
-
-
-class ModelShape(Config):
-    """Sizes of the decoder; the vocabulary comes from the tokenizer, the longest sequence from the phases."""
-
-    layers: int = Field(4, ge=1, le=512, description="Number of decoder layers.")
-    model_size: int = Field(128, ge=8, description="Width of the residual stream.")
-    heads: int = Field(4, ge=1, description="Query heads.")
-    kv_heads: int = Field(1, ge=1, description="Key-value heads: 1 is multi-query attention.")
-    head_size: int = Field(32, ge=2, description="Width of one head; even.")
-    feed_forward_size: int = Field(384, ge=8, description="Width of the gated feed-forward layer.")
-    rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary frequencies.")
-    activation: Literal["gelu", "silu"] = Field("gelu", description="Gate: GeGLU or SwiGLU.")
-    compute_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Type of matrix products; bfloat16 pays on accelerators only."
-    )
-
-    def model_config_for(self, vocab_size: int, max_sequence_tokens: int) -> ModelConfig:
-        """The model's configuration."""
-        from ..model.config import ModelConfig
-
-        return ModelConfig(
-            vocab_size=vocab_size, max_sequence_tokens=max_sequence_tokens, **self.model_dump()
-        )
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> ModelShape:
-        self.model_config_for(1, 1)
-        return self
 
 
 class PhaseConfig(Config):
@@ -83,6 +54,20 @@ class PretrainConfig(Config):
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
     beta2: float = Field(0.95, gt=0, lt=1, description="Adam's decay of the second moment.")
     clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    z_loss: float = Field(
+        0.0, ge=0, description="Weight of the squared log-normaliser; 1e-4 steadies long trainings."
+    )
+    router_balance_loss: float = Field(
+        0.01, ge=0, description="Weight of the balance loss of experts' routers; 1e-2 is usual."
+    )
+    router_z_loss: float = Field(0.001, ge=0, description="Weight of the routers' z-loss.")
+    capacity_factor: float | None = Field(
+        None, gt=0, description="Places of an expert over its even share; none is dropless."
+    )
+    remat: Literal["none", "dots", "full"] = Field(
+        "none",
+        description="What the backward pass computes again: nothing, all but products, or all of a layer.",
+    )
     max_epochs: float = Field(
         16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
     )
@@ -110,6 +95,7 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     from ..model import network, weights
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
+    from ..model.network import TrainingMode
     from ..model.optimizer import learning_rate_schedule, make_optimizer
     from ..model.pretraining_loss import NextTokenLoss
 
@@ -146,7 +132,12 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
             history = fit(
                 decoder,
                 optimizer,
-                NextTokenLoss(),
+                NextTokenLoss(
+                    TrainingMode(config.remat, config.capacity_factor),
+                    z_loss=config.z_loss,
+                    router_balance_loss=config.router_balance_loss,
+                    router_z_loss=config.router_z_loss,
+                ),
                 lambda step: read_batch(streams, mixture, step),
                 mixture.total_steps,
                 checkpoints=checkpoints,

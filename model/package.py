@@ -51,6 +51,8 @@ INPUT_AXES: Mapping[str, tuple[int, ...]] = {
     "layers.feed_forward.up": (-2,),
     "layers.feed_forward.out": (-2,),  # [L, F, D] or [L, E, F, D]
 }
+# Norms, and the routers of experts: few numbers, and a router's rounding would send tokens elsewhere.
+KEPT = ("norm.scale", "feed_forward.router")
 _METADATA_KEY = "quantisation"
 
 
@@ -58,11 +60,16 @@ class PackageError(ValueError):
     """A folder is not a package that this version can use: says what is wrong and what to do."""
 
 
-def _turned(tensor: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, list[int]]:
-    """The tensor as a matrix with the input axes as columns, and the order of axes that made it."""
-    order = [axis for axis in range(tensor.ndim) if axis not in axes] + list(axes)
-    columns = int(np.prod([tensor.shape[axis] for axis in axes]))
-    return tensor.transpose(order).reshape(-1, columns), order
+def _order(axes: int, inputs: tuple[int, ...]) -> list[int]:
+    """All axes of a tensor, its input axes last."""
+    last = [axis % axes for axis in inputs]
+    return [axis for axis in range(axes) if axis not in last] + last
+
+
+def _turned(tensor: np.ndarray, inputs: tuple[int, ...]) -> np.ndarray:
+    """The tensor as a matrix with the input axes as columns."""
+    columns = int(np.prod([tensor.shape[axis] for axis in inputs]))
+    return tensor.transpose(_order(tensor.ndim, inputs)).reshape(-1, columns)
 
 
 def quantise_tensors(
@@ -73,10 +80,10 @@ def quantise_tensors(
     Args:
         tensors: A decoder's float32 tensors by dotted name.
         group_size: Weights that share a scale.
-        embedding_bits: 4 or 8, for the embedding, which is also the output projection.
+        embedding_bits: 4 or 8, for the embedding and the output projection, tied or not.
 
     Returns:
-        The tensors to store (``NAME.codes``, ``NAME.scales``, ``NAME.minimums``; norms as they are), and for each
+        The tensors to store (``NAME.codes``, ``NAME.scales``, ``NAME.minimums``; norms and routers as they are), and for each
         quantised name its shape, group size and bits.
     """
     stored: dict[str, np.ndarray] = {}
@@ -84,12 +91,14 @@ def quantise_tensors(
     for name in sorted(tensors):
         tensor = tensors[name]
         if name not in INPUT_AXES:
-            if not name.endswith("norm.scale"):
-                raise ValueError(f"got the tensor {name}, expected one of {sorted(INPUT_AXES)} or a norm")
+            if not name.endswith(KEPT):
+                raise ValueError(
+                    f"got the tensor {name}, expected one of {sorted(INPUT_AXES)}, a norm or a router"
+                )
             stored[name] = tensor
             continue
-        matrix, _ = _turned(tensor, INPUT_AXES[name])
-        bits = embedding_bits if name == "embedding" else 4
+        matrix = _turned(tensor, INPUT_AXES[name])
+        bits = embedding_bits if name.endswith("embedding") else 4
         quantised = quantise(matrix, group_size=group_size, bits=bits)
         stored[f"{name}.codes"] = quantised.codes
         stored[f"{name}.scales"] = quantised.scales
@@ -106,7 +115,7 @@ def dequantise_tensors(
     tensors = {name: tensor for name, tensor in stored.items() if name not in parts}
     for name, fact in facts.items():
         shape, axes = fact["shape"], INPUT_AXES[name]
-        order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
+        order = _order(len(shape), axes)
         matrix = dequantise(
             Quantised(
                 codes=stored[f"{name}.codes"],
