@@ -23,6 +23,7 @@ from flax import nnx
 
 from .config import ModelConfig
 from .noise import Noise
+from .sharding import constrain
 
 RouterLosses = dict[str, jax.Array]
 
@@ -100,7 +101,8 @@ class Experts(nnx.Module):
         seats = jax.nn.one_hot(place, places, dtype=x.dtype)  # all zero where the place is beyond the last
         sent = jnp.einsum("BTCE,BTCP->BTEP", picks.astype(x.dtype), seats)
         mixed = jnp.einsum("BTCE,BTCP,BTC->BTEP", picks.astype(x.dtype), seats, weights)
-        inputs = jnp.einsum("BTEP,BTD->EBPD", sent, x)
+        # Tokens travel to their experts' devices here, and back in the last product.
+        inputs = constrain(jnp.einsum("BTEP,BTD->EBPD", sent, x), "experts", "expert_batch", None, None)
         gate = jnp.einsum("EBPD,EDF->EBPF", inputs, self.gate[...].astype(x.dtype))
         up = jnp.einsum("EBPD,EDF->EBPF", inputs, self.up[...].astype(x.dtype))
         out = jnp.einsum(

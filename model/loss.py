@@ -115,16 +115,18 @@ def linear_cross_entropy(
 def _chunks(
     hidden: jax.Array, targets: jax.Array, mask: jax.Array, chunk_tokens: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """States [chunks, C, D], targets [chunks, C] and weights [chunks, C] that sum to one."""
+    """States [chunks, C, D], targets [chunks, C] and weights [chunks, C] that sum to one.
+
+    A chunk is a stretch of positions of all rows, so that on a mesh each device has its rows in every chunk.
+    """
     weights = mask.astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
-    size = min(chunk_tokens, targets.size)
-    padding = -targets.size % size
+    b, t = targets.shape
+    span = min(max(chunk_tokens // b, 1), t)
 
     def split(x: jax.Array) -> jax.Array:
-        flat = x.reshape(targets.size, *x.shape[2:])
-        flat = jnp.pad(flat, [(0, padding)] + [(0, 0)] * (flat.ndim - 1))
-        return flat.reshape(-1, size, *flat.shape[1:])
+        padded = jnp.pad(x, [(0, 0), (0, -t % span)] + [(0, 0)] * (x.ndim - 2))
+        return padded.reshape(b, -1, span, *x.shape[2:]).swapaxes(0, 1).reshape(-1, b * span, *x.shape[2:])
 
     return split(hidden), split(targets), split(weights)
 
@@ -159,7 +161,10 @@ def _forward(
     start = (jnp.zeros(()), jnp.zeros(embedding.shape, jnp.float32))
     chunks = _chunks(hidden, targets, mask, terms.chunk_tokens)
     (total, slope), states_slope = jax.lax.scan(chunk, start, chunks)
-    states_slope = states_slope.reshape(-1, hidden.shape[-1])[: targets.size].reshape(hidden.shape)
+    b, t, d = hidden.shape
+    states_slope = (
+        states_slope.reshape(states_slope.shape[0], b, -1, d).swapaxes(0, 1).reshape(b, -1, d)[:, :t]
+    )
     return total, (states_slope, slope)
 
 

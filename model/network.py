@@ -29,7 +29,9 @@ from .linear import linear
 from .loss import soft_cap
 from .noise import Noise
 from .norm import RMSNorm
+from .sharding import constrain
 
+STREAM = ("batch", "time", None)
 UNROLLED_LAYERS = 4
 REMAT: dict[str, Callable[..., Any] | None] = {
     "none": None,
@@ -163,12 +165,13 @@ class Decoder(nnx.Module):
             sight = Sight(positions[:, :, None] >= room[None, None, :], positions, is_causal=False)
         angles = rotary_angles(positions, config.head_size, config.rope_base)
         x = (self.embedding[...][tokens] * config.model_size).astype(config.compute_dtype)
+        x = constrain(x, *STREAM)
         graph, weights = nnx.split(self.layers)
         windows = config.windows()
 
         def layer(window: int | None, x: jax.Array, weights: nnx.State, slots: Any) -> Any:
             module: Layer = nnx.merge(graph, weights)
-            return module(
+            x, *rest = module(
                 x,
                 slots,
                 positions=positions,
@@ -176,6 +179,7 @@ class Decoder(nnx.Module):
                 sight=sight.windowed(window),
                 capacity_factor=mode.capacity_factor,
             )
+            return constrain(x, *STREAM), *rest
 
         def period(x: jax.Array, inputs: tuple[nnx.State, Any]) -> tuple[jax.Array, Any]:
             outputs = []

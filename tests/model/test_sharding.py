@@ -1,0 +1,120 @@
+"""Every mesh computes the same training: eight simulated devices against one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from jax.sharding import PartitionSpec
+from millrace.model.sharding import MeshShape, spec_for
+
+TRAIN = """
+import json, sys
+import jax, numpy as np, optax
+from flax import nnx
+from millrace.model import network
+from millrace.model.config import ModelConfig
+from millrace.model.network import TrainingMode
+from millrace.model.optimizer import make_optimizer
+from millrace.model.pretraining_loss import NextTokenLoss
+from millrace.model.sharding import MeshShape, place_batch, state_shardings
+
+asked = json.loads(sys.argv[1])
+config = ModelConfig(256, 2, 32, 4, 2, 8, 64, 32, **asked["config"])
+decoder = network.create(config, 0)
+graph, variables = nnx.split(decoder)
+params = nnx.to_pure_dict(variables)
+optimizer = make_optimizer(1e-2)
+loss = NextTokenLoss(TrainingMode(capacity_factor=asked["capacity_factor"]), z_loss=1e-4, router_balance_loss=0.01)
+
+def step(state, batch):
+    measure = lambda params: loss(nnx.merge(graph, params), batch)[0]
+    value, slopes = jax.value_and_grad(measure)(state["params"])
+    updates, moments = optimizer.update(slopes, state["moments"], state["params"])
+    return {"params": optax.apply_updates(state["params"], updates), "moments": moments}, value
+
+curves = []
+for axes in asked["meshes"]:
+    state = {"params": params, "moments": optimizer.init(params)}
+    if axes is None:
+        losses = []
+        run = jax.jit(step)
+        place = lambda batch: batch
+    else:
+        mesh = MeshShape(**axes).build()
+        layout = state_shardings(mesh, state, params)
+        jax.set_mesh(mesh)
+        state = jax.device_put(state, layout)
+        run = jax.jit(step, out_shardings=(layout, None))
+        place = lambda batch: place_batch(mesh, batch)
+        losses = []
+    for number in range(8):
+        tokens = np.random.default_rng(number % 3).integers(0, 256, (8, 33)).astype(np.int32)
+        state, value = run(state, place({"tokens": tokens}))
+        losses.append(float(value))
+    largest = max(leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim > 2)
+    curves.append({"losses": losses, "share": largest})
+print(json.dumps(curves))
+"""
+
+DENSE = [{"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 4, "sequence": 2}]
+DENSE_MORE = [{"data": 8}, {"fsdp": 8}, {"tensor": 8}, {"sequence": 8}, {"tensor": 2, "sequence": 4}]
+SPARSE: list[dict[str, int]] = [{"expert": 4, "fsdp": 2}]
+SPARSE_MORE: list[dict[str, int]] = [{"expert": 8}, {"data": 2, "expert": 2, "tensor": 2}]
+
+
+def train(
+    meshes: list[dict[str, int]], config: dict[str, Any], capacity_factor: float | None = None
+) -> list[Any]:
+    asked = {"meshes": [None, *meshes], "config": config, "capacity_factor": capacity_factor}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [sys.executable, "-c", TRAIN, json.dumps(asked)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return list(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("meshes", "config", "capacity_factor"),
+    [
+        (DENSE, {"query_key_norm": True}, None),
+        (SPARSE, {"experts": 8}, 2.0),
+        pytest.param(DENSE_MORE, {"query_key_norm": True}, None, marks=pytest.mark.slow),
+        pytest.param(SPARSE_MORE, {"experts": 8}, 2.0, marks=pytest.mark.slow),
+        pytest.param(SPARSE + SPARSE_MORE, {"experts": 8}, None, marks=pytest.mark.slow),
+    ],
+    ids=["dense", "capacity", "dense, more", "capacity, more", "dropless"],
+)
+def test_every_mesh_gives_the_curve_of_one_device(
+    meshes: list[dict[str, int]], config: dict[str, Any], capacity_factor: float | None
+) -> None:
+    """Losses of eight steps agree within 1e-5, and no device holds a whole matrix that its mesh splits."""
+    alone, *spread = train(meshes, config, capacity_factor)
+    assert alone["losses"][-1] < alone["losses"][0] - 0.3
+    for mesh, curve in zip(meshes, spread, strict=True):
+        assert curve["losses"] == pytest.approx(alone["losses"], rel=1e-5), mesh
+        if mesh.get("fsdp", 1) > 1:
+            assert curve["share"] <= 1 / mesh["fsdp"], mesh
+
+
+def test_an_axis_that_does_not_divide_stays_whole() -> None:
+    """One key-value head is copied, six rows go over two of four devices' axes, and leading axes are layers."""
+    sizes = {"data": 2, "fsdp": 2, "tensor": 4, "expert": 1, "sequence": 1}
+    assert spec_for(("embed", "heads", None), (3, 16, 1, 8), sizes) == PartitionSpec(
+        None, ("fsdp",), None, None
+    )
+    assert spec_for(("batch", "time"), (6, 5), sizes) == PartitionSpec(("data",), ("sequence",))
+
+
+def test_a_mesh_of_the_wrong_size_is_refused() -> None:
+    """It says how many devices were asked for and how many there are."""
+    with pytest.raises(ValueError, match=r"mesh of 12 devices .* and \d+ cpu devices"):
+        MeshShape(data=3, fsdp=4).build()
