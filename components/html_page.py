@@ -25,7 +25,8 @@ th{font-weight:600;color:var(--soft)}td.number,th.number{text-align:right;font-v
 td{overflow-wrap:anywhere}
 blockquote{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--quote);margin:.4rem 0;padding:.5rem .8rem;border-left:3px solid var(--line);font:13px/1.45 ui-monospace,monospace}
 figure{display:inline-block;margin:.4rem 1.4rem .4rem 0;vertical-align:top}figcaption{font-size:13px;color:var(--soft)}
-svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .bar{fill:var(--bar)}svg .over{fill:var(--mark);opacity:.55}svg .mark{stroke:var(--mark);stroke-width:1.5}
+svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .bar{fill:var(--bar)}svg .over{fill:var(--mark);opacity:.55}svg .line{fill:none;stroke-width:1.6;stroke:var(--bar)}
+svg .c1{stroke:var(--mark)}svg .c2{stroke:#4d9a5b}svg .c3{stroke:#9a62b5}svg .mark{stroke:var(--mark);stroke-width:1.5}
 mark{background:var(--mark);color:var(--page)}summary{cursor:pointer;color:var(--soft)}
 """
 
@@ -177,6 +178,59 @@ def histogram(
         f'<text x="{_WIDTH}" y="{_HEIGHT - 2}" text-anchor="end">{number(edges[-1])}</text>'
     )
     return _figure(f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}"', "".join(pieces), caption)
+
+
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], caption: str = "", borders: Sequence[float] = ()
+) -> str:
+    """Curves over a common axis, their names where they end.
+
+    Args:
+        series: Name -> points (x, y), x ascending; those that are not finite are left out.
+        caption: What is drawn.
+        borders: Values of x to mark, such as where a phase begins.
+    """
+    finite = {
+        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for name, points in series.items()
+    }
+    points = [point for named in finite.values() for point in named]
+    if not points:
+        return paragraph(f"{caption}: nothing was measured.")
+    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+    width, height = 2 * _WIDTH, 2 * _HEIGHT
+    across, up = (width - 150) / ((right - left) or 1), (height - 30) / ((high - low) or 1)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return 50 + (x - left) * across, height - 20 - (y - low) * up
+
+    pieces = []
+    for border in borders:
+        x = at(border, low)[0]
+        pieces.append(
+            f'<line class="mark" stroke-dasharray="3" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 18}"/>'
+        )
+    ends: list[float] = []
+    for number_, (name, named) in enumerate(item for item in finite.items() if item[1]):
+        path = " ".join("{:.1f},{:.1f}".format(*at(*point)) for point in named)
+        pieces.append(
+            f'<polyline class="line c{number_ % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
+        )
+        x, y = at(*named[-1])
+        # Names stand below each other where curves end close together.
+        while any(abs(y - other) < 12 for other in ends):
+            y += 12 if y < height / 2 else -12
+        ends.append(y)
+        pieces.append(f'<text x="{x + 4:.1f}" y="{y + 4:.1f}">{escape(name)} {number(named[-1][1])}</text>')
+    for value in (low, high):
+        pieces.append(
+            f'<text x="44" y="{at(left, value)[1] + 4:.1f}" text-anchor="end">{number(value)}</text>'
+        )
+    for value, anchor in ((left, "start"), (right, "end")):
+        pieces.append(
+            f'<text x="{at(value, low)[0]:.1f}" y="{height - 2}" text-anchor="{anchor}">{number(value)}</text>'
+        )
+    return _figure(f'viewBox="0 0 {width} {height}" width="{width}"', "".join(pieces), caption)
 
 
 def _place(value: float, edges: Sequence[float]) -> float:
