@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -24,10 +25,12 @@ from millrace.model.pretraining_loss import NextTokenLoss
 from millrace.model.sharding import MeshShape, place_batch, state_shardings
 
 asked = json.loads(sys.argv[1])
+if len(sys.argv) > 2:
+    jax.distributed.initialize(sys.argv[2], num_processes=2, process_id=int(sys.argv[3]))
 config = ModelConfig(256, 2, 32, 4, 2, 8, 64, 32, **asked["config"])
 decoder = network.create(config, 0)
 graph, variables = nnx.split(decoder)
-params = nnx.to_pure_dict(variables)
+params = jax.tree.map(np.asarray, nnx.to_pure_dict(variables))
 optimizer = make_optimizer(1e-2)
 loss = NextTokenLoss(TrainingMode(capacity_factor=asked["capacity_factor"]), z_loss=1e-4, router_balance_loss=0.01)
 
@@ -39,7 +42,7 @@ def step(state, batch):
 
 curves = []
 for axes in asked["meshes"]:
-    state = {"params": params, "moments": optimizer.init(params)}
+    state = {"params": params, "moments": jax.tree.map(np.asarray, optimizer.init(params))}
     if axes is None:
         losses = []
         run = jax.jit(step)
@@ -67,19 +70,28 @@ SPARSE: list[dict[str, int]] = [{"expert": 4, "fsdp": 2}]
 SPARSE_MORE: list[dict[str, int]] = [{"expert": 8}, {"data": 2, "expert": 2, "tensor": 2}]
 
 
+def start(devices: int, asked: dict[str, Any], *more: str) -> subprocess.Popen[str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN, json.dumps(asked), *more],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def curves_of(process: subprocess.Popen[str]) -> list[Any]:
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return list(json.loads(out.splitlines()[-1]))  # collectives over sockets print lines of their own
+
+
 def train(
     meshes: list[dict[str, int]], config: dict[str, Any], capacity_factor: float | None = None
 ) -> list[Any]:
     asked = {"meshes": [None, *meshes], "config": config, "capacity_factor": capacity_factor}
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-    }
-    command = [sys.executable, "-c", TRAIN, json.dumps(asked)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return list(json.loads(done.stdout))
+    return curves_of(start(8, asked))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +115,21 @@ def test_every_mesh_gives_the_curve_of_one_device(
         assert curve["losses"] == pytest.approx(alone["losses"], rel=1e-5), mesh
         if mesh.get("fsdp", 1) > 1:
             assert curve["share"] <= 1 / mesh["fsdp"], mesh
+
+
+def test_two_processes_give_the_curve_of_one() -> None:
+    """Two hosts of two devices each, which reduce gradients and gather weights over a socket, train as one device."""
+    meshes = [{"data": 2, "fsdp": 2}, {"tensor": 4}]
+    asked: dict[str, Any] = {"config": {}, "capacity_factor": None}
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    hosts = [start(2, asked | {"meshes": meshes}, address, str(number)) for number in range(2)]
+    alone = curves_of(start(1, asked | {"meshes": [None]}))[0]
+    with hosts[0], hosts[1]:  # neither outlives the test
+        found = [curve for host in hosts for curve in curves_of(host)]
+    for curve in found:
+        assert curve["losses"] == pytest.approx(alone["losses"], rel=1e-5)
 
 
 def test_an_axis_that_does_not_divide_stays_whole() -> None:
