@@ -10,11 +10,12 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from . import held_out_text
+from . import held_out_text, step_digests, step_documents
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
 from .model_shape import ModelShape
 from .training_report import final_loss, loss_curve, write_json
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     from ..data.mixture import Mixture
     from ..data.token_stream import TokenStreams
+    from ..model.config import ModelConfig
     from ..model.fit import History
+    from ..model.goodput import Goodput
+    from ..model.network import Decoder
 
 
 class PhaseConfig(Config):
@@ -73,12 +77,48 @@ class PretrainConfig(Config):
     )
     evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
     held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
+    on_non_finite: Literal["stop", "skip", "rewind"] = Field(
+        "stop",
+        description="A step whose loss or gradient is not finite ends the training, has no update, or makes it go back "
+        "to the newest checkpoint to leave that update out.",
+    )
+    max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
+    digest_every_steps: int = Field(
+        100, ge=0, description="Steps between the digests that `millrace replay` compares; 0 records none."
+    )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
+    keep_checkpoint_every_steps: int = runtime(
+        0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
+    )
     log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
 
 
-def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
-    """Trains, measures, and writes the model and its report."""
+@dataclass(frozen=True)
+class Trained:
+    """What a training made: the model, and what it recorded on the way."""
+
+    shape: ModelConfig
+    decoder: Decoder
+    streams: TokenStreams
+    mixture: Mixture
+    history: History
+
+
+def train(
+    context: Context, config: PretrainConfig, inputs: Inputs, until_steps: int | None = None
+) -> Trained:
+    """Trains from the newest checkpoint of the work folder, or afresh.
+
+    Args:
+        context: Takes metrics and has the work folder and the seed.
+        config: The settings.
+        inputs: Tokens, their tokenizer and, optionally, held-out text.
+        until_steps: Ends after so many steps, as a replay does.
+
+    Raises:
+        ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
+    """
     from ..data.token_stream import TokenStreams
     from ..data.tokenizer import Tokenizer
 
@@ -92,11 +132,13 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     mixture = plan(config, context.seed, streams.source_tokens)
     held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
 
-    from ..model import network, weights
+    from ..model import network
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
+    from ..model.goodput import Goodput
     from ..model.network import TrainingMode
     from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from ..model.preemption import Preempted, StopRequest
     from ..model.pretraining_loss import NextTokenLoss
 
     longest = max(phase.sequence_length_tokens for phase in config.phases)
@@ -106,7 +148,8 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     context.log.info(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
-    on_log = live(context, mixture.total_steps, phases)
+    goodput = Goodput()
+    on_log = live(context, mixture.total_steps, phases, goodput)
 
     def on_evaluation(step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -127,7 +170,13 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
         schedule, weight_decay=config.weight_decay, beta2=config.beta2, clip_norm=config.clip_norm
     )
     decoder = network.create(shape, context.seed)
-    with Checkpoints(context.work / "checkpoints") as checkpoints:
+    stored = Checkpoints(
+        context.work / "checkpoints",
+        keep=config.keep_checkpoints,
+        keep_every_steps=config.keep_checkpoint_every_steps,
+        log=context.log.warning,
+    )
+    with stored as checkpoints, StopRequest() as stop:
         try:
             history = fit(
                 decoder,
@@ -146,13 +195,36 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
                 on_log=on_log,
                 evaluation=held_out_text.evaluation(held_out, longest, config.evaluate_every_steps),
                 on_evaluation=on_evaluation,
+                on_non_finite=config.on_non_finite,
+                most_skipped_steps=config.max_skipped_steps,
+                digest_every_steps=config.digest_every_steps,
+                until_steps=until_steps,
+                stop=stop,
+                notice=context.log.warning,
+                goodput=goodput,
             )
         except NonFiniteLoss as error:
+            read = step_documents.documents_of(streams, mixture, error.step)
             raise ComponentError(
                 f"pretrain: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it, lengthen "
-                f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g})"
+                f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
+                f"blame, drop it or set on_non_finite. The step read{step_documents.in_words(read)}"
             ) from error
+        except Preempted as error:
+            context.log.warning("%s; %s", error, goodput.summary())
+            raise ComponentError(f"pretrain: {error}") from error
+    context.log.info("%s", goodput.summary())
+    return Trained(shape, decoder, streams, mixture, history)
 
+
+def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
+    """Trains, measures, and writes the model and its report."""
+    from ..model import weights
+
+    trained = train(context, config, inputs)
+    shape, mixture, history = trained.shape, trained.mixture, trained.history
+    phases = Schedule(mixture)
+    total_tokens = phases.tokens(mixture.total_steps)
     facts: dict[str, Any] = {
         "parameters": shape.parameter_count(),
         "steps": mixture.total_steps,
@@ -164,10 +236,20 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
         "epochs": {name: round(times, 4) for name, times in sorted(mixture.epochs().items())},
         "final_loss": final_loss(history),
     }
-    weights.save(context.output("model"), shape, decoder)
+    facts["skipped_steps"] = len(history.skipped_steps)
+    skipped = [
+        {"step": step, "rows": step_documents.documents_of(trained.streams, mixture, step)}
+        for step in history.skipped_steps
+    ]
+    weights.save(context.output("model"), shape, trained.decoder)
     write_json(context.output("model") / "training.json", facts)
-    write_json(context.output("report") / "report.json", facts | report(history, phases))
-    context.metric("tokens_in", sum(streams.source_tokens.values()))
+    write_json(context.output("report") / "report.json", facts | report(history, phases) | {"skipped": skipped})
+    step_digests.write(
+        context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
+    )
+    if skipped:
+        context.metric("skipped_steps", len(skipped))
+    context.metric("tokens_in", sum(trained.streams.source_tokens.values()))
     context.metric("tokens_out", total_tokens)
     context.metric("parameters", shape.parameter_count())
     context.metric("loss", final_loss(history))
@@ -234,8 +316,20 @@ def read_batch(streams: TokenStreams, mixture: Mixture, step: int) -> dict[str, 
     return {"tokens": np.stack(rows).astype(np.int32)}
 
 
-def live(context: Context, total_steps: int, phases: Schedule) -> Callable[[int, Mapping[str, float]], None]:
-    """Reports loss and speed while training runs; wall times go nowhere else."""
+def digests(trained: Trained, every_steps: int, until_steps: int | None = None) -> list[step_digests.Record]:
+    """The digests of a training's steps, or of the first ``until_steps``."""
+    return step_digests.records(
+        trained.history,
+        lambda step: read_batch(trained.streams, trained.mixture, step),
+        every_steps,
+        until_steps,
+    )
+
+
+def live(
+    context: Context, total_steps: int, phases: Schedule, goodput: Goodput
+) -> Callable[[int, Mapping[str, float]], None]:
+    """Reports loss, speed and goodput while training runs; wall times go nowhere else."""
     last = [time.monotonic(), 0.0]
     total_tokens = phases.tokens(total_steps)
 
@@ -245,6 +339,7 @@ def live(context: Context, total_steps: int, phases: Schedule) -> Callable[[int,
         context.metric("gradient_norm", values["gradient_norm"], step)
         if last[1]:
             context.metric("tokens_per_second", (tokens - last[1]) / max(now - last[0], 1e-9), step)
+        context.metric("goodput", goodput.share(), step)
         last[:] = now, tokens
         context.progress(tokens, total_tokens, "tokens")
 

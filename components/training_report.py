@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..model.fit import History
 
 CURVE_POINTS = 500  # reports stay small: an orchestrator's page loads them whole
@@ -14,21 +16,36 @@ FINAL_STEPS = 20
 
 
 def loss_curve(history: History) -> list[dict[str, Any]]:
-    """The training loss as means over equal spans of steps, at most ``CURVE_POINTS``; ``step`` is a span's end."""
-    losses = history.curves["loss"].astype(float)
+    """The training loss as means over equal spans of steps, at most ``CURVE_POINTS``; ``step`` is a span's end.
+
+    Steps that were skipped because they are not finite do not count; a span of nothing else has None.
+    """
+    losses = history.curves["loss"]
     width = max(-(-len(losses) // CURVE_POINTS), 1)
     return [
         {
             "step": min(start + width, len(losses)),
-            "loss": round(float(losses[start : start + width].mean()), 5),
+            "loss": _mean(losses[start : start + width], 5),
         }
         for start in range(0, len(losses), width)
     ]
 
 
 def final_loss(history: History) -> float:
-    """Mean training loss of the last ``FINAL_STEPS`` steps, nats per token."""
-    return round(float(history.curves["loss"][-FINAL_STEPS:].astype(float).mean()), 6)
+    """Mean training loss of the last ``FINAL_STEPS`` finite steps, nats per token."""
+    import numpy as np
+
+    found = _mean(history.curves["loss"][np.isfinite(history.curves["loss"])][-FINAL_STEPS:], 6)
+    if found is None:
+        raise ValueError("got no step with a finite loss, expected one")
+    return found
+
+
+def _mean(losses: np.ndarray, digits: int) -> float | None:
+    import numpy as np
+
+    finite = losses[np.isfinite(losses)].astype(float)
+    return round(float(finite.mean()), digits) if finite.size else None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,20 +1,31 @@
 """Training state on disk, for resuming only: Orbax checkpoints in a stage's private work folder.
 
-Orbax writes a step aside and renames it when it is complete, so a process killed at any instant leaves the earlier
-steps as they were and at most an unfinished folder, which the next start removes. Its folders hold timestamps and
-random file names, therefore they are never published; artifacts hold safetensors (see ``weights``).
+A save copies the state to host memory and returns; a thread writes it while the next steps run. The copy is needed
+because the train step donates its buffers, and on CPU a host view of a buffer is the buffer. Orbax writes a step aside
+and renames it when it is complete, then the step is sealed (see ``integrity``) and only then are older ones deleted,
+so a process killed at any instant leaves at least the newest sealed step. Restoring verifies every file: a damaged
+step is named in the log, deleted, and the one before it is used. When all are damaged, training starts afresh, which
+costs time and no correctness, because the same inputs give the same bits.
 
-Saves are synchronous: about 0.1 s for a state of 50 MB, and no thread reads buffers that the next step overwrites.
+Folders hold timestamps and random file names, therefore they are never published; artifacts hold safetensors (see
+``weights``).
 """
 
 from __future__ import annotations
 
+import logging
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from . import integrity
 
 
 class Checkpoints:
@@ -22,16 +33,37 @@ class Checkpoints:
 
     Args:
         folder: Where they are kept; made when missing.
-        keep: How many to keep; older ones are deleted after a newer one is complete.
+        keep: How many of the newest to keep.
+        keep_every_steps: Also keeps every step that is a multiple of it; 0 keeps none besides the newest.
+        log: Takes one line for each damaged file and for what follows from it.
+
+    Raises:
+        ValueError: ``keep`` is below one or ``keep_every_steps`` is negative.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 2,
+        keep_every_steps: int = 0,
+        log: Callable[[str], None] = logging.getLogger(__name__).warning,
+    ) -> None:
+        if keep < 1 or keep_every_steps < 0:
+            raise ValueError(
+                f"got keep {keep} and keep_every_steps {keep_every_steps}, expected at least 1 and at least 0"
+            )
+        self._folder = folder.absolute()
+        self._keep = keep
+        self._keep_every_steps = keep_every_steps
+        self._log = log
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+                enable_async_checkpointing=False, cleanup_tmp_directories=True
             ),
         )
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -42,11 +74,34 @@ class Checkpoints:
         self.close()
 
     def save(self, step: int, state: Any) -> None:
-        """Keeps a pytree of arrays as the state after ``step`` steps; returns when it is on disk."""
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Keeps a pytree of arrays as the state after ``step`` steps.
+
+        Returns when the state is copied; the caller may then overwrite its buffers. At most one save is being
+        written: a second waits for it, so host memory holds one copy.
+
+        Raises:
+            OSError: The save before this one could not be written.
+        """
+        self.wait()
+        self._pending = self._writer.submit(self._write, step, _host_copy(state))
+
+    def wait(self) -> None:
+        """Returns when the last save is sealed on disk.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, oldest first."""
+        self.wait()
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
     def restore_latest(self, template: Any) -> tuple[int, Any] | None:
-        """The newest complete state.
+        """The newest state that is whole; damaged ones are named in the log and deleted.
 
         Args:
             template: A pytree of arrays with the structure, shapes and dtypes that were saved.
@@ -54,12 +109,55 @@ class Checkpoints:
         Returns:
             (steps done, state), or None when there is none.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        return step, self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        damaged = []
+        for step in reversed(self.steps()):
+            wrong = integrity.damage(self._folder / str(step))
+            if not wrong:
+                if damaged:
+                    self._log(f"going on from the checkpoint of step {step} instead of {damaged[0]}")
+                abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+                return step, self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            for line in wrong:
+                self._log(f"checkpoint of step {step} is damaged: {line}")
+            damaged.append(step)
+            self._delete(step)
+        if damaged:
+            self._log(
+                f"no checkpoint is whole (damaged: {', '.join(map(str, damaged))}), so training starts from step 0; "
+                "check the disk"
+            )
+        return None
 
     def close(self) -> None:
-        """Ends the manager's threads."""
-        self._manager.close()
+        """Waits for the last save and ends the threads.
+
+        Raises:
+            OSError: The last save could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+            self._manager.close()
+
+    def _write(self, step: int, state: Any) -> None:
+        self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        integrity.seal(self._folder / str(step))
+        kept = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+        for old in kept[: -self._keep]:
+            if not (self._keep_every_steps and old % self._keep_every_steps == 0):
+                self._delete(old)
+
+    def _delete(self, step: int) -> None:
+        # The seal goes first: a folder that a kill leaves half deleted then says so itself.
+        (self._folder / str(step) / integrity.FILE).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / str(step))
+        self._manager.reload()
+
+
+def _host_copy(state: Any) -> Any:
+    """A pytree of NumPy arrays that share no memory with the devices' buffers."""
+    for leaf in jax.tree.leaves(state):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return jax.tree.map(np.array, state)

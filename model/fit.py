@@ -4,10 +4,14 @@ One jitted step with donated buffers. Loss curves are arrays inside the training
 waits for the device only when it logs, and a checkpoint holds the curve too, so a training that was killed and resumed
 ends with the same weights and the same report, bit for bit. Batches are a function of the step alone, which is why
 the step is all the data state there is.
+
+What goes wrong has a file each: ``preemption`` (asked to end), ``non_finite`` (a loss that is none), ``checksum`` (bits
+that changed by themselves), ``goodput`` (where the time went).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,22 +22,16 @@ import numpy as np
 import optax
 from flax import nnx
 
+from . import checksum, non_finite
 from .checkpoint import Checkpoints
+from .goodput import Goodput
+from .non_finite import NonFiniteLoss, Policy
+from .preemption import Preempted
+
+__all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
 Batch = Mapping[str, np.ndarray]
 LossFunction = Callable[[Any, Mapping[str, jax.Array]], tuple[jax.Array, Mapping[str, jax.Array]]]
-
-
-class NonFiniteLoss(ArithmeticError):
-    """The loss became infinite or not a number.
-
-    Attributes:
-        step: The first step (from 0) whose loss is not finite.
-    """
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss of step {step} is not finite")
-        self.step = step
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,15 @@ class History:
         curves: Name -> [steps] float32; ``loss``, ``gradient_norm`` (before clipping) and the loss function's metrics.
         evaluation_steps: Numbers of finished steps at which the evaluation ran.
         evaluations: Name -> [len(evaluation_steps)] float64.
+        skipped_steps: Steps whose update was not applied, because it was not finite.
+        checksums: uint32 [digests, 2], of the parameters after every ``digest_every_steps`` steps and after the last.
     """
 
     curves: Mapping[str, np.ndarray]
     evaluation_steps: Sequence[int]
     evaluations: Mapping[str, np.ndarray]
+    skipped_steps: Sequence[int] = ()
+    checksums: np.ndarray | None = None
 
 
 def fit(
@@ -83,6 +85,13 @@ def fit(
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
     evaluation: Evaluation | None = None,
     on_evaluation: Callable[[int, Mapping[str, float]], None] | None = None,
+    on_non_finite: Policy = "stop",
+    most_skipped_steps: int = 10,
+    digest_every_steps: int = 0,
+    until_steps: int | None = None,
+    stop: Callable[[], bool] | None = None,
+    notice: Callable[[str], None] | None = None,
+    goodput: Goodput | None = None,
 ) -> History:
     """Trains a module in place.
 
@@ -98,12 +107,20 @@ def fit(
         on_log: Called with the number of finished steps and the values of the last one.
         evaluation: Held-out measurement.
         on_evaluation: Called with the number of finished steps and the values.
+        on_non_finite: What becomes of a step whose loss or gradient is not finite (see ``non_finite``).
+        most_skipped_steps: More such steps than this end the training under ``skip`` and ``rewind`` too.
+        digest_every_steps: Steps between checksums of the parameters; 0 takes none.
+        until_steps: Ends after so many steps of the ``total_steps``, as a replay does.
+        stop: Asked between steps whether to save and end.
+        notice: Takes one line for each thing that a person should know.
+        goodput: Counts what time was lost to.
 
     Returns:
         The curves, also of the steps before a resumption.
 
     Raises:
         NonFiniteLoss: At the next log or checkpoint after it happened; no checkpoint holds it.
+        Preempted: ``stop`` said so; the state is saved when there are checkpoints.
     """
     graph, variables, rest = nnx.split(module, nnx.Param, ...)
 
@@ -116,65 +133,136 @@ def fit(
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         values = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
         step = state["step"]
-        return {
-            "params": optax.apply_updates(state["params"], updates),
-            "optimizer": moments,
-            "step": step + 1,
-            "curves": {name: curve.at[step].set(values[name]) for name, curve in state["curves"].items()},
+        learnt = {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}
+        if on_non_finite == "skip":
+            applies = jnp.isfinite(loss) & jnp.isfinite(values["gradient_norm"])
+            learnt = non_finite.choose(applies, learnt, {name: state[name] for name in learnt})
+        elif on_non_finite == "rewind":
+            learnt = non_finite.choose(~state["skips"][step], learnt, {name: state[name] for name in learnt})
+        after = state | learnt | {"step": step + 1}
+        after["curves"] = {name: curve.at[step].set(values[name]) for name, curve in state["curves"].items()}
+        if digest_every_steps:
+            after["checksums"] = jax.lax.cond(
+                ((step + 1) % digest_every_steps == 0) | (step + 1 == total_steps),
+                lambda sums: sums.at[step // digest_every_steps].set(checksum.of_tree(learnt["params"])),
+                lambda sums: sums,
+                state["checksums"],
+            )
+        return after
+
+    def fresh() -> dict[str, Any]:
+        params = jax.tree.map(jnp.copy, nnx.to_pure_dict(variables))
+        metric_names = jax.eval_shape(loss_of, params, dict(batches(0)))[1] if total_steps else {}
+        state = {
+            "params": params,
+            "optimizer": optimizer.init(params),
+            "step": jnp.zeros((), jnp.int32),
+            "curves": {
+                name: jnp.zeros((total_steps,), jnp.float32)
+                for name in ("loss", "gradient_norm", *metric_names)
+            },
         }
+        if on_non_finite == "rewind":
+            state["skips"] = jnp.zeros((total_steps,), bool)
+        if digest_every_steps:
+            state["checksums"] = jnp.zeros((-(-total_steps // digest_every_steps), 2), jnp.uint32)
+        return state
 
     points = evaluation.steps(total_steps) if evaluation else []
-    measured = {name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())}
-    params = jax.tree.map(jnp.copy, nnx.to_pure_dict(variables))
-    metric_names = jax.eval_shape(loss_of, params, dict(batches(0)))[1] if total_steps else {}
-    state = {
-        "params": params,
-        "optimizer": optimizer.init(params),
-        "step": jnp.zeros((), jnp.int32),
-        "curves": {
-            name: jnp.zeros((total_steps,), jnp.float32) for name in ("loss", "gradient_norm", *metric_names)
-        },
-    }
-    start = 0
-    if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
-        start, restored = found
-        state = restored["train"]
-        measured = {name: np.array(values) for name, values in restored["measured"].items()}
+    clock = goodput or Goodput()
 
-    compiled_step = jax.jit(train_step, donate_argnums=0)
-    for done in range(start, total_steps + 1):
-        due = done == total_steps or (done > start and done % checkpoint_every_steps == 0)
-        log = done > start and (done == total_steps or done % log_every_steps == 0)
+    def resumed() -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+        with clock.lost("restoring"):
+            state = fresh()
+            measured = {name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())}
+            if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
+                done, restored = found
+                measured = {name: np.array(values) for name, values in restored["measured"].items()}
+                return done, restored["train"], measured
+            return 0, state, measured
+
+    compiled_step, shapes = jax.jit(train_step, donate_argnums=0), set()
+    end = total_steps if until_steps is None else min(until_steps, total_steps)
+    start, state, measured = resumed()
+    done = start
+    told = 0
+    while True:
+        stopping = stop is not None and done < end and stop()
+        due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
+        log = done > start and (done == end or done % log_every_steps == 0)
         if log or due:
             curves = _curves(state)
-            _require_finite(curves["loss"][:done])
+            bad = non_finite.bad_steps(curves, done)
+            if on_non_finite == "rewind":
+                skips = np.array(state["skips"])
+                new = bad[~skips[bad]]
+                if new.size and skips.sum() < most_skipped_steps:
+                    clock.rewound()
+                    skips[new[0]] = True
+                    start, state, measured = resumed()
+                    state["skips"] = jnp.asarray(skips) | state["skips"]
+                    done = start
+                    if notice:
+                        notice(f"step {new[0]} is not finite: rewound to step {start}, to skip its update")
+                    continue
+            else:
+                new = bad if on_non_finite == "stop" else bad[most_skipped_steps:]
+            if new.size:
+                raise non_finite.error_of(int(new[0]), curves, tuple(map(int, bad[bad < new[0]])))
+            if notice and on_non_finite == "skip":
+                for step in bad[told:]:
+                    notice(f"step {step} is not finite: its update was skipped")
+                told = bad.size
             if log and on_log:
                 on_log(done, {name: float(curve[done - 1]) for name, curve in curves.items()})
-        if evaluation and done in points and np.isnan(measured[evaluation.names[0]][points.index(done)]):
-            values = dict(
-                zip(
-                    evaluation.names, evaluation.measure(nnx.merge(graph, state["params"], rest)), strict=True
-                )
-            )
+        unmeasured = evaluation and done in points and not stopping
+        if evaluation and unmeasured and np.isnan(measured[evaluation.names[0]][points.index(done)]):
+            with clock.lost("evaluating"):
+                held = nnx.merge(graph, state["params"], rest)
+                values = dict(zip(evaluation.names, evaluation.measure(held), strict=True))
             for name, value in values.items():
                 measured[name][points.index(done)] = value
             if on_evaluation:
                 on_evaluation(done, values)
-        if checkpoints and due and done > start:
-            checkpoints.save(done, {"train": state, "measured": measured})
-        if done < total_steps:
-            state = compiled_step(state, dict(batches(done)))
+        if checkpoints and due:
+            with clock.lost("checkpointing"):
+                checkpoints.save(done, {"train": state, "measured": measured})
+                if stopping:
+                    checkpoints.wait()
+            clock.saved()
+        if stopping:
+            raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
+        if done == end:
+            break
+        batch = dict(batches(done))
+        shape = tuple((name, array.shape) for name, array in batch.items())
+        with contextlib.nullcontext() if shape in shapes else clock.lost("compiling"):
+            state = compiled_step(state, batch)
+        shapes.add(shape)
+        done += 1
 
+    if checkpoints:
+        with clock.lost("checkpointing"):
+            checkpoints.wait()
     nnx.update(module, state["params"])
-    return History(curves=_curves(state), evaluation_steps=points, evaluations=measured)
+    curves = _curves(state)
+    return History(
+        curves=curves,
+        evaluation_steps=points,
+        evaluations=measured,
+        skipped_steps=_skipped(state, curves, done, on_non_finite),
+        checksums=np.array(state["checksums"]) if digest_every_steps else None,
+    )
+
+
+def _skipped(
+    state: Mapping[str, Any], curves: Mapping[str, np.ndarray], done: int, policy: Policy
+) -> list[int]:
+    if policy == "rewind":
+        return [int(step) for step in np.flatnonzero(np.array(state["skips"]))]
+    return [int(step) for step in non_finite.bad_steps(curves, done)]
 
 
 def _curves(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     # Copies: on CPU a view would pin the buffer that the next step wants to reuse.
     return {name: np.array(curve) for name, curve in state["curves"].items()}
-
-
-def _require_finite(losses: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        raise NonFiniteLoss(int(bad[0]))

@@ -1,17 +1,22 @@
-"""Checkpoints give back what was saved, and a process killed while saving leaves them whole."""
+"""Checkpoints give back what was saved, name what is damaged, and survive a kill at any instant of a save."""
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
+from millrace.model import integrity
 from millrace.model.checkpoint import Checkpoints
 
 SAVE_FOR_EVER = """
@@ -29,6 +34,7 @@ with Checkpoints(Path(sys.argv[1])) as checkpoints:
     while True:
         step += 1
         checkpoints.save(step, {"w": np.full((256, 256), step, np.float32), "step": np.asarray(step, np.int32)})
+        checkpoints.wait()
         print(step, flush=True)
 """
 
@@ -78,3 +84,95 @@ def test_a_killed_save_leaves_the_one_before(tmp_path: Path) -> None:
         )
     assert step >= completed > 0
     assert (np.asarray(state["w"]) == step).all()
+
+
+STATE = {"w": np.arange(300, dtype=np.float32), "step": np.asarray(0, np.int32)}
+
+
+def state_of(step: int) -> dict[str, np.ndarray]:
+    return {"w": STATE["w"] + step, "step": np.asarray(step, np.int32)}
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checkpoints of steps 3 and 6, which tests copy."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        for step in (3, 6):
+            checkpoints.save(step, state_of(step))
+    return folder
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, truncate, Path.unlink])
+def test_damage_to_any_file_is_named_and_the_checkpoint_before_is_used(
+    saved: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Every file of the newest checkpoint in turn, its integrity file and Orbax's own metadata too."""
+    files = [path.relative_to(saved) for path in sorted((saved / "6").rglob("*")) if path.is_file()]
+    assert len(files) > 5
+    for number, file in enumerate(files):
+        copy, lines = tmp_path / str(number), []
+        shutil.copytree(saved, copy)
+        size = (copy / file).stat().st_size
+        if not size and damage is not Path.unlink:
+            continue
+        damage(copy / file)
+        with Checkpoints(copy, log=lines.append) as checkpoints:
+            step, state = checkpoints.restore_latest(STATE)
+            assert (step, int(state["step"])) == (3, 3)
+            assert f"step 6 is damaged: {file.relative_to('6')}: " in lines[0]
+            assert lines[1:] == ["going on from the checkpoint of step 3 instead of 6"]
+            checkpoints.save(6, state_of(6))
+            assert checkpoints.steps() == [3, 6]
+
+
+def test_when_all_are_damaged_the_log_says_that_training_starts_afresh(saved: Path, tmp_path: Path) -> None:
+    """Nothing is restored, and later saves of the same steps work."""
+    copy, lines = tmp_path / "copy", []
+    shutil.copytree(saved, copy)
+    for step in ("3", "6"):
+        flip_a_byte(copy / step / integrity.FILE)
+    with Checkpoints(copy, log=lines.append) as checkpoints:
+        assert checkpoints.restore_latest(STATE) is None
+        assert "no checkpoint is whole (damaged: 6, 3)" in lines[-1]
+        checkpoints.save(3, state_of(3))
+        assert checkpoints.restore_latest(STATE)[0] == 3
+
+
+def test_the_newest_and_every_nth_are_kept(tmp_path: Path) -> None:
+    """Two of the newest, and the multiples of ten."""
+    with Checkpoints(tmp_path, keep=2, keep_every_steps=10) as checkpoints:
+        for step in range(5, 50, 5):
+            checkpoints.save(step, state_of(step))
+        assert checkpoints.steps() == [10, 20, 30, 40, 45]
+
+
+def test_a_save_keeps_the_state_of_its_moment(tmp_path: Path) -> None:
+    """Buffers that are donated and overwritten while the checkpoint is being written do not change it."""
+    increase = jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)
+    state = jax.tree.map(jnp.asarray, state_of(0))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        for _ in range(100):
+            state = increase(state)
+        _, restored = checkpoints.restore_latest(STATE)
+    assert np.array_equal(restored["w"], STATE["w"])
+
+
+def test_a_save_that_fails_is_told_at_the_next(tmp_path: Path) -> None:
+    """An error of the writing thread is not lost."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state_of(1))
+        checkpoints.save(1, state_of(1))
+        with pytest.raises(Exception, match="1"):
+            checkpoints.wait()
