@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from . import held_out_text, step_digests, step_documents
+from . import device_mesh, held_out_text, step_digests, step_documents
 from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
 from .model_shape import ModelShape
 from .training_report import final_loss, loss_curve, write_json
@@ -92,6 +92,9 @@ class PretrainConfig(Config):
         0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
     )
     log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
+    mesh: device_mesh.MeshConfig = runtime(
+        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
+    )
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def train(
     context.log.info(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
+    mesh = device_mesh.build(config.mesh, [config.batch_size])
     goodput = Goodput()
     on_log = live(context, mixture.total_steps, phases, goodput)
 
@@ -202,6 +206,7 @@ def train(
                 stop=stop,
                 notice=context.log.warning,
                 goodput=goodput,
+                mesh=mesh,
             )
         except NonFiniteLoss as error:
             read = step_documents.documents_of(streams, mixture, error.step)
@@ -243,7 +248,9 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     ]
     weights.save(context.output("model"), shape, trained.decoder)
     write_json(context.output("model") / "training.json", facts)
-    write_json(context.output("report") / "report.json", facts | report(history, phases) | {"skipped": skipped})
+    write_json(
+        context.output("report") / "report.json", facts | report(history, phases) | {"skipped": skipped}
+    )
     step_digests.write(
         context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
     )

@@ -27,6 +27,8 @@ import orbax.checkpoint as ocp
 
 from . import integrity
 
+WARN = logging.getLogger(__name__).warning
+
 
 class Checkpoints:
     """The checkpoints of one training, newest last.
@@ -46,7 +48,7 @@ class Checkpoints:
         folder: Path,
         keep: int = 2,
         keep_every_steps: int = 0,
-        log: Callable[[str], None] = logging.getLogger(__name__).warning,
+        log: Callable[[str], None] = WARN,
     ) -> None:
         if keep < 1 or keep_every_steps < 0:
             raise ValueError(

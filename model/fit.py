@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from . import checksum, non_finite
+from . import checksum, non_finite, sharding
 from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
@@ -92,6 +93,7 @@ def fit(
     stop: Callable[[], bool] | None = None,
     notice: Callable[[str], None] | None = None,
     goodput: Goodput | None = None,
+    mesh: Mesh | None = None,
 ) -> History:
     """Trains a module in place.
 
@@ -114,6 +116,7 @@ def fit(
         stop: Asked between steps whether to save and end.
         notice: Takes one line for each thing that a person should know.
         goodput: Counts what time was lost to.
+        mesh: Devices to spread state and batches over (see ``sharding``); None is one device.
 
     Returns:
         The curves, also of the steps before a resumption.
@@ -166,7 +169,11 @@ def fit(
             state["skips"] = jnp.zeros((total_steps,), bool)
         if digest_every_steps:
             state["checksums"] = jnp.zeros((-(-total_steps // digest_every_steps), 2), jnp.uint32)
-        return state
+        # From host memory, where every process of a cluster holds the same values.
+        return jax.device_put(jax.tree.map(np.asarray, state), layout_of(state)) if mesh else state
+
+    def layout_of(state: Any) -> Any:
+        return sharding.state_shardings(mesh, state, state["params"]) if mesh else None
 
     points = evaluation.steps(total_steps) if evaluation else []
     clock = goodput or Goodput()
@@ -174,16 +181,18 @@ def fit(
     def resumed() -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
         with clock.lost("restoring"):
             state = fresh()
-            measured = {name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())}
+            measured = {
+                name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
+            }
             if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
                 done, restored = found
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
                 return done, restored["train"], measured
             return 0, state, measured
 
-    compiled_step, shapes = jax.jit(train_step, donate_argnums=0), set()
     end = total_steps if until_steps is None else min(until_steps, total_steps)
     start, state, measured = resumed()
+    compiled_step, shapes = jax.jit(train_step, donate_argnums=0, out_shardings=layout_of(state)), set()
     done = start
     told = 0
     while True:
@@ -234,9 +243,9 @@ def fit(
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
         if done == end:
             break
-        batch = dict(batches(done))
+        batch = sharding.place_batch(mesh, batches(done)) if mesh else dict(batches(done))
         shape = tuple((name, array.shape) for name, array in batch.items())
-        with contextlib.nullcontext() if shape in shapes else clock.lost("compiling"):
+        with sharding.on(mesh), contextlib.nullcontext() if shape in shapes else clock.lost("compiling"):
             state = compiled_step(state, batch)
         shapes.add(shape)
         done += 1

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -164,8 +165,13 @@ def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Ar
     return {name: place(np.asarray(rows)) for name, rows in batch.items()}
 
 
+def on(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Within it programs are traced for the mesh; nothing for None."""
+    return jax.set_mesh(mesh) if mesh else nullcontext()
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Lays an activation out by its logical axes; nothing without a mesh (see ``jax.set_mesh``)."""
+    """Lays an activation out by its logical axes; nothing without a mesh (see ``on``)."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not set(RULES["batch"]) <= set(mesh.axis_names):
         return x

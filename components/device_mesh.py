@@ -1,0 +1,61 @@
+"""The devices of a training stage, as a spec lays them out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from .contract import ComponentError, Config
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+class MeshConfig(Config):
+    """Devices along each axis of the mesh (see ``model/sharding.py``)."""
+
+    data: int = Field(1, ge=1, description="Copies of the weights, each with its rows of the batch.")
+    fsdp: int | None = Field(
+        None,
+        ge=1,
+        description="Slices of weights and moments, each with its rows; the remaining devices by default.",
+    )
+    tensor: int = Field(1, ge=1, description="Slices of heads, feed-forward width and vocabulary.")
+    expert: int = Field(1, ge=1, description="Slices of a sparse layer's experts, each with its rows.")
+    sequence: int = Field(1, ge=1, description="Slices of every row.")
+
+
+def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
+    """The mesh over all devices that this process sees, or None for a single one.
+
+    Args:
+        config: The axes.
+        batch_sizes: Rows of the batches, which have to divide.
+
+    Raises:
+        ComponentError: The devices or the rows do not divide by the axes.
+    """
+    import jax
+
+    from ..model.sharding import MeshShape
+
+    found = jax.device_count()
+    fixed = config.data * config.tensor * config.expert * config.sequence
+    fsdp = config.fsdp or max(found // fixed, 1)
+    if fixed * fsdp != found:
+        raise ComponentError(
+            f"got a mesh of {fixed * fsdp} devices (data {config.data}, fsdp {fsdp}, tensor {config.tensor}, expert "
+            f"{config.expert}, sequence {config.sequence}) and {found} devices, expected equal numbers; change mesh"
+        )
+    spread = config.data * fsdp * config.expert
+    if bad := [rows for rows in batch_sizes if rows % spread]:
+        raise ComponentError(
+            f"got a batch of {bad[0]} rows for {spread} devices (data x fsdp x expert), expected a multiple; change "
+            f"batch_size to {math.ceil(bad[0] / spread) * spread}, or mesh"
+        )
+    if found == 1:
+        return None
+    return MeshShape(config.data, fsdp, config.tensor, config.expert, config.sequence).build()
