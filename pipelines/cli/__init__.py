@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import container, inspect, running, serving, starting, stores, tracing
+from . import container, inspect, replaying, running, serving, starting, stores, tracing
 
 app = typer.Typer(
     name="millrace",
@@ -29,6 +29,7 @@ starting.register(app)
 running.register(app)
 inspect.register(app)
 tracing.register(app)
+replaying.register(app)
 stores.register(app)
 serving.register(app)
 container.register(app)
