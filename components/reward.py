@@ -75,6 +75,7 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from ..model.preemption import Preempted, StopRequest
 
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
@@ -102,7 +103,8 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
         ),
         weight_decay=config.weight_decay,
     )
-    with Checkpoints(context.work / "checkpoints") as checkpoints:
+    stored = Checkpoints(context.work / "checkpoints", log=context.log.warning)
+    with stored as checkpoints, StopRequest() as stop:
         try:
             history = fit(
                 model,
@@ -114,7 +116,10 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
                 checkpoint_every_steps=config.checkpoint_every_steps,
                 log_every_steps=config.log_every_steps,
                 on_log=on_log,
+                stop=stop,
             )
+        except Preempted as error:
+            raise ComponentError(f"reward: {error}") from error
         except NonFiniteLoss as error:
             raise ComponentError(
                 f"reward: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate"

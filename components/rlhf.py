@@ -137,7 +137,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     rate = learning_rate_schedule(
         [(config.steps, config.learning_rate)], total_steps=config.steps, warmup_steps=config.warmup_steps
     )
-    with Checkpoints(context.work / "checkpoints") as checkpoints:
+    with Checkpoints(context.work / "checkpoints", log=context.log.warning) as checkpoints:
         try:
             curves = policy_training.train(
                 policy,

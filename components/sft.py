@@ -83,6 +83,7 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.optimizer import learning_rate_schedule, make_optimizer
+    from ..model.preemption import Preempted, StopRequest
     from ..model.pretraining_loss import NextTokenLoss
 
     shape = weights.load_config(inputs.one("model").path)
@@ -126,7 +127,8 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
         clip_norm=config.clip_norm,
     )
     _, decoder = weights.load(inputs.one("model").path)
-    with Checkpoints(context.work / "checkpoints") as checkpoints:
+    stored = Checkpoints(context.work / "checkpoints", log=context.log.warning)
+    with stored as checkpoints, StopRequest() as stop:
         try:
             history = fit(
                 decoder,
@@ -140,7 +142,10 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
                 on_log=on_log,
                 evaluation=measurement(held_out, config),
                 on_evaluation=on_evaluation,
+                stop=stop,
             )
+        except Preempted as error:
+            raise ComponentError(f"sft: {error}") from error
         except NonFiniteLoss as error:
             raise ComponentError(
                 f"sft: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it"

@@ -146,7 +146,7 @@ def execute(
                 raise ComponentError(
                     f"{component.name} wrote nothing to its output {port!r}; this is a defect of the component"
                 )
-        versions = _versions()
+        versions = installed_versions()
         producer = {
             "pipeline": request.pipeline,
             "run": request.run,
@@ -209,7 +209,8 @@ def _inputs(request: Request, store: Store) -> Inputs:
     return Inputs(ports)
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Distribution -> version, of those whose versions a record names."""
     found = {}
     for name in RECORDED:
         try:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import container, inspect, models, running, serving, starting, stores, tracing
+from . import container, inspect, models, replaying, running, serving, starting, stores, tracing
 
 app = typer.Typer(
     name="millrace",
@@ -30,6 +30,7 @@ running.register(app)
 inspect.register(app)
 models.register(app)
 tracing.register(app)
+replaying.register(app)
 stores.register(app)
 serving.register(app)
 container.register(app)

@@ -118,7 +118,7 @@ def artifact(
     from ..trace.artifacts import artifact as trace_artifact
     from . import tracing_view
 
-    opened, _ = _open(spec, store)
+    opened, _ = open_store_of(spec, store)
     with contextlib.closing(lineage.open_index(opened)) as index:
         _show(trace_artifact(opened, index, digest), as_json, tracing_view.artifact)
 
@@ -133,7 +133,7 @@ def _answer(
 ) -> None:
     from ..trace.runs import open_run
 
-    opened, pipeline = _open(spec, store)
+    opened, pipeline = open_store_of(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:
         answer = ask(found)
     _show(answer, as_json, view)
@@ -148,7 +148,7 @@ def _show(answer: Any, as_json: bool, view: Callable[[Console, Any], None]) -> N
     view(Console(highlight=False), answer)
 
 
-def _open(spec: Path, store: str | None) -> tuple[Store, str | None]:
+def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
     """The store that the options name, and the spec's pipeline when the store is the spec's.
 
     Only the spec's name and store are read: a question about the past must not fail because the spec was broken

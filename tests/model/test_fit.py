@@ -17,6 +17,7 @@ import pytest
 from flax import nnx
 from millrace.model.checkpoint import Checkpoints
 from millrace.model.fit import Evaluation, History, NonFiniteLoss, fit
+from millrace.model.preemption import Preempted
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -117,6 +118,101 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
         train(Line(), folder=tmp_path / "work", batches=broken)
     assert caught.value.step == 13
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["10"]
+
+
+def broken_at(*steps: int):
+    """Batches of which some are not finite."""
+    return lambda step: batch_of(step) | ({"y": np.full(16, np.nan, np.float32)} if step in steps else {})
+
+
+def test_a_skipped_step_leaves_parameters_and_moments_as_they_were() -> None:
+    """Training with a broken step 60 of 61 ends where 60 steps end; the step is listed and no later one is touched."""
+    skipped, before = Line(), Line()
+    history = train(skipped, 61, batches=broken_at(60), on_non_finite="skip")
+    train(before, 60)
+    assert np.array_equal(skipped.slopes[...], before.slopes[...])
+    assert history.skipped_steps == [60]
+
+
+@pytest.mark.parametrize("policy", ["skip", "rewind"])
+@pytest.mark.parametrize("kill_at", [12, 14, 31, 40])
+def test_steps_left_out_are_the_same_after_a_kill(tmp_path: Path, policy: str, kill_at: int) -> None:
+    """Skipping, rewinding, and either of them killed and resumed give the same bits."""
+    expected, resumed = Line(), Line()
+    history = train(expected, batches=broken_at(13, 37), on_non_finite="skip")
+
+    def dying(step: int) -> dict[str, np.ndarray]:
+        if step == kill_at:
+            raise Killed
+        return broken_at(13, 37)(step)
+
+    with pytest.raises(Killed):
+        train(Line(), folder=tmp_path, batches=dying, on_non_finite=policy)
+    again = train(resumed, folder=tmp_path, batches=broken_at(13, 37), on_non_finite=policy)
+    assert np.array_equal(resumed.slopes[...], expected.slopes[...])
+    assert history.skipped_steps == again.skipped_steps == [13, 37]
+    for name, curve in history.curves.items():
+        assert np.array_equal(again.curves[name], curve, equal_nan=True)
+
+
+def test_a_rewind_gets_rid_of_spoilt_parameters(tmp_path: Path) -> None:
+    """A step that spoils the parameters once is undone; skipping would leave out every step after it."""
+    spoil, clean = [True], Line()
+
+    def spoilt_once(step: int) -> dict[str, np.ndarray]:
+        if step == 17 and spoil:
+            spoil.clear()
+            return batch_of(step) | {"y": np.full(16, np.nan, np.float32)}
+        return batch_of(step)
+
+    line, notices = Line(), []
+    history = train(
+        line, folder=tmp_path, batches=spoilt_once, on_non_finite="rewind", notice=notices.append
+    )
+    train(clean, batches=broken_at(17), on_non_finite="skip")
+    assert history.skipped_steps == [17]
+    assert np.array_equal(line.slopes[...], clean.slopes[...])
+    assert notices == ["step 17 is not finite: rewound to step 10, to skip its update"]
+
+
+@pytest.mark.parametrize("policy", ["skip", "rewind"])
+def test_too_many_skipped_steps_stop_it(policy: str) -> None:
+    """The error names the first step over the limit."""
+    with pytest.raises(NonFiniteLoss, match="step 15 is not finite, after 2 steps that were skipped"):
+        train(Line(), batches=broken_at(5, 9, 15, 20), on_non_finite=policy, most_skipped_steps=2)
+
+
+def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Path) -> None:
+    """The step is no multiple of anything; the end is the undisturbed one, checksums included."""
+    undisturbed, resumed, asked = Line(), Line(), []
+    expected = train(undisturbed, digest_every_steps=7)
+    with pytest.raises(Preempted, match="stopped after 23 of 60 steps; the state is saved"):
+        train(
+            Line(),
+            folder=tmp_path,
+            digest_every_steps=7,
+            batches=lambda step: (asked.append(step), batch_of(step))[1],
+            stop=lambda: len(asked) > 23,
+        )
+    asked.clear()
+    history = train(
+        resumed,
+        folder=tmp_path,
+        digest_every_steps=7,
+        batches=lambda step: (asked.append(step), batch_of(step))[1],
+    )
+    assert asked[1:] == list(range(23, 60))
+    assert np.array_equal(resumed.slopes[...], undisturbed.slopes[...])
+    assert np.array_equal(history.checksums, expected.checksums)
+    assert np.unique(history.checksums, axis=0).shape == (9, 2)
+
+
+def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
+    """What a replay relies on."""
+    whole = train(Line(), digest_every_steps=7)
+    part = train(Line(), digest_every_steps=7, until_steps=30)
+    assert np.array_equal(part.curves["loss"][:30], whole.curves["loss"][:30])
+    assert np.array_equal(part.checksums[:4], whole.checksums[:4])
 
 
 TRAIN_AND_PRINT = """

@@ -1,0 +1,128 @@
+"""Replaying a finished stage of a run: its recorded configuration, seed and inputs, taken from the store."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ..components import registry
+from ..components.contract import Artifact, ComponentError, Inputs
+from ..components.step_digests import Difference
+from . import identity
+from .code_identity import CodeIndex, changes
+from .context import StageContext
+from .execute import installed_versions
+from .spec import closest
+from .store import StageRecord, Store
+from .trace.runs import Run
+
+REPLAYABLE = "pretrain"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay's result.
+
+    Attributes:
+        run: The run's id.
+        stage: The stage.
+        equal: Whether every compared step is the same, bit for bit.
+        compared_steps: The recorded steps that were compared, from 0.
+        difference: The first that differs, or None.
+        versions: Distribution -> (version then, version now), of those that differ.
+        code: What of the stage's code is another one now.
+    """
+
+    run: str
+    stage: str
+    equal: bool
+    compared_steps: tuple[int, ...]
+    difference: Difference | None
+    versions: Mapping[str, tuple[str, str]]
+    code: tuple[str, ...]
+
+
+def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: logging.Logger) -> Replay:
+    """Executes steps of a stage again and compares them with what its report recorded.
+
+    Args:
+        run: The run that is asked about.
+        stage: The stage's name.
+        first_step: First step to compare, from 0.
+        end_step: The first not to compare, or None.
+        log: The training's log.
+
+    Raises:
+        ComponentError: There is no such stage, it does not train, or it recorded nothing in the range.
+    """
+    from ..components import replay as comparing
+    from ..components import step_digests
+
+    record = _record(run, stage)
+    component = registry.get(record.component)
+    try:
+        config = component.config.model_validate(record.config)
+    except ValidationError as error:
+        raise ComponentError(
+            f"the run {run.run} trained {stage} with a configuration that this version does not read "
+            f"({error.error_count()} differences); use the version that ran it"
+        ) from None
+    report = run.store.folder(record.outputs["report"]["digest"]) / step_digests.FILE
+    recorded = step_digests.read(report) if report.exists() else []
+    with tempfile.TemporaryDirectory() as work:
+        context = StageContext(
+            seed=identity.stage_seed(record.seed, record.component),
+            work=Path(work),
+            outputs={},
+            emit=lambda event: None,
+            log=log,
+        )
+        found = comparing.replay(context, config, _inputs(run.store, record), recorded, first_step, end_step)
+    now = installed_versions()
+    versions = {
+        name: (version, now.get(name, "none"))
+        for name, version in sorted(record.versions.items())
+        if version != now.get(name)
+    }
+    code = changes(record.modules, CodeIndex().of(f"components.{registry.COMPONENTS[record.component]}").modules)
+    return Replay(
+        run.run,
+        stage,
+        found.difference is None,
+        found.compared_steps,
+        found.difference,
+        versions,
+        tuple(code),
+    )
+
+
+def _record(run: Run, stage: str) -> StageRecord:
+    found = next((known for known in run.stages if known.stage == stage), None)
+    if found is None:
+        names = [known.stage for known in run.stages]
+        raise ComponentError(f"the run {run.run} has no finished stage {stage!r}{closest(stage, names)}")
+    if found.component != REPLAYABLE:
+        raise ComponentError(
+            f"got {stage}, a stage of {found.component}, expected one of {REPLAYABLE}: only its steps are recorded"
+        )
+    record = run.store.record(found.key)
+    if record is None:
+        raise ComponentError(f"the store has no record of {stage} of the run {run.run}; run it again")
+    return record
+
+
+def _inputs(store: Store, record: StageRecord) -> Inputs:
+    ports: dict[str, Artifact | Mapping[str, Artifact]] = {}
+    for port, digest in record.inputs.items():
+        manifest = store.manifest(digest)
+        if manifest is None:
+            raise ComponentError(
+                f"the store no longer has {digest[:12]}, the {port} of {record.stage}; run the stages before it again"
+            )
+        ports[port] = Artifact(store.folder(digest), manifest["kind"], digest, manifest["producer"]["stage"])
+    return Inputs(ports)

@@ -1,0 +1,142 @@
+"""A run of a tiny pretraining: replayed it is the same bits, a flipped bit is found, a signal costs no step."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from millrace.model import optimizer as optimizers
+from millrace.pipelines.cli import app
+from millrace.pipelines.store import Store
+from sandbox import Sandbox, found, wait_until
+from typer.testing import CliRunner
+
+SHAPE = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 16}
+PRETRAIN = {
+    "model": SHAPE,
+    "phases": [{"until_tokens": 8 * 32 * 23, "sequence_length_tokens": 32, "weights": {"mine": 1}}],
+    "max_epochs": 100,
+    "warmup_steps": 2,
+    "digest_every_steps": 5,
+}
+STAGES: dict[str, Any] = {
+    "ingest": {"uses": "ingest", "with": {"sources": {"mine": {"type": "files", "paths": "*.jsonl"}}}},
+    "vocabulary": {"uses": "train_tokenizer", "inputs": {"documents": "ingest.documents"}, "with": {"vocab_size": 300}},
+    "tokenize": {"uses": "tokenize", "inputs": {"documents": "ingest.documents", "tokenizer": "vocabulary.tokenizer"}},
+    "pretrain": {
+        "uses": "pretrain",
+        "inputs": {"tokens": "tokenize.tokens", "tokenizer": "vocabulary.tokenizer"},
+        "with": PRETRAIN,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A project whose pipeline has run."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("replay"), STAGES)
+    chance = random.Random(0)
+    words = ["the", "of", "and", "to", "in", "that", "with", "have", "be", "for", "data", "model"]
+    rows = [json.dumps({"text": " ".join(chance.choices(words, k=60))}) for _ in range(60)]
+    (sandbox.folder / "part.jsonl").write_text("\n".join(rows))
+    sandbox.run()
+    return sandbox
+
+
+def replayed(sandbox: Sandbox, *words: str) -> tuple[int, Any]:
+    """Exit code and answer of ``millrace replay`` in this process."""
+    spec = str(sandbox.folder / "pipeline.yaml")
+    result = CliRunner().invoke(app, ["replay", "pretrain", spec, "--json", *words])
+    return result.exit_code, json.loads(result.stdout) if result.stdout.startswith("{") else result
+
+
+@pytest.fixture
+def flipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One bit of one gradient is another one at step 11, as a faulty processor might make it."""
+    make = optimizers.make_optimizer
+
+    def flip(gradients: Any, step: jax.Array, params: Any = None) -> tuple[Any, jax.Array]:
+        leaves, tree = jax.tree.flatten(gradients)
+        bits = jax.lax.bitcast_convert_type(leaves[0], jnp.uint32)
+        other = bits.reshape(-1).at[0].set(bits.reshape(-1)[0] ^ (1 << 22)).reshape(bits.shape)
+        leaves[0] = jnp.where(step == 11, jax.lax.bitcast_convert_type(other, jnp.float32), leaves[0])
+        return jax.tree.unflatten(tree, leaves), step + 1
+
+    wrong = optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), flip)
+    monkeypatch.setattr(
+        optimizers, "make_optimizer", lambda *given, **named: optax.chain(wrong, make(*given, **named))
+    )
+    yield
+
+
+def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
+    """Every recorded step, and a range of them."""
+    code, answer = replayed(trained)
+    assert (code, answer["equal"], answer["compared_steps"]) == (0, True, [4, 9, 14, 19, 22])
+    assert answer["difference"] is None
+    assert answer["versions"] == {}
+    assert answer["code"] == []
+    assert replayed(trained, "--steps", "6:15")[1]["compared_steps"] == [9, 14]
+
+
+@pytest.mark.usefixtures("flipped")
+def test_a_flipped_bit_is_found_and_its_step_is_named(trained: Sandbox) -> None:
+    """The parameters after step 14 are the first that differ, after 9; a range that ends before has no difference."""
+    code, answer = replayed(trained)
+    assert (code, answer["equal"]) == (1, False)
+    assert (answer["difference"]["step"], answer["difference"]["last_equal_step"]) == (14, 9)
+    assert "parameters" in answer["difference"]["fields"]
+    assert "batch" not in answer["difference"]["fields"]
+    assert replayed(trained, "--steps", ":11")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("pretrain", "--steps", "5:9"), "expected a range with a recorded step (4, 9, 14, 19, 22)"),
+        (("pretrian",), "did you mean"),
+        (("tokenize",), "expected one of pretrain"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said(trained: Sandbox, words: tuple[str, ...], message: str) -> None:
+    """A range without a record, a stage that is not there, a stage that does not train."""
+    done = trained.call("replay", *words[:1], "pipeline.yaml", *words[1:])
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("words", ["9:5", "5", "a:b", "-3:4"])
+def test_a_wrong_range_is_a_usage_error(trained: Sandbox, words: str) -> None:
+    """Exit code 2."""
+    assert replayed(trained, f"--steps={words}")[0] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
+    trained: Sandbox, number: signal.Signals
+) -> None:
+    """The log says which step, no checkpoint was due, and the next run goes on from there to the same bytes."""
+    store = trained.folder / f"store-{number.name}"
+    arguments = ("--store", str(store), "--set", "stages.pretrain.with.log_every_steps=1")
+    expected = trained.run()["stages"]["pretrain"]["outputs"]
+    slower = "--set", "stages.pretrain.with.phases=" + json.dumps(PRETRAIN["phases"])
+    with trained.started("run", *arguments, *slower) as process:
+        wait_until(lambda: any('"loss"' in file.read_text() for file in found(store / "runs", "events.jsonl")), 60)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    run = Store(str(store)).run_ids()[-1]
+    if process.returncode == 130:
+        log = (store / "runs" / run / "logs" / "pretrain.log").read_text()
+        assert "was asked to end and stopped after" in log
+        time.sleep(0)
+    assert trained.run(*arguments)["stages"]["pretrain"]["outputs"] == expected
