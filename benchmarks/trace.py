@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ SOURCES = ("web", "code")
 STAGES = ("filter", "dedup", "decontaminate")
 
 
+@lru_cache(maxsize=1)
 def vocabulary() -> tuple[np.ndarray, np.ndarray]:
     """Words of 2 to 11 letters with a space after each, one after the other, and where each begins."""
     draw = np.random.default_rng(0)

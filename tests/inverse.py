@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from millrace.data.documents import read_shards
 from millrace.pipelines.trace import training
+from millrace.pipelines.trace.rows import artifacts_of
 from millrace.pipelines.trace.runs import Run
 
 Parts = dict[str, dict[tuple[int, int], tuple[int, int]]]
+
+
+def every_document(run: Run) -> set[str]:
+    """The ids of all that the run's sources gave, read from the shards."""
+    folders = [run.store.folder(artifact.digest) for artifact in artifacts_of(run, "documents")]
+    return {
+        doc_id
+        for folder in folders
+        for table in read_shards(folder, ["doc_id"])
+        for doc_id in table["doc_id"].to_pylist()
+    }
 
 
 def read_by_steps(run: Run) -> Parts:
@@ -22,12 +35,13 @@ def read_by_steps(run: Run) -> Parts:
     return found
 
 
-def assert_inverse(run: Run, doc_ids: set[str]) -> int:
-    """Compares each document's trace with all steps' traces.
+def assert_inverse(run: Run) -> int:
+    """Compares the trace of each document, used or not, with the traces of all steps.
 
     Returns:
         How many (document, step, row) there are.
     """
+    doc_ids = every_document(run)
     forward = read_by_steps(run)
     assert forward.keys() <= doc_ids
     windows = {
