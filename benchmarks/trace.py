@@ -309,7 +309,9 @@ def _bytes(path: Path) -> int:
 
 def main() -> None:
     """Builds, measures, prints, and removes the store again unless told to keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, default=10_000_000)
     parser.add_argument("--store", type=Path, default=Path("/tmp/millrace-trace-store"))
     parser.add_argument("--rounds", type=int, default=3)
@@ -327,7 +329,9 @@ def main() -> None:
     if options.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
     print(f"{found['documents']:,} documents, artifacts {found['store_bytes'] / 1e9:.2f} GB, "
           f"indexes {found['index_bytes'] / 1e9:.2f} GB built in {found['reindex_seconds']:.1f} s, "
           f"at most {found['reindex_peak_mib']:.0f} MiB")  # fmt: skip

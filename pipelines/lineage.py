@@ -82,7 +82,9 @@ def reindex(store: Store) -> dict[str, int]:
     with contextlib.closing(open_index(store)) as index:
         for row in _rows(index, "SELECT digest FROM artifacts WHERE kind = 'documents' AND rows NOT NULL"):
             files = (store.manifest(row["digest"]) or {"files": {}})["files"]
-            text_index.prepare(store, row["digest"], sorted(name for name in files if name.endswith(".parquet")))
+            text_index.prepare(
+                store, row["digest"], sorted(name for name in files if name.endswith(".parquet"))
+            )
         counts = {
             table: index.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for table in ("runs", "stages", "artifacts", "examples")
@@ -161,7 +163,9 @@ def _update(connection: sqlite3.Connection, store: Store) -> None:
         new_keys, gone_keys, new_runs, gone_runs = stale()
         _forget(connection, gone_keys, gone_runs)
         if gone_keys:
-            row_index.forget(store, {row["digest"] for row in _rows(connection, "SELECT digest FROM artifacts")})
+            row_index.forget(
+                store, {row["digest"] for row in _rows(connection, "SELECT digest FROM artifacts")}
+            )
         for key in sorted(new_keys):
             record = store.record(key)
             if record is not None:

@@ -65,25 +65,39 @@ class RowIndex:
         self.files: list[str] = meta["files"]
         self.rows: int = meta["rows"]
         self._store, self._digest, self._folder = store, digest, folder
+        self._arrays: dict[str, tuple[Any, Any]] = {}
         self._groups = np.load(folder / "groups.npy")
         self._first_rows = self._groups[:, 2]
 
     def lookup(self, name: str, low: int, high: int, limit: int | None = None) -> list[int]:
-        """Rows whose key is in ``[low, high]``, in order; of ``limit`` keys of each run at most."""
+        """Rows whose key is in ``[low, high]``, in order; of ``limit`` keys of each sorted run at most."""
+        return self.lookup_all(name, [(low, high)], limit)
+
+    def lookup_all(self, name: str, ranges: Sequence[tuple[int, int]], limit: int | None = None) -> list[int]:
+        """Rows whose key is in any of these ranges, both ends included; each row once, in order."""
         import numpy as np
 
-        if not (self._folder / f"{name}.keys").exists() or not (self._folder / f"{name}.keys").stat().st_size:
-            return []
-        keys = np.memmap(self._folder / f"{name}.keys", np.uint64, "r")
-        rows = np.memmap(self._folder / f"{name}.rows", np.uint32, "r")
-        found: list[int] = []
+        keys, rows = self._sorted(name)
+        bounds = np.array(ranges, np.uint64).reshape(-1, 2)
+        found: set[int] = set()
         for start in range(0, keys.size, RUN_KEYS):
             run = keys[start : start + RUN_KEYS]
-            first = int(np.searchsorted(run, np.uint64(low), side="left"))
-            last = int(np.searchsorted(run, np.uint64(high), side="right"))
-            last = last if limit is None else min(last, first + limit)
-            found += rows[start + first : start + last].tolist()
+            first = np.searchsorted(run, bounds[:, 0], side="left") + start
+            last = np.searchsorted(run, bounds[:, 1], side="right") + start
+            last = last if limit is None else np.minimum(last, first + limit)
+            for low, high in zip(first.tolist(), last.tolist(), strict=True):
+                found.update(rows[low:high].tolist())
         return sorted(found)
+
+    def _sorted(self, name: str) -> tuple[Any, Any]:
+        import numpy as np
+
+        if name not in self._arrays:
+            self._arrays[name] = (
+                _mapped(self._folder / f"{name}.keys", np.uint64),
+                _mapped(self._folder / f"{name}.rows", np.uint32),
+            )
+        return self._arrays[name]
 
     def read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         """What rows say; each row group that has any is read once, and of it only these columns.
@@ -101,7 +115,9 @@ class RowIndex:
             table = self.table(group, columns)
             own = wanted[groups == group]
             taken = table.take(own - self._first_rows[group]).to_pylist()
-            found.update((row, {**values, "row": row}) for row, values in zip(own.tolist(), taken, strict=True))
+            found.update(
+                (row, {**values, "row": row}) for row, values in zip(own.tolist(), taken, strict=True)
+            )
 
         each(look, np.unique(groups).tolist())
         return [found[row] for row in rows]
@@ -127,17 +143,29 @@ class RowIndex:
 
     def source_of_row(self, row: int) -> str:
         """The folder of the file that a row is in: its source, in a ``tokens`` artifact."""
-        return self.files[int(self._groups[self.group_of_row(row)[0], 0])].rpartition("/")[0]
+        return self.files[int(self._groups[self.group_of_row(row), 0])].rpartition("/")[0]
 
-    def group_of_row(self, row: int) -> tuple[int, int]:
-        """The row group that a row is in, and the group's first row."""
-        group = int(self._first_rows.searchsorted(row, side="right")) - 1
-        return group, int(self._first_rows[group])
+    def group_of_row(self, row: int) -> int:
+        """The row group that a row is in."""
+        return int(self._first_rows.searchsorted(row, side="right")) - 1
+
+    def first_row(self, group: int) -> int:
+        """The first row of a row group."""
+        return int(self._first_rows[group])
 
     @property
     def groups(self) -> int:
         """How many row groups there are."""
         return len(self._groups)
+
+
+def _mapped(path: Path, dtype: Any) -> Any:
+    """An array on disk; an empty file cannot be mapped."""
+    import numpy as np
+
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, "r").view(np.ndarray)
 
 
 def each(work: Any, items: Sequence[Any]) -> list[Any]:
@@ -304,7 +332,7 @@ class _KeyWriter:
     """Sorts keys a run at a time and appends them to the two files of a name."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._files = [(folder / f"{name}.{suffix}").open("wb") for suffix in ("keys", "rows")]
+        self._paths = [folder / f"{name}.{suffix}" for suffix in ("keys", "rows")]
         self._single: list[tuple[int, int]] = []
         self._parts: list[tuple[Any, Any]] = []
         self._size = 0
@@ -325,19 +353,17 @@ class _KeyWriter:
             self._write(RUN_KEYS)
 
     def close(self) -> None:
-        """Writes what is left, to the disk itself: a later reader takes what is there for whole."""
+        """Writes what is left."""
         self._flush()
         self._write(self._size)
-        for file in self._files:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
 
     def _flush(self) -> None:
         import numpy as np
 
         pairs, self._single = self._single, []
-        self.add(np.array([key for key, _ in pairs], np.uint64), np.array([row for _, row in pairs], np.int64))
+        self.add(
+            np.array([key for key, _ in pairs], np.uint64), np.array([row for _, row in pairs], np.int64)
+        )
 
     def _write(self, count: int) -> None:
         import numpy as np
@@ -348,5 +374,8 @@ class _KeyWriter:
         self._size -= count
         keys, rows = keys[:count], rows[:count]
         order = np.argsort(keys, kind="stable")
-        self._files[0].write(keys[order].data)
-        self._files[1].write(rows[order].data)
+        for path, values in zip(self._paths, (keys[order], rows[order]), strict=True):
+            with path.open("ab") as file:
+                file.write(values.data)
+                file.flush()
+                os.fsync(file.fileno())  # a later reader takes what is there for whole

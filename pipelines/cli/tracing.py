@@ -65,7 +65,10 @@ def text(
     limit: Annotated[
         int,
         typer.Option(
-            "--limit", "-n", min=1, help="Documents to show; a large corpus is searched until there are as many."
+            "--limit",
+            "-n",
+            min=1,
+            help="Documents to show; a large corpus is searched until there are as many.",
         ),
     ] = 10,
     count: Annotated[

@@ -146,9 +146,7 @@ def document(run: Run, what: str) -> DocumentTrace:
         spans=spans,
         readings=training.readings(run, spans) if spans else (),
         examples=examples_of(run, doc_id),
-        duplicates=tuple(
-            copies[other] for other in pointing if other in copies
-        ),
+        duplicates=tuple(copies[other] for other in pointing if other in copies),
     )
 
 

@@ -45,9 +45,9 @@ def find_document(run: Run, what: str) -> str:
     address, mark, locator = word.rpartition("#")
     end = f"/{word.lstrip('/')}"
     for found in (
-        _at_address(run, word, lambda uri, _: uri == word),
+        at_address(run, word, lambda uri: uri == word),
         _at_place(run, address, locator) if mark else [],
-        _at_address(run, word.lstrip("/"), lambda uri, _: uri.endswith(end))
+        at_address(run, word.lstrip("/"), lambda uri: uri.endswith(end))
         if len(word) >= SHORTEST_PREFIX
         else [],
     ):
@@ -76,15 +76,23 @@ def sources_of(run: Run, doc_ids: Sequence[str]) -> dict[str, Source]:
 def with_prefix(run: Run, prefix: str, limit: int = MOST) -> list[Source]:
     """The documents, and records that could not be read, whose id starts with these digits."""
     low, high = id_range(prefix)
-    return _matching(
-        run, "ids", low, high, lambda source: source.doc_id.startswith(prefix), limit, unread_too=len(prefix) > 4
-    )
+
+    def look(index: RowIndex) -> list[int]:
+        return index.lookup("ids", low, high, limit)
+
+    return _matching(run, look, look, lambda source: source.doc_id.startswith(prefix), limit)
 
 
-def _at_address(run: Run, end: str, fits: Callable[[str, str], bool]) -> list[Source]:
-    """Documents of the uris that end like this and fit."""
+def at_address(run: Run, end: str, fits: Callable[[str], bool], locator: str | None = None) -> list[Source]:
+    """The documents, and records that could not be read, of uris that end like this and fit, at any locator or one."""
     low, high = address_range(end)
-    return _matching(run, "addresses", low, high, lambda source: fits(source.uri, source.locator), MOST)
+    return _matching(
+        run,
+        lambda index: _rows_of_uris(index, index.lookup("addresses", low, high), fits, locator),
+        lambda index: index.lookup("addresses", low, high, MOST),
+        lambda source: fits(source.uri) and locator in (None, source.locator),
+        MOST,
+    )
 
 
 def _at_place(run: Run, uri: str, locator: str) -> list[Source]:
@@ -94,56 +102,58 @@ def _at_place(run: Run, uri: str, locator: str) -> list[Source]:
     direct = source_of(run, document_id(uri, locator))
     if direct is not None and (direct.uri, direct.locator) == (uri, locator):
         return [direct]
-    return _at_address(run, uri, lambda *place: place == (uri, locator))
+    return at_address(run, uri, lambda other: other == uri, locator)
 
 
 def _matching(
-    run: Run, name: str, low: int, high: int, fits: Callable[[Source], bool], limit: int, unread_too: bool = True
+    run: Run,
+    documents: Callable[[RowIndex], list[int]],
+    decisions: Callable[[RowIndex], list[int]],
+    fits: Callable[[Source], bool],
+    limit: int,
 ) -> list[Source]:
-    """What fits among the rows of some keys: documents, or else records that could not be read; each id once."""
+    """What fits among some rows of documents, or else among decisions on records that could not be read; each id once."""
     found: dict[str, Source] = {}
     for artifact in artifacts_of(run, "documents"):
         index = artifact.index(run)
-        rows = index.lookup(name, low, high, None if name == "addresses" else limit)
-        read = _same_uris(index, rows, fits, limit) if name == "addresses" else index.read(rows, COLUMNS)
-        for source in map(_source, read):
+        for source in map(_source, index.read(documents(index), COLUMNS)):
             if fits(source):
                 found.setdefault(source.doc_id, source)
-    for artifact in artifacts_of(run, "decisions") if not found and unread_too else ():
+    for artifact in artifacts_of(run, "decisions") if not found else ():
         index = artifact.index(run)
-        for values in index.read(index.lookup(name, low, high, limit), DECISION_COLUMNS):
+        for values in index.read(decisions(index), DECISION_COLUMNS):
             unread = _unread(values)
             if unread is not None and fits(unread):
                 found.setdefault(unread.doc_id, unread)
     return sorted(found.values(), key=lambda source: (source.uri, source.locator))[:limit]
 
 
-def _same_uris(
-    index: RowIndex, rows: Sequence[int], fits: Callable[[Source], bool], limit: int
-) -> list[dict[str, Any]]:
-    """Rows that fit, and those with the same uri right after them, which have no key of their own."""
-    found: list[dict[str, Any]] = []
-    uris: dict[int, str] = {}
-    for values in index.read(rows, ["uri"]):
-        uris[values["row"]] = values["uri"]
-    for row, uri in uris.items():
-        # Whether the uri fits is known before its other rows are read; with a locator one of them must.
-        group, first = index.group_of_row(row)
-        while group < index.groups and len(found) < limit:
-            table = index.table(group, ["uri"]).slice(max(row - first, 0))
-            same = 0
-            for other in table["uri"].to_pylist():
-                if other != uri:
-                    break
-                same += 1
-            begin = max(row, first)
-            read = index.read(range(begin, begin + same), COLUMNS)
-            found += [values for values in read if fits(_source(values))][: limit - len(found)]
-            if same < table.num_rows:
-                break
-            first += max(row - first, 0) + table.num_rows
-            group += 1
-    return found
+def _rows_of_uris(
+    index: RowIndex, rows: Sequence[int], fits: Callable[[str], bool], locator: str | None
+) -> list[int]:
+    """The rows whose uri fits: those given, and those with the same uri right after them, which have no key."""
+    found: list[int] = []
+    starts: dict[int, list[int]] = {}
+    for row in rows:
+        starts.setdefault(index.group_of_row(row), []).append(row)
+    open_uri: str | None = None
+    for group in range(index.groups):
+        if len(found) >= MOST or (group not in starts and open_uri is None):
+            continue
+        first = index.first_row(group)
+        table = index.table(group, ["uri", "locator"])
+        uris, locators = table["uri"].to_pylist(), table["locator"].to_pylist()
+        begins = [row - first for row in starts.get(group, [])]
+        begins += [0] if uris[0] == open_uri and 0 not in begins else []
+        open_uri = None
+        for begin in begins:
+            uri, at = uris[begin], begin
+            while fits(uri) and at < len(uris) and uris[at] == uri:
+                if locator is None or locators[at] == locator:
+                    found.append(first + at)
+                at += 1
+            open_uri = uri if at == len(uris) else open_uri
+    return found[:MOST]
 
 
 def _source(values: Mapping[str, Any]) -> Source:

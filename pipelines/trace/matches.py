@@ -63,7 +63,9 @@ def pointing_at(run: Run, target: str) -> list[tuple[str, dict[str, Any]]]:
             (values["doc_id"], json.loads(values["evidence"]))
             for values in index.read(index.lookup("targets", key, key), ("doc_id", "evidence"))
         ]
-        pointing += sorted((one for one in found if target in evidence.pointers(one[1])), key=lambda one: one[0])
+        pointing += sorted(
+            (one for one in found if target in evidence.pointers(one[1])), key=lambda one: one[0]
+        )
     return pointing
 
 

@@ -61,8 +61,8 @@ def rows_of(run: Run, kind: str, doc_ids: Sequence[str], columns: Sequence[str])
     wanted = set(doc_ids)
     for artifact in artifacts_of(run, kind) if wanted else ():
         index = artifact.index(run)
-        rows = {row for doc_id in wanted for row in index.lookup("ids", *id_range(doc_id))}
-        for values in index.read(sorted(rows), columns):
+        rows = index.lookup_all("ids", [id_range(doc_id) for doc_id in wanted])
+        for values in index.read(rows, columns):
             if values["doc_id"] in wanted:
                 found.setdefault(values["doc_id"], []).append(Row(artifact, values))
     return found

@@ -22,7 +22,9 @@ from .runs import Run, Source
 AROUND_CHARACTERS = 60
 SHORTEST_CHARACTERS = 3
 BATCH = 8
-LEAST_SEARCHED = 32  # shards that are searched even when there are enough documents: a small corpus is always counted
+LEAST_SEARCHED = (
+    16  # shards that are searched even when there are enough documents: a small corpus is always counted
+)
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,9 @@ def _scan(
     def look(shard: tuple[str, str]) -> tuple[int, list[tuple[str, str]]]:
         with run.store.open_file(*shard) as handle:
             table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False)
-        kept = table.filter(matches(table["text"], pattern))
-        first = kept.slice(0, limit)
-        return kept.num_rows, list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
+        rows = pc.indices_nonzero(matches(table["text"], pattern))
+        first = table.take(rows[:limit])
+        return len(rows), list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
 
     possible = [
         (digest, file)

@@ -33,7 +33,9 @@ def many_documents(folder: Path) -> None:
                 {"doc_id": documents.document_id(uri, f"{locator}{number}"), "text": "t", "source": "s", "lang": "en",
                  "uri": uri, "locator": locator, "metadata": "{}"}
             )  # fmt: skip
-        pq.write_table(documents.documents_table(made), folder / documents.shard_name(shard), row_group_size=7)
+        pq.write_table(
+            documents.documents_table(made), folder / documents.shard_name(shard), row_group_size=7
+        )
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_ends_of_uris_find_what_a_scan_finds(store: SimpleNamespace) -> None:
         known = everything(run)
         for end in ("m3.py", "lib2/m1.py", "1.jsonl", "crawl/0.jsonl"):
             expected = {row["doc_id"] for row in known if f"/{row['uri']}".endswith(f"/{end}")}
-            found = find._at_address(run, end, lambda uri, _, end=end: f"/{uri}".endswith(f"/{end}"))
+            found = find.at_address(run, end, lambda uri, end=end: f"/{uri}".endswith(f"/{end}"))
             assert {source.doc_id for source in found} == expected
 
 
@@ -107,7 +109,7 @@ def test_keys_are_found_in_every_sorted_run(
     writer.close()
     np.save(tmp_path / "groups.npy", np.array([[0, 0, 0, 0]]))
     index = row_index.RowIndex.__new__(row_index.RowIndex)
-    index._folder = tmp_path
+    index._folder, index._arrays = tmp_path, {}
     for low in range(0, 40, 3):
         expected = [row for row, key in enumerate(keys.tolist()) if low <= key <= low + 2]
         assert index.lookup("ids", low, low + 2) == expected

@@ -55,9 +55,7 @@ def run(builder: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> object:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 430), words=st.integers(2, 12), space=st.sampled_from([" ", "\n", "  "]))
-def test_a_search_with_the_index_is_the_search_without(
-    run: Run, first: int, words: int, space: str
-) -> None:
+def test_a_search_with_the_index_is_the_search_without(run: Run, first: int, words: int, space: str) -> None:
     phrase = space.join(f"w{first + at}" for at in range(words))
     answers = []
     for least in (2, 1000):
