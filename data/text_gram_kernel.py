@@ -16,10 +16,10 @@ def block_bits(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
         starts: Where each document begins in them, and where the last one ends, int64 [documents + 1].
 
     Returns:
-        bool [blocks, BLOCK_BITS].
+        uint8 [columns, BLOCK_BITS]: a column is eight blocks, a bit of each byte for each of them.
     """
     blocks = np.unique((starts[:-1] - starts[0]) // BLOCK_BYTES, return_inverse=True)[1]
-    out = np.zeros((int(blocks[-1]) + 1 if blocks.size else 0, BLOCK_BITS), np.bool_)
+    out = np.zeros((int(blocks[-1]) // 8 + 1 if blocks.size else 0, BLOCK_BITS), np.uint8)
     mask = np.uint64((1 << 8 * GRAM_BYTES) - 1)
     _set_grams(data, starts, blocks, mask, np.uint64(GOLDEN), np.uint64(SHIFT), GRAM_BYTES, out)
     return out
@@ -37,7 +37,8 @@ def _set_grams(
     out: np.ndarray,
 ) -> None:
     for document in range(starts.size - 1):
-        row = out[blocks[document]]
+        row = out[blocks[document] >> 3]
+        bit = np.uint8(1 << (blocks[document] & 7))
         gram = np.uint64(0)
         size = 0
         after_space = False
@@ -53,4 +54,4 @@ def _set_grams(
             gram = ((gram << np.uint64(8)) | np.uint64(byte)) & mask
             size += 1
             if size >= gram_bytes:
-                row[(gram * golden) >> shift] = True
+                row[(gram * golden) >> shift] |= bit

@@ -373,7 +373,7 @@ class _KeyWriter:
         self._parts = [(keys[count:], rows[count:])]
         self._size -= count
         keys, rows = keys[:count], rows[:count]
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         for path, values in zip(self._paths, (keys[order], rows[order]), strict=True):
             with path.open("ab") as file:
                 file.write(values.data)

@@ -132,8 +132,7 @@ def _columns(store: Store, digest: str, files: Sequence[str]) -> Iterator[Any]:
             return np.zeros((0, BLOCK_BITS), np.uint8)
         _, offsets, data = texts.buffers()
         starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        bits = block_bits(np.frombuffer(data or b"", np.uint8), starts)
-        return np.packbits(bits, axis=0)
+        return block_bits(np.frombuffer(data or b"", np.uint8), starts)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(look, files)
