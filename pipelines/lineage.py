@@ -1,13 +1,9 @@
-"""The lineage index: what the store's records say about runs, stages, artifacts and documents, ready for questions.
+"""The lineage index: what the store's records say about runs, stages and artifacts, ready for questions.
 
 The stage records and manifests are the truth; this SQLite file (``index.sqlite`` in the store's local scratch folder)
-is a cache of them. It is brought up to date whenever a question is asked, by reading only the stage keys that it has
-not seen, and it may be deleted, damaged or from another version at any time: then it is built again. SQLite and not a
-scan of the Parquet shards, because a question about one document would read every decision of every stage: the scan
-grows with the corpus, the index answers in a millisecond. It takes some 220 bytes a decision.
-
-Measured on two cores: 60,000 decisions are indexed in 0.4 s, the reference run (9,709 documents, 36,375 decisions) in
-0.6 s; a question that finds the index up to date spends milliseconds here.
+is a cache of them, and so are the arrays that say where a document's rows are (``row_index``). Both are brought up to
+date whenever a question is asked, by reading only the stage keys that they have not seen, and may be deleted, damaged
+or from another version at any time: then they are built again.
 """
 
 from __future__ import annotations
@@ -16,11 +12,11 @@ import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from . import evidence
+from . import row_index, text_index
 from .store import StageRecord, Store, StoreError, artifact_path
 
 FILE = "index.sqlite"
@@ -34,28 +30,17 @@ CREATE TABLE run_stages (run TEXT, position INTEGER, stage TEXT, status TEXT, ke
 CREATE TABLE stages (key TEXT PRIMARY KEY, stage TEXT, component TEXT, run TEXT, code TEXT, config TEXT, seed INTEGER,
     metrics TEXT, versions TEXT, started REAL, seconds REAL, adopted_from TEXT) WITHOUT ROWID;
 CREATE TABLE artifacts (id INTEGER PRIMARY KEY, digest TEXT UNIQUE, kind TEXT, files INTEGER, bytes INTEGER,
-    indexed INTEGER DEFAULT 0);
+    rows INTEGER);
 CREATE TABLE producers (key TEXT, port TEXT, artifact INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID;
 CREATE INDEX producers_artifact ON producers (artifact);
 CREATE TABLE edges (key TEXT, port TEXT, label TEXT, artifact INTEGER, PRIMARY KEY (key, port, label)) WITHOUT ROWID;
 CREATE INDEX edges_artifact ON edges (artifact);
-CREATE TABLE documents (doc_id TEXT, artifact INTEGER, source TEXT, lang TEXT, uri TEXT, locator TEXT, metadata TEXT,
-    PRIMARY KEY (doc_id, artifact)) WITHOUT ROWID;
-CREATE INDEX documents_uri ON documents (uri);
-CREATE TABLE decisions (doc_id TEXT, artifact INTEGER, number INTEGER, source TEXT, action TEXT, rule TEXT, score REAL,
-    evidence TEXT, bytes_before INTEGER, bytes_after INTEGER, PRIMARY KEY (doc_id, artifact, number)) WITHOUT ROWID;
-CREATE TABLE pointers (target TEXT, artifact INTEGER, doc_id TEXT, PRIMARY KEY (target, artifact, doc_id)) WITHOUT ROWID;
-CREATE TABLE spans (doc_id TEXT, artifact INTEGER, source TEXT, start INTEGER, length INTEGER,
-    PRIMARY KEY (doc_id, artifact, source, start)) WITHOUT ROWID;
-CREATE INDEX spans_start ON spans (artifact, source, start);
 CREATE TABLE examples (artifact INTEGER, file TEXT, id TEXT, doc_id TEXT, offset INTEGER,
     PRIMARY KEY (artifact, file, id)) WITHOUT ROWID;
 CREATE INDEX examples_doc_id ON examples (doc_id) WHERE doc_id IS NOT NULL;
 """
 VERSION = zlib.crc32(SCHEMA.encode()) & 0x7FFFFFFF
-CONTENT = {"documents": "documents", "decisions": "decisions", "tokens": "spans"} | dict.fromkeys(
-    ("benchmarks", "chats", "preferences"), "examples"
-)
+COUNTED = {"documents": "documents", "decisions": "decisions", "tokens": "spans"}
 
 
 def open_index(store: Store) -> sqlite3.Connection:
@@ -93,24 +78,19 @@ def reindex(store: Store) -> dict[str, int]:
         Table -> rows.
     """
     _remove(store.scratch / FILE)
-    tables = ("runs", "stages", "artifacts", "documents", "decisions", "spans", "examples")
+    row_index.forget(store, set())
     with contextlib.closing(open_index(store)) as index:
-        return {table: index.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
-
-
-def open_file(store: Store, digest: str, name: str) -> BinaryIO:
-    """One file of an artifact, opened for reading; on an object store only what is read travels.
-
-    Raises:
-        FileNotFoundError: The store does not have it.
-    """
-    path = f"{artifact_path(digest)}/{name}"
-    if store.is_local:
-        return (store.scratch / path).open("rb")
-    from .backends import RemoteBackend
-
-    backend = cast(RemoteBackend, store.backend)
-    return cast(BinaryIO, backend.fs.open(f"{backend.root}/{path}", "rb"))
+        for row in _rows(index, "SELECT digest FROM artifacts WHERE kind = 'documents' AND rows NOT NULL"):
+            files = (store.manifest(row["digest"]) or {"files": {}})["files"]
+            text_index.prepare(
+                store, row["digest"], sorted(name for name in files if name.endswith(".parquet"))
+            )
+        counts = {
+            table: index.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("runs", "stages", "artifacts", "examples")
+        }
+        query = "SELECT coalesce(sum(rows), 0) FROM artifacts WHERE kind = ?"
+        return counts | {name: index.execute(query, (kind,)).fetchone()[0] for kind, name in COUNTED.items()}
 
 
 def _opened(path: Path | str, store: Store) -> sqlite3.Connection:
@@ -182,6 +162,10 @@ def _update(connection: sqlite3.Connection, store: Store) -> None:
     with _transaction(connection):
         new_keys, gone_keys, new_runs, gone_runs = stale()
         _forget(connection, gone_keys, gone_runs)
+        if gone_keys:
+            row_index.forget(
+                store, {row["digest"] for row in _rows(connection, "SELECT digest FROM artifacts")}
+            )
         for key in sorted(new_keys):
             record = store.record(key)
             if record is not None:
@@ -266,7 +250,7 @@ def _add_contents(connection: sqlite3.Connection, store: Store) -> None:
     pending = _rows(
         connection,
         """
-        SELECT id, digest, kind FROM artifacts AS made WHERE NOT indexed AND bytes NOT NULL AND (
+        SELECT id, digest, kind FROM artifacts AS made WHERE rows IS NULL AND bytes NOT NULL AND (
             kind IN ('decisions', 'tokens', 'benchmarks', 'chats', 'preferences')
             OR kind = 'documents' AND EXISTS (SELECT 1 FROM producers WHERE artifact = made.id AND NOT EXISTS (
                 SELECT 1 FROM edges JOIN artifacts AS taken ON taken.id = edges.artifact
@@ -275,22 +259,19 @@ def _add_contents(connection: sqlite3.Connection, store: Store) -> None:
         """,
     )
     for row in pending:
-        table = CONTENT[row["kind"]]
-        names = sorted((store.manifest(row["digest"]) or {"files": {}})["files"])
-        rows = READERS[table](store, row["digest"], row["id"], names)
-        places = ", ".join("?" * len(_rows(connection, f"PRAGMA table_info({table})")))
         try:
-            connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
-            if table == "decisions":
-                connection.executemany(
-                    "INSERT OR IGNORE INTO pointers VALUES (?, ?, ?)", _pointers(connection, row["id"])
-                )
+            if row["kind"] in COUNTED:
+                rows = row_index.open_rows(store, row["digest"], row["kind"]).rows
+            else:
+                examples = list(_examples(store, row["digest"], row["id"]))
+                connection.executemany("INSERT OR IGNORE INTO examples VALUES (?, ?, ?, ?, ?)", examples)
+                rows = len(examples)
         except (OSError, ValueError, KeyError) as error:
             where = f"{store.uri}/{artifact_path(row['digest'])}"
             raise StoreError(
                 f"{where} cannot be read as {row['kind']} ({error}); `millrace store verify` says what is damaged"
             ) from error
-        connection.execute("UPDATE artifacts SET indexed = 1 WHERE id = ?", (row["id"],))
+        connection.execute("UPDATE artifacts SET rows = ? WHERE id = ?", (rows, row["id"]))
 
 
 def _forget(connection: sqlite3.Connection, keys: Iterable[str], runs: Iterable[str]) -> None:
@@ -303,85 +284,20 @@ def _forget(connection: sqlite3.Connection, keys: Iterable[str], runs: Iterable[
     if not keys:
         return
     unnamed = "(SELECT id FROM artifacts WHERE id NOT IN (SELECT artifact FROM producers UNION SELECT artifact FROM edges))"
-    for table in (*dict.fromkeys(CONTENT.values()), "pointers"):
-        connection.execute(f"DELETE FROM {table} WHERE artifact IN {unnamed}")
+    connection.execute(f"DELETE FROM examples WHERE artifact IN {unnamed}")
     connection.execute(f"DELETE FROM artifacts WHERE id IN {unnamed}")
 
 
-# What is inside artifacts
-
-
-def _documents(store: Store, digest: str, artifact: int, names: list[str]) -> Iterator[tuple[Any, ...]]:
-    columns = ("doc_id", "source", "lang", "uri", "locator", "metadata")
-    for doc_id, *rest in _parquet_rows(store, digest, _parts(names), columns):
-        yield doc_id, artifact, *rest
-
-
-def _decisions(store: Store, digest: str, artifact: int, names: list[str]) -> Iterator[tuple[Any, ...]]:
-    columns = ("doc_id", "source", "action", "rule", "score", "evidence", "bytes_before", "bytes_after")
-    for number, (doc_id, *rest) in enumerate(_parquet_rows(store, digest, _parts(names), columns)):
-        yield doc_id, artifact, number, *rest
-
-
-def _pointers(connection: sqlite3.Connection, artifact: int) -> Iterator[tuple[str, int, str]]:
-    """What the decisions of an artifact point at; only those that changed a document do."""
-    rows = _rows(
-        connection,
-        "SELECT doc_id, evidence FROM decisions WHERE artifact = ? AND action != 'keep' AND evidence != '{}'",
-        artifact,
-    )
-    for row in rows:
-        for target in evidence.pointers(json.loads(row["evidence"])):
-            yield target, artifact, row["doc_id"]
-
-
-def _spans(store: Store, digest: str, artifact: int, names: list[str]) -> Iterator[tuple[Any, ...]]:
-    for name in names:
-        source, _, file = name.rpartition("/")
-        if file == "documents.parquet":
-            for doc_id, start, length in _parquet_rows(store, digest, [name], ("doc_id", "start", "length")):
-                yield doc_id, artifact, source, start, length
-
-
-def _examples(store: Store, digest: str, artifact: int, names: list[str]) -> Iterator[tuple[Any, ...]]:
-    for name in names:
+def _examples(store: Store, digest: str, artifact: int) -> Iterator[tuple[Any, ...]]:
+    """Where each example of an artifact's files stands."""
+    for name in sorted((store.manifest(digest) or {"files": {}})["files"]):
         if not name.endswith(".jsonl"):
             continue
         offset = 0
-        with open_file(store, digest, name) as handle:
+        with store.open_file(digest, name) as handle:
             for number, line in enumerate(handle):
                 if line.strip():
                     value = json.loads(line)
-                    yield (
-                        artifact,
-                        name.removesuffix(".jsonl"),
-                        str(value.get("id", number)),
-                        value.get("doc_id"),
-                        offset,
-                    )
+                    shown = str(value.get("id", number))
+                    yield artifact, name.removesuffix(".jsonl"), shown, value.get("doc_id"), offset
                 offset += len(line)
-
-
-def _parts(names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
-
-
-def _parquet_rows(
-    store: Store, digest: str, names: list[str], columns: tuple[str, ...]
-) -> Iterator[tuple[Any, ...]]:
-    """The rows of an artifact's shards, one shard in memory at a time."""
-    import pyarrow.parquet as pq
-
-    for name in names:
-        with open_file(store, digest, name) as handle:
-            table = pq.read_table(handle, columns=list(columns))
-        yield from zip(*(table.column(column).to_pylist() for column in columns), strict=True)
-
-
-Reader = Callable[[Store, str, int, list[str]], Iterator[tuple[Any, ...]]]
-READERS: dict[str, Reader] = {
-    "documents": _documents,
-    "decisions": _decisions,
-    "spans": _spans,
-    "examples": _examples,
-}

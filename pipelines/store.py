@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from . import canonical
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
@@ -156,6 +156,17 @@ class Store:
     def folder(self, digest: str) -> Path:
         """A local folder with the artifact's files."""
         return self.backend.local(artifact_path(digest))
+
+    def open_file(self, digest: str, name: str) -> BinaryIO:
+        """One file of an artifact, opened for reading; on an object store only what is read travels.
+
+        Raises:
+            FileNotFoundError: The store does not have it.
+        """
+        path = f"{artifact_path(digest)}/{name}"
+        if isinstance(self.backend, RemoteBackend):
+            return cast(BinaryIO, self.backend.fs.open(f"{self.backend.root}/{path}", "rb"))
+        return (self.scratch / path).open("rb")
 
     def artifacts(self) -> Iterator[str]:
         """Digests of every artifact, sorted."""

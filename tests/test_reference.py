@@ -125,6 +125,16 @@ def test_dropped_documents_say_why(reference: Reference) -> None:
     assert "docstrings/" in contaminated or "returns/" in contaminated or "held_out" in contaminated
 
 
+def test_every_document_leads_to_exactly_the_steps_that_lead_to_it(reference: Reference) -> None:
+    """Tracing each document and tracing each training step are inverse, dropped documents too."""
+    from inverse import assert_inverse
+    from millrace.pipelines.store import Store
+    from millrace.pipelines.trace.runs import open_run
+
+    with open_run(Store(str(reference[0] / ".millrace"))) as opened:
+        assert assert_inverse(opened) > len(opened.stages)
+
+
 def test_the_model_answers(reference: Reference) -> None:
     """The package that the run ends with can be talked to."""
     folder, _ = reference

@@ -63,15 +63,32 @@ def text(
     store: options.StoreUri = None,
     run: RunId = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="Documents to show; all are counted.")
+        int,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            help="Documents to show; a large corpus is searched until there are as many.",
+        ),
     ] = 10,
+    count: Annotated[
+        bool,
+        typer.Option("--count", help="Count all documents, which for a common text reads the whole corpus."),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Find the documents that contain a text, and what became of each."""
     from ..trace import text
     from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: text.search(opened, words, limit), tracing_view.search)
+    _answer(
+        spec,
+        store,
+        run,
+        as_json,
+        lambda opened: text.search(opened, words, limit, count_all=count),
+        tracing_view.search,
+    )
 
 
 @trace_app.command("example")

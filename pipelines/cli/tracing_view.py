@@ -63,8 +63,9 @@ def document(console: Console, trace: DocumentTrace) -> None:
 def search(console: Console, found: Search) -> None:
     """Prints the documents that contain a text."""
     loosely = "" if found.exact else ", white space read loosely"
+    least = "" if found.complete else "at least "
     shown = f"; the first {len(found.found)}:" if found.documents > len(found.found) else ":"
-    console.print(Text(f"{_documents(found.documents, 'contain')} {found.text!r}{loosely}{shown}"))
+    console.print(Text(f"{least}{_documents(found.documents, 'contain')} {found.text!r}{loosely}{shown}"))
     for item in found.found:
         console.print()
         head = Text.assemble((item.document.doc_id[:ID], "bold"), "  ", (item.fate, _fate_colour(item.fate)))

@@ -15,10 +15,13 @@ from typing import Any
 from ...components.contract import ComponentError
 from .. import evidence
 from . import matches, training
-from .find import find_document, source_of
+from .find import find_document, source_of, sources_of
 from .matches import Match
+from .rows import rows_of
 from .runs import Run, Source
 from .training import Reading, Span
+
+COLUMNS = ("doc_id", "action", "rule", "score", "evidence", "bytes_before", "bytes_after")
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ def document(run: Run, what: str) -> DocumentTrace:
     source = source_of(run, doc_id)
     assert source is not None
     spans = training.spans_of(run, doc_id)
+    pointing = [other for other, _ in matches.pointing_at(run, doc_id)]
+    copies = sources_of(run, pointing)
     return DocumentTrace(
         run=run.run,
         pipeline=run.pipeline,
@@ -141,11 +146,7 @@ def document(run: Run, what: str) -> DocumentTrace:
         spans=spans,
         readings=training.readings(run, spans) if spans else (),
         examples=examples_of(run, doc_id),
-        duplicates=tuple(
-            copy
-            for other, _ in matches.pointing_at(run, doc_id)
-            if (copy := source_of(run, other)) is not None
-        ),
+        duplicates=tuple(copies[other] for other in pointing if other in copies),
     )
 
 
@@ -166,9 +167,10 @@ def example(run: Run, name: str) -> ExampleTrace:
     origin = record.get("doc_id")
     pointing = matches.pointing_at(run, f"{benchmark}/{number}")
     fate = fates(run, [doc_id for doc_id, _ in pointing])
+    sources = sources_of(run, [doc_id for doc_id, _ in pointing])
     hits = []
     for doc_id, found in pointing:
-        source = source_of(run, doc_id)
+        source = sources.get(doc_id)
         spans = [
             hit.span for hit in evidence.hits(found) if (hit.benchmark, hit.example) == (benchmark, number)
         ]
@@ -182,23 +184,21 @@ def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
     """What every data stage did to a document, in running order, evidence resolved."""
     stages = {stage.stage: stage for stage in run.stages}
     decisions = []
-    rows = run.rows(
-        "SELECT scope.stage, decisions.* FROM decisions JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, number",
-        doc_id,
-    )
-    for row in rows:
-        found = json.loads(row["evidence"] or "{}")
+    for row in rows_of(run, "decisions", [doc_id], COLUMNS).get(doc_id, []):
+        stage = stages[row.artifact.stage]
+        values = row.values
+        found = json.loads(values["evidence"] or "{}")
         decisions.append(
             Decision(
-                stage=row["stage"],
-                component=stages[row["stage"]].component,
-                action=row["action"],
-                rule=row["rule"],
-                score=row["score"],
-                threshold=evidence.threshold(found, stages[row["stage"]].config),
+                stage=stage.stage,
+                component=stage.component,
+                action=values["action"],
+                rule=values["rule"],
+                score=values["score"],
+                threshold=evidence.threshold(found, stage.config),
                 evidence=found,
-                bytes_before=row["bytes_before"],
-                bytes_after=row["bytes_after"],
+                bytes_before=values["bytes_before"],
+                bytes_after=values["bytes_after"],
                 survivor=matches.survivor(run, found),
                 matches=matches.matches(run, found),
             )
@@ -218,17 +218,16 @@ def examples_of(run: Run, doc_id: str) -> tuple[Example, ...]:
 def fates(run: Run, doc_ids: Sequence[str]) -> dict[str, str]:
     """What became of documents in the end, in a few words each: ``dropped by dedup: near_duplicate``."""
     words = {}
+    decisions = rows_of(run, "decisions", doc_ids, ("doc_id", "action", "rule"))
+    spans = training.spans_of_all(run, doc_ids)
     for doc_id in doc_ids:
-        rows = run.rows(
-            "SELECT scope.stage, action, rule FROM decisions JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, number",
-            doc_id,
-        )
-        drop = next((row for row in rows if row["action"] == "drop"), None)
+        rows = decisions.get(doc_id, [])
+        drop = next((row for row in rows if row.values["action"] == "drop"), None)
         if drop is not None:
-            words[doc_id] = f"dropped by {drop['stage']}: {drop['rule']}"
-        elif any(row["rule"] == "held_out" for row in rows):
+            words[doc_id] = f"dropped by {drop.artifact.stage}: {drop.values['rule']}"
+        elif any(row.values["rule"] == "held_out" for row in rows):
             words[doc_id] = "held out for evaluation"
         else:
-            tokens = sum(span.length for span in training.spans_of(run, doc_id))
+            tokens = sum(span.length for span in spans.get(doc_id, ()))
             words[doc_id] = f"kept, {tokens:,} tokens" if tokens else "kept"
     return words

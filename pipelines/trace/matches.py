@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import evidence, lineage
+from .. import evidence
+from ..row_index import target_key
 from ..spec import closest
 from .find import source_of
+from .rows import artifacts_of
 from .runs import Run, Source
 
 
@@ -53,15 +55,18 @@ def matches(run: Run, found: Mapping[str, Any]) -> tuple[Match, ...]:
 
 def pointing_at(run: Run, target: str) -> list[tuple[str, dict[str, Any]]]:
     """Ids and evidence of the documents that were dropped or edited because of a document or ``BENCHMARK/ID``."""
-    rows = run.rows(
-        """
-        SELECT decisions.doc_id, evidence FROM pointers JOIN scope USING (artifact)
-        JOIN decisions ON decisions.doc_id = pointers.doc_id AND decisions.artifact = pointers.artifact
-        WHERE target = ? ORDER BY position, decisions.doc_id
-        """,
-        target,
-    )
-    return [(row["doc_id"], json.loads(row["evidence"])) for row in rows]
+    pointing = []
+    key = target_key(target)
+    for artifact in artifacts_of(run, "decisions"):
+        index = artifact.index(run)
+        found = [
+            (values["doc_id"], json.loads(values["evidence"]))
+            for values in index.read(index.lookup("targets", key, key), ("doc_id", "evidence"))
+        ]
+        pointing += sorted(
+            (one for one in found if target in evidence.pointers(one[1])), key=lambda one: one[0]
+        )
+    return pointing
 
 
 def example_record(run: Run, benchmark: str, example: str) -> dict[str, Any] | None:
@@ -76,7 +81,7 @@ def example_record(run: Run, benchmark: str, example: str) -> dict[str, Any] | N
         example,
     )
     for row in rows:
-        with lineage.open_file(run.store, row["digest"], f"{row['file']}.jsonl") as handle:
+        with run.store.open_file(row["digest"], f"{row['file']}.jsonl") as handle:
             handle.seek(row["offset"])
             return dict(json.loads(handle.readline()))
     return None

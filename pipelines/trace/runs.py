@@ -10,11 +10,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...components.contract import ComponentError
 from .. import lineage
 from ..store import Store
+
+if TYPE_CHECKING:
+    from ..row_index import RowIndex
 
 RUNS_SHOWN = 5
 
@@ -42,6 +45,7 @@ class Run:
         pipeline: Its pipeline's name.
         status: How it ended.
         stages: Its finished stages, in running order.
+        opened: Digest -> the index of an artifact's rows, of those that were needed so far.
     """
 
     store: Store
@@ -50,6 +54,7 @@ class Run:
     pipeline: str
     status: str
     stages: tuple[RunStage, ...]
+    opened: dict[str, RowIndex] = field(default_factory=dict)
 
     def rows(self, query: str, *values: Any, **named: Any) -> list[sqlite3.Row]:
         """The rows of a query of the index, its values given by position or by name."""

@@ -1,26 +1,30 @@
 """Finding documents by what they say: a search of the shards that the sources were read into.
 
-The text is not indexed: a full-text index would be as large as the corpus and would have to be built before the first
-question, while Arrow's compiled search reads the reference corpus, 150 MB of text, in well under a second.
+The text itself is not indexed: Arrow's compiled search reads the reference corpus, 150 MB of text, in well under a
+second. Of a corpus of many shards only those are read that ``text_index`` does not rule out, and no more of them once
+there are enough documents to show.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from ...components.contract import ComponentError
-from .. import lineage
+from .. import text_index
+from ..row_index import each
 from .documents import fates
-from .find import source_of
+from .find import sources_of
+from .rows import artifacts_of
 from .runs import Run, Source
 
 AROUND_CHARACTERS = 60
 SHORTEST_CHARACTERS = 3
+BATCH = 8
+LEAST_SEARCHED = (
+    16  # shards that are searched even when there are enough documents: a small corpus is always counted
+)
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,26 @@ class Search:
     Attributes:
         text: What was searched for.
         exact: Whether the text stands there as given; else any white space matched any white space.
-        documents: How many documents contain it.
+        documents: How many documents contain it, of those that were searched.
+        complete: Whether all were searched, so that ``documents`` is the number and not the least.
         found: The first of them, in the order of the shards.
     """
 
     text: str
     exact: bool
     documents: int
+    complete: bool
     found: tuple[Found, ...]
 
 
-def search(run: Run, text: str, limit: int) -> Search:
+def search(run: Run, text: str, limit: int, *, count_all: bool = False) -> Search:
     """Finds the documents that contain a text, among all that the run's sources gave.
 
     Args:
         run: The run.
         text: What to look for, case and all; when it is nowhere as given, white space is taken loosely.
-        limit: How many documents to show; all are counted.
+        limit: How many documents to show.
+        count_all: Search everything, for the exact number, however many documents have been found.
 
     Raises:
         ComponentError: The text is too short to mean anything, or nothing contains it.
@@ -72,10 +79,11 @@ def search(run: Run, text: str, limit: int) -> Search:
         raise ComponentError(f"got {text!r}, expected a text of at least {SHORTEST_CHARACTERS} characters")
     shards = _shards(run)
     exact, pattern = True, text
-    count, hits = _scan(run, shards, pattern, False, limit)
+    count, complete, hits = _scan(run, shards, text, pattern, False, limit, count_all)
     if not count:
-        exact, pattern = False, r"\s+".join(re.escape(word) for word in text.split())
-        count, hits = _scan(run, shards, pattern, True, limit)
+        words = text.split()
+        exact, pattern = False, r"\s+".join(re.escape(word) for word in words)
+        count, complete, hits = _scan(run, shards, " ".join(words), pattern, True, limit, count_all)
     if not count:
         raise ComponentError(
             f"no document of the run {run.run} contains {text!r}, however its white space is read; "
@@ -83,13 +91,14 @@ def search(run: Run, text: str, limit: int) -> Search:
         )
     fate = fates(run, [doc_id for doc_id, _ in hits])
     found = []
+    sources = sources_of(run, [doc_id for doc_id, _ in hits])
     for doc_id, content in hits:
-        document = source_of(run, doc_id)
+        document = sources.get(doc_id)
         match = re.search(re.escape(text) if exact else pattern, content)
         if document is not None and match is not None:
             excerpt = _excerpt(content, match.start(), match.end())
             found.append(Found(document, excerpt, match.start(), fate[doc_id]))
-    return Search(text, exact, count, tuple(found))
+    return Search(text, exact, count, complete, tuple(found))
 
 
 def _excerpt(content: str, start: int, end: int) -> str:
@@ -97,53 +106,52 @@ def _excerpt(content: str, start: int, end: int) -> str:
     return ("… " if first else "") + content[first:last] + (" …" if last < len(content) else "")
 
 
-def _shards(run: Run) -> list[tuple[str, str]]:
-    """Artifact and file of every shard that the sources were read into."""
-    rows = run.rows(
-        """
-        SELECT DISTINCT digest, position, port FROM scope JOIN artifacts ON artifacts.id = artifact
-        WHERE scope.kind = 'documents' AND indexed ORDER BY position, port
-        """
-    )
-    shards: dict[tuple[str, str], None] = {}
-    for row in rows:
-        manifest = run.store.manifest(row["digest"])
+def _shards(run: Run) -> dict[str, list[str]]:
+    """Artifact -> the shards that the sources were read into."""
+    shards = {}
+    for artifact in artifacts_of(run, "documents"):
+        manifest = run.store.manifest(artifact.digest)
         if manifest is None:
             raise ComponentError(
-                f"the store no longer has the documents {row['digest'][:12]} of the run {run.run}; "
+                f"the store no longer has the documents {artifact.digest[:12]} of the run {run.run}; "
                 "`millrace run` makes them again"
             )
-        shards |= dict.fromkeys(
-            (row["digest"], name) for name in sorted(manifest["files"]) if name.endswith(".parquet")
-        )
-    return list(shards)
+        shards[artifact.digest] = sorted(name for name in manifest["files"] if name.endswith(".parquet"))
+    return shards
 
 
 def _scan(
-    run: Run, shards: list[tuple[str, str]], pattern: str, is_regex: bool, limit: int
-) -> tuple[int, list[tuple[str, str]]]:
-    """How many documents match, and id and text of the first ones, in the order of the shards."""
+    run: Run,
+    shards: dict[str, list[str]],
+    text: str,
+    pattern: str,
+    is_regex: bool,
+    limit: int,
+    count_all: bool,
+) -> tuple[int, bool, list[tuple[str, str]]]:
+    """How many documents match, whether all were searched, and id and text of the first ones, in the order of the shards."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     matches: Any = pc.match_substring_regex if is_regex else pc.match_substring
 
     def look(shard: tuple[str, str]) -> tuple[int, list[tuple[str, str]]]:
-        with lineage.open_file(run.store, *shard) as handle:
+        with run.store.open_file(*shard) as handle:
             table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False)
-        kept = table.filter(matches(table["text"], pattern))
-        first = kept.slice(0, limit)
-        return kept.num_rows, list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
+        rows = pc.indices_nonzero(matches(table["text"], pattern))
+        first = table.take(rows[:limit])
+        return len(rows), list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
 
-    count = 0
+    possible = [
+        (digest, file)
+        for digest, files in shards.items()
+        for file in text_index.candidates(run.store, digest, files, text)
+    ]
+    count, searched = 0, 0
     hits: list[tuple[str, str]] = []
-    for number, found in _in_order(look, shards):
-        count += number
-        hits += found[: limit - len(hits)]
-    return count, hits
-
-
-def _in_order(work: Any, items: list[Any]) -> Iterator[Any]:
-    """Results in the order of the items; Arrow frees the GIL, so threads use all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(work, items)
+    while searched < len(possible) and (count_all or len(hits) < limit or searched < LEAST_SEARCHED):
+        for number, found in each(look, possible[searched : searched + BATCH]):
+            count += number
+            hits += found[: limit - len(hits)]
+        searched += BATCH
+    return count, searched >= len(possible), hits

@@ -10,13 +10,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
 from ...components.contract import ComponentError
-from .. import identity, lineage
-from .find import source_of
+from .. import identity
+from ..row_index import each
+from .find import sources_of
+from .rows import artifacts_of, rows_of
 from .runs import Run, RunStage, Source
 
 if TYPE_CHECKING:
@@ -104,14 +106,24 @@ class StepTrace:
 
 def spans_of(run: Run, doc_id: str) -> tuple[Span, ...]:
     """Where a document lies in the run's token streams."""
-    rows = run.rows(
-        """
-        SELECT stage, digest AS tokens, source, start, length FROM spans JOIN scope USING (artifact)
-        JOIN artifacts ON artifacts.id = spans.artifact WHERE doc_id = ? ORDER BY position
-        """,
-        doc_id,
-    )
-    return tuple(Span(**row) for row in map(dict, rows))
+    return spans_of_all(run, [doc_id]).get(doc_id, ())
+
+
+def spans_of_all(run: Run, doc_ids: Sequence[str]) -> dict[str, tuple[Span, ...]]:
+    """Where documents lie in the run's token streams; those that lie nowhere are left out."""
+    return {
+        doc_id: tuple(
+            Span(
+                row.artifact.stage,
+                row.artifact.digest,
+                row.artifact.index(run).source_of_row(row.values["row"]),
+                row.values["start"],
+                row.values["length"],
+            )
+            for row in rows
+        )
+        for doc_id, rows in rows_of(run, "tokens", doc_ids, ("doc_id", "start", "length")).items()
+    }
 
 
 def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
@@ -149,33 +161,61 @@ def step(run: Run, number: int) -> StepTrace:
         raise ComponentError(
             f"got step {number}, expected one from 0 to {mixture.total_steps - 1} of {stage.stage}"
         )
+    batch = mixture.locate(number)
+    inside = _documents_in(run, tokens, batch)
+    sources = sources_of(run, [span.doc_id for spans in inside for span in spans])
     rows = tuple(
-        Row(row, source, start, length, _parts(run, tokens, source, start, length))
-        for row, (source, start, length) in enumerate(mixture.locate(number))
+        Row(row, source, start, length, _parts(spans, sources, start, start + length))
+        for row, ((source, start, length), spans) in enumerate(zip(batch, inside, strict=True))
     )
     return StepTrace(run.run, stage.stage, number, mixture.total_steps, mixture.phase_of(number), rows)
 
 
-def _parts(run: Run, tokens: str, source: str, start: int, length: int) -> tuple[Part, ...]:
-    rows = run.rows(
-        """
-        SELECT doc_id, start, length FROM spans JOIN artifacts ON artifacts.id = spans.artifact
-        WHERE digest = :tokens AND source = :source AND start < :end AND start + length > :start AND start >= coalesce((
-            SELECT max(start) FROM spans JOIN artifacts ON artifacts.id = spans.artifact
-            WHERE digest = :tokens AND source = :source AND start <= :start), 0)
-        ORDER BY start
-        """,
-        tokens=tokens,
-        source=source,
-        start=start,
-        end=start + length,
-    )
+class _Place(NamedTuple):
+    """A document's tokens ``[start, end)`` in its source's stream."""
+
+    doc_id: str
+    start: int
+    end: int
+
+
+def _documents_in(run: Run, tokens: str, windows: Sequence[tuple[str, int, int]]) -> list[list[_Place]]:
+    """The documents that have tokens in each window ``(source, start, length)``, in order."""
+    index = next(one for one in artifacts_of(run, "tokens") if one.digest == tokens).index(run)
+    needed: dict[int, list[int]] = {}
+    for number, (source, start, length) in enumerate(windows):
+        for group in index.groups_of_span(source, start, start + length):
+            needed.setdefault(group, []).append(number)
+
+    def look(group: int) -> list[tuple[int, list[_Place]]]:
+        import numpy as np
+
+        table = index.table(group, ("doc_id", "start", "length"))
+        starts, lengths = table["start"].to_numpy(), table["length"].to_numpy()
+        found = []
+        for number in needed[group]:
+            _, start, length = windows[number]
+            low = max(int(np.searchsorted(starts, start, side="right")) - 1, 0)
+            high = int(np.searchsorted(starts, start + length, side="left"))
+            ends = starts[low:high] + lengths[low:high]
+            ids = table["doc_id"].slice(low, max(high - low, 0)).to_pylist()
+            places = map(_Place, ids, starts[low:high].tolist(), ends.tolist())
+            found.append((number, [place for place in places if place.end > start]))
+        return found
+
+    inside: list[list[_Place]] = [[] for _ in windows]
+    for found in each(look, sorted(needed)):
+        for number, places in found:
+            inside[number] += places
+    return inside
+
+
+def _parts(spans: Sequence[_Place], sources: dict[str, Source], start: int, end: int) -> tuple[Part, ...]:
     parts = []
-    for row in rows:
-        document = source_of(run, row["doc_id"])
-        if document is not None:
-            first, end = max(row["start"], start), min(row["start"] + row["length"], start + length)
-            parts.append(Part(document, first - row["start"], end - first))
+    for span in spans:
+        if span.doc_id in sources:
+            first = max(span.start, start)
+            parts.append(Part(sources[span.doc_id], first - span.start, min(span.end, end) - first))
     return tuple(parts)
 
 
@@ -192,7 +232,7 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     """The sampler that a training stage read its batches with."""
     from ...components import pretrain
 
-    with lineage.open_file(run.store, tokens, "index.json") as handle:
+    with run.store.open_file(tokens, "index.json") as handle:
         sources = json.loads(handle.read())["sources"]
     source_tokens = {name: entry["tokens"] for name, entry in sources.items()}
     try:

@@ -12,8 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 from millrace.data import documents
-from millrace.pipelines import lineage
+from millrace.pipelines import lineage, row_index
 from millrace.pipelines.store import Store, StoreError, artifact_path
+
+
+def row_files(store: Store) -> dict[str, bytes]:
+    """Every file of the arrays that say where rows are."""
+    folder = row_index.index_folder(store)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
@@ -52,7 +58,7 @@ def test_reindexing_counts_what_the_records_hold(small_store: SimpleNamespace) -
 def test_bringing_up_to_date_stage_by_stage_equals_building_at_once(
     small_store: SimpleNamespace, tmp_path: Path
 ) -> None:
-    complete = contents(small_store.store)
+    complete, rows = contents(small_store.store), row_files(small_store.store)
     aside = tmp_path / "aside"
     (small_store.store.scratch / "stages").rename(aside)
     (small_store.store.scratch / "stages").mkdir()
@@ -60,6 +66,7 @@ def test_bringing_up_to_date_stage_by_stage_equals_building_at_once(
         record.rename(small_store.store.scratch / "stages" / record.name)
         step_by_step = contents(small_store.store)
     assert step_by_step == complete
+    assert row_files(small_store.store) == rows
 
 
 @pytest.mark.parametrize("damage", ["absent", "garbage", "empty", "other version", "torn"])
@@ -70,7 +77,7 @@ def test_a_damaged_index_is_built_again(small_store: SimpleNamespace, damage: st
         path.unlink()
     elif damage == "other version":
         with contextlib.closing(sqlite3.connect(path)) as other:
-            other.execute("DROP TABLE decisions")
+            other.execute("DROP TABLE examples")
             other.execute("PRAGMA user_version = 99")
     else:
         data = path.read_bytes()
@@ -83,7 +90,10 @@ def test_what_gc_removed_is_forgotten(small_store: SimpleNamespace) -> None:
     contents(small_store.store)
     (small_store.store.scratch / "stages" / f"{small_store.builder.keys['tokenize']}.json").unlink()
     (small_store.store.scratch / "stages" / f"{small_store.builder.keys['pretrain']}.json").unlink()
-    assert contents(small_store.store)["spans"] == []
+    digests = {row[1] for row in contents(small_store.store)["artifacts"]}
+    assert small_store.digests["tokenize.tokens"] not in digests
+    kept = {path.name for path in row_index.index_folder(small_store.store).iterdir()}
+    assert kept < digests
 
 
 def test_an_unfinished_run_is_read_again(small_store: SimpleNamespace) -> None:
@@ -97,7 +107,7 @@ def test_an_unfinished_run_is_read_again(small_store: SimpleNamespace) -> None:
 def test_a_store_that_cannot_be_written_is_indexed_in_memory(small_store: SimpleNamespace) -> None:
     (small_store.store.scratch / lineage.FILE).mkdir()
     with contextlib.closing(lineage.open_index(small_store.store)) as index:
-        assert index.execute("SELECT count(*) FROM decisions").fetchone()[0] == 23
+        assert index.execute("SELECT sum(rows) FROM artifacts WHERE kind = 'decisions'").fetchone()[0] == 23
 
 
 def test_a_damaged_artifact_is_named(small_store: SimpleNamespace) -> None:
@@ -116,7 +126,7 @@ def test_processes_that_ask_at_once_all_get_the_whole_index(small_store: SimpleN
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(contents, [small_store.store] * 8))
     assert all(one == found[0] for one in found)
-    assert len(found[0]["decisions"]) == 23
+    assert len(found[0]["stages"]) == 7
 
 
 @pytest.mark.parametrize("builder", ["remote"], indirect=True)
