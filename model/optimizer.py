@@ -1,4 +1,4 @@
-"""AdamW with clipping and a learning-rate schedule of warmup, plateau and decay.
+"""AdamW or Muon, with clipping and a learning-rate schedule of warmup, plateau and decay.
 
 The decay phase of a stable schedule is what a staged mixture needs: the peak may differ per phase, and the last share
 of the steps, where domain data gain weight, anneals to the floor.
@@ -12,6 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+
+from .muon import muon
+from .parameter_names import names_of
+
+OPTIMIZERS = ("adamw", "muon")
 
 
 def learning_rate_schedule(
@@ -62,42 +67,45 @@ def learning_rate_schedule(
 
 
 def decay_mask(params: Any) -> Any:
-    """True for the parameters that weight decay shrinks: all but norm scales and biases.
-
-    By name, not by number of axes: the layers' scales are stacked and have two.
-    """
-
-    def decays(path: tuple[Any, ...], _: Any) -> bool:
-        names = [str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path]
-        return not {"scale", "bias"} & set(names)
-
-    return jax.tree_util.tree_map_with_path(decays, params)
+    """True for the parameters that weight decay shrinks: all but norm scales and biases."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: not {"scale", "bias"} & set(names_of(path)), params
+    )
 
 
 def make_optimizer(
     schedule: optax.Schedule | float,
     *,
+    name: str = "adamw",
     weight_decay: float = 0.1,
     beta1: float = 0.9,
     beta2: float = 0.95,
     epsilon: float = 1e-8,
     clip_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm.
+    """AdamW, or Muon with AdamW for what is no hidden matrix, after clipping by the global norm.
 
     Args:
-        schedule: Learning rate per step, or a constant.
+        schedule: Learning rate per step, or a constant; the same for both optimizers (see ``muon``).
+        name: ``adamw`` or ``muon``.
         weight_decay: Decoupled decay, multiplied by the learning rate.
-        beta1: Decay of the first moment.
-        beta2: Decay of the second moment; 0.95 reacts faster than Adam's 0.999 on short trainings.
+        beta1: AdamW's decay of the first moment.
+        beta2: AdamW's decay of the second moment; 0.95 reacts faster than Adam's 0.999 on short trainings.
         epsilon: Added to the root of the second moment.
         clip_norm: Largest global norm of a gradient.
+
+    Raises:
+        ValueError: ``name`` is neither of the two.
 
     References:
         Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, arXiv 1711.05101;
         Brown et al. 2020, arXiv 2005.14165, appendix B (beta2 0.95, clip 1.0, decay 0.1).
     """
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        optax.adamw(schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask),
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+    optimizer = optax.adamw(
+        schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=decay_mask
     )
+    if name == "muon":
+        optimizer = muon(schedule, weight_decay=weight_decay, others=optimizer)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
