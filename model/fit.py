@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from . import accumulate
 from .checkpoint import Checkpoints
 
 Batch = Mapping[str, np.ndarray]
@@ -77,6 +78,7 @@ def fit(
     batches: Callable[[int], Batch],
     total_steps: int,
     *,
+    gradient: Callable[[accumulate.Loss], accumulate.Gradient] = accumulate.whole,
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
     log_every_steps: int = 10,
@@ -92,6 +94,7 @@ def fit(
         loss_function: (module, batch) -> (scalar loss, dictionary of scalar metrics); traced once per batch shape.
         batches: Step -> arrays; a pure function, because a resumed training asks again.
         total_steps: Number of steps.
+        gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
         log_every_steps: Steps between calls of ``on_log``; the host waits for the device then.
@@ -112,7 +115,7 @@ def fit(
         return loss, dict(metrics)
 
     def train_step(state: dict[str, Any], batch: Mapping[str, jax.Array]) -> dict[str, Any]:
-        (loss, metrics), gradients = jax.value_and_grad(loss_of, has_aux=True)(state["params"], batch)
+        (loss, metrics), gradients = gradient(loss_of)(state["params"], batch)
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         values = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
         step = state["step"]

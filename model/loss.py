@@ -160,6 +160,14 @@ def next_token_loss(
         inside = batch["segments"][:, :-1]
         mask = inside[:, :, None] == inside[:, None, :]
     hidden = decoder.hidden(tokens[:, :-1], positions=batch.get("positions"), mask=mask)
-    targets = tokens[:, 1:]
-    learn = batch["learn"][:, 1:] if "learn" in batch else jnp.ones(targets.shape, bool)
-    return linear_cross_entropy(hidden, decoder.embedding[...], targets, learn), {}
+    return linear_cross_entropy(hidden, decoder.embedding[...], tokens[:, 1:], _learnt(batch)), {}
+
+
+def learnt_tokens(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """How many targets ``next_token_loss`` is a mean over, scalar float32."""
+    return jnp.sum(_learnt(batch).astype(jnp.float32))
+
+
+def _learnt(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """[B, T] bool, which targets count."""
+    return batch["learn"][:, 1:] if "learn" in batch else jnp.ones_like(batch["tokens"][:, 1:], bool)
