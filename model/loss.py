@@ -150,6 +150,7 @@ def next_token_loss(
         batch: ``tokens`` [B, T+1] int32, inputs and their targets one further on. Packed rows add ``segments``
             [B, T+1] int32 (a token sees its own segment only), ``positions`` [B, T] int32 (restarting with each
             segment), and ``learn`` [B, T+1] bool, the tokens to be learnt; without it, all but the first are.
+            ``rope_base`` [B] float32 replaces the configuration's.
 
     Returns:
         Nats per learnt token, and no further metrics.
@@ -159,7 +160,9 @@ def next_token_loss(
     if "segments" in batch:
         inside = batch["segments"][:, :-1]
         mask = inside[:, :, None] == inside[:, None, :]
-    hidden = decoder.hidden(tokens[:, :-1], positions=batch.get("positions"), mask=mask)
+    hidden = decoder.hidden(
+        tokens[:, :-1], positions=batch.get("positions"), mask=mask, rope_base=batch.get("rope_base")
+    )
     return linear_cross_entropy(hidden, decoder.embedding[...], tokens[:, 1:], _learnt(batch)), {}
 
 

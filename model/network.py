@@ -111,6 +111,7 @@ class Decoder(nnx.Module):
         cache: Cache | None,
         positions: jax.Array | None,
         mask: jax.Array | None,
+        rope_base: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         config = self.config
         steps = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
@@ -124,7 +125,8 @@ class Decoder(nnx.Module):
         else:
             room = jnp.arange(cache.keys.shape[3], dtype=jnp.int32)
             visible = positions[:, :, None] >= room[None, None, :]
-        angles = rotary_angles(positions, config.head_size, config.rope_base)
+        base = config.rope_base if rope_base is None else rope_base[:, None, None, None]
+        angles = rotary_angles(positions, config.head_size, base)
         x = (self.embedding[...][tokens] * config.model_size).astype(config.compute_dtype)
         graph, weights = nnx.split(self.layers)
 
@@ -141,7 +143,12 @@ class Decoder(nnx.Module):
         return self.final_norm(x), cache
 
     def hidden(
-        self, tokens: jax.Array, *, positions: jax.Array | None = None, mask: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        *,
+        positions: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        rope_base: jax.Array | None = None,
     ) -> jax.Array:
         """The final normed states.
 
@@ -150,11 +157,12 @@ class Decoder(nnx.Module):
             positions: [B, T] int32; 0..T-1 by default.
             mask: [B, T] bool, tokens that may be seen at all, or [B, T, T] bool, which tokens (last axis) each
                 position may see. Causality holds in any case.
+            rope_base: [B] float32, each row's base in place of the configuration's; training may change it on the way.
 
         Returns:
             [B, T, D] in the compute dtype.
         """
-        return self._states(tokens, None, positions, mask)[0]
+        return self._states(tokens, None, positions, mask, rope_base)[0]
 
     def extend(
         self, tokens: jax.Array, cache: Cache, *, mask: jax.Array | None = None
