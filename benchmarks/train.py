@@ -156,7 +156,7 @@ def _flops(key: Any) -> int:
 
 def _input(step_seconds: float) -> None:
     """How long a batch takes to be found and read from memory-mapped streams."""
-    from millrace.components.pretrain import read_batch
+    from millrace.components.pretrain import PretrainConfig, read_batch
     from millrace.data.token_stream import SPANS, TokenStreams, write_index, write_source
 
     with tempfile.TemporaryDirectory() as name:
@@ -171,10 +171,11 @@ def _input(step_seconds: float) -> None:
         streams = TokenStreams.load(folder)
         phase = Phase(50_000_000, LENGTH, {"web": 0.5, "code": 0.3, "books": 0.2})
         mixture = Mixture(0, ROWS, [phase], streams.source_tokens)
+        config = PretrainConfig.model_validate({"phases": [{"until_tokens": 1, "weights": phase.weights}]})
         times = []
         for step in range(0, 2_000, 10):
             start = time.perf_counter()
-            read_batch(streams, mixture, step)
+            read_batch(config, streams, mixture, step)
             times.append(time.perf_counter() - start)
     took = statistics.median(times)
     print(

@@ -7,8 +7,8 @@ the number of hosts needs only the step number.
 Three layers, each with a closed-form inverse:
 
 1. Slots to sources. The sequences of a phase are numbered; ``Split`` assigns each number to a source so that after any
-   number of sequences every source has its exact share, up to rounding. A batch is ``batch_size`` consecutive
-   numbers, its rows a keyed permutation of them. A share of 0.3 in batches of 8 therefore gives 2 or 3 rows, never
+   number of sequences every source has its exact share, up to rounding. A batch is the phase's ``batch_size``
+   consecutive numbers, its rows a keyed permutation of them. A share of 0.3 in batches of 8 therefore gives 2 or 3 rows, never
    0 or 6 as independent draws would.
 2. Draws to windows. A source's tokens are cut into windows of T + 1 tokens (inputs and targets) at stride T. Its k-th
    draw is window ``permutation(k mod W)`` of epoch ``k div W``, and every epoch has its own Feistel permutation, so no
@@ -51,11 +51,13 @@ class Phase:
             whole step.
         sequence_length_tokens: T, the targets in each row.
         weights: Source -> weight; they need not sum to one.
+        batch_size: B, rows per step; None takes the mixture's.
     """
 
     until_tokens: int
     sequence_length_tokens: int
     weights: Mapping[str, float]
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class _Plan:
 
     first_step: int
     steps: int
+    batch_size: int
     length: int
     split: Split
     windows: dict[str, int]
@@ -153,8 +156,9 @@ class Mixture:
     """The order in which a training run reads its sources.
 
     Attributes:
-        batch_size: B, rows per step.
         phases: The phases as given.
+        ends: First step after each phase.
+        step_tokens: Targets of a step in each phase.
         total_steps: Steps of all phases.
         total_tokens: Targets of all steps.
     """
@@ -166,7 +170,7 @@ class Mixture:
 
         Args:
             seed: Any integer.
-            batch_size: B.
+            batch_size: B where a phase has none of its own.
             phases: In order, ``until_tokens`` rising.
             source_tokens: Source -> tokens in its stream.
 
@@ -174,21 +178,21 @@ class Mixture:
             ValueError: A phase is empty or out of order, has no positive weight, or weighs a source that is unknown
                 or shorter than one window.
         """
-        if batch_size < 1 or not phases:
+        sizes = [batch_size if phase.batch_size is None else phase.batch_size for phase in phases]
+        if not phases or min(sizes) < 1:
             raise ValueError(
-                f"got batch_size {batch_size} and {len(phases)} phases, expected at least one each"
+                f"got batch sizes {sizes} of {len(phases)} phases, expected at least one phase and row"
             )
-        self.batch_size = batch_size
         self.phases = tuple(phases)
         self._seed = seed
         self._tokens = dict(source_tokens)
         self._plans: list[_Plan] = []
         drawn: dict[tuple[str, int], int] = {}
         step = consumed_tokens = 0
-        for number, phase in enumerate(phases):
+        for number, (phase, rows) in enumerate(zip(phases, sizes, strict=True)):
             length = phase.sequence_length_tokens
             _check(number, phase, source_tokens)
-            steps = -(-(phase.until_tokens - consumed_tokens) // (batch_size * length))
+            steps = -(-(phase.until_tokens - consumed_tokens) // (rows * length))
             if steps < 1:
                 raise ValueError(
                     f"got phase {number} until {phase.until_tokens} tokens, expected more than the "
@@ -199,6 +203,7 @@ class Mixture:
                 _Plan(
                     first_step=step,
                     steps=steps,
+                    batch_size=rows,
                     length=length,
                     split=split,
                     windows={name: (source_tokens[name] - 1) // length for name in split.sources},
@@ -207,9 +212,11 @@ class Mixture:
                 )
             )
             for name in split.sources:
-                drawn[name, length] = drawn.get((name, length), 0) + split.count(name, steps * batch_size)
+                drawn[name, length] = drawn.get((name, length), 0) + split.count(name, steps * rows)
             step += steps
-            consumed_tokens += steps * batch_size * length
+            consumed_tokens += steps * rows * length
+        self.ends = tuple(plan.first_step + plan.steps for plan in self._plans)
+        self.step_tokens = tuple(plan.batch_size * plan.length for plan in self._plans)
         self.total_steps = step
         self.total_tokens = consumed_tokens
 
@@ -222,8 +229,8 @@ class Mixture:
     def locate(self, step: int) -> list[tuple[str, int, int]]:
         """What a step reads: ``(source, start_token, length)`` for each of its B rows; the length is T + 1."""
         plan = self._plans[self.phase_of(step)]
-        first = (step - plan.first_step) * self.batch_size
-        owners, draws = plan.split.assign(first + self._row_order(step))
+        first = (step - plan.first_step) * plan.batch_size
+        owners, draws = plan.split.assign(first + self._row_order(plan, step))
         names = plan.split.sources
         windows = np.array([plan.windows[name] for name in names])[owners]
         keys = np.array([plan.keys[name] for name in names], np.uint64)[owners]
@@ -249,7 +256,7 @@ class Mixture:
             if source not in plan.windows:
                 continue
             windows, first_draw = plan.windows[source], plan.first_draw[source]
-            end_draw = first_draw + plan.split.count(source, plan.steps * self.batch_size)
+            end_draw = first_draw + plan.split.count(source, plan.steps * plan.batch_size)
             for epoch in range(first_draw // windows, -(-end_draw // windows)):
                 key = _epoch_keys(np.array([plan.keys[source]], np.uint64), np.array([epoch]))
                 offset = int(_offsets(key, np.array([self._tokens[source]]), plan.length)[0])
@@ -268,21 +275,21 @@ class Mixture:
         read: dict[str, float] = {}
         for plan in self._plans:
             for name in plan.split.sources:
-                draws = plan.split.count(name, plan.steps * self.batch_size)
+                draws = plan.split.count(name, plan.steps * plan.batch_size)
                 read[name] = read.get(name, 0.0) + draws / plan.windows[name]
         return read
 
     def _rows(self, plan: _Plan, numbers: Integers) -> list[tuple[int, int]]:
         found = []
         for number in numbers.tolist():
-            step = plan.first_step + number // self.batch_size
-            row = int(np.flatnonzero(self._row_order(step) == number % self.batch_size)[0])
+            step = plan.first_step + number // plan.batch_size
+            row = int(np.flatnonzero(self._row_order(plan, step) == number % plan.batch_size)[0])
             found.append((step, row))
         return found
 
-    def _row_order(self, step: int) -> Integers:
+    def _row_order(self, plan: _Plan, step: int) -> Integers:
         """Which of the step's sequences stands in each row."""
-        return permutation.order(self.batch_size, permutation.key_of(self._seed, "rows", step))
+        return permutation.order(plan.batch_size, permutation.key_of(self._seed, "rows", step))
 
 
 def _check(number: int, phase: Phase, source_tokens: Mapping[str, int]) -> None:

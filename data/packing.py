@@ -2,7 +2,8 @@
 
 Chats of 50 to 200 tokens in rows of 256 are half padding when each has its own row. Packed, nine tenths are text, and
 all batches have one shape, which compiles once. Examples in a row do not see each other: every one has its segment
-number, and positions start again with each.
+number, and positions start again with each. Rows cut from a stream hold parts of documents: ``segments`` tells these
+apart in the same way.
 """
 
 from __future__ import annotations
@@ -82,3 +83,27 @@ def fill(
             learn[line, start] = False
             start += len(ids)
     return {"tokens": tokens, "learn": learn, "segments": segments, "positions": positions[:, :-1]}
+
+
+def segments(starts: np.ndarray, first: int, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which document each token of a stream's row belongs to, for attention that stays inside documents.
+
+    The boundary token ends a document as a target and begins the next one as an input, as it does when the model writes
+    or is scored: so every document's first token is learnt, from the boundary token alone.
+
+    Args:
+        starts: Where each document of the stream begins, rising, int64 [documents].
+        first: The row's first token in the stream.
+        row_tokens: T + 1.
+
+    Returns:
+        ``segments`` int32 [T+1], from 1, and ``positions`` int32 [T], from 0 with each segment (also where the row
+        begins inside a document). Both are of tokens as inputs.
+    """
+    low, high = np.searchsorted(starts, (first + 2, first + 1 + row_tokens))
+    begins = starts[low:high] - 1 - first
+    begun, origins = np.zeros(row_tokens, np.int32), np.zeros(row_tokens, np.int32)
+    begun[begins] = 1
+    origins[begins] = begins
+    positions = np.arange(row_tokens, dtype=np.int32) - np.maximum.accumulate(origins)
+    return 1 + np.cumsum(begun, dtype=np.int32), positions[:-1]

@@ -119,6 +119,11 @@ class TokenStreams:
             self._starts[source] = self._tables[source]["start"].to_numpy()
         return self._tables[source]
 
+    def starts(self, source: str) -> npt.NDArray[np.int64]:
+        """Where each of a source's documents begins in its stream, rising."""
+        self.documents(source)
+        return self._starts[source]
+
     def documents_in(self, source: str, start: int, length: int) -> list[Span]:
         """The documents that have a token in ``[start, start + length)``, in order."""
         table = self.documents(source)

@@ -43,13 +43,15 @@ def init_cache(config: ModelConfig, batch_size: int, length_tokens: int) -> Cach
     return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((batch_size,), jnp.int32))
 
 
-def rotary_angles(positions: jax.Array, head_size: int, base: float) -> tuple[jax.Array, jax.Array]:
+def rotary_angles(
+    positions: jax.Array, head_size: int, base: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Cosines and sines of the rotary angles.
 
     Args:
         positions: [B, T] int32.
         head_size: H.
-        base: Base of the geometric series of frequencies.
+        base: Base of the geometric series of frequencies; an array of [B, 1, 1, 1] has one per row.
 
     Returns:
         Two float32 arrays [B, 1, T, H/2].

@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from . import checksum, non_finite, sharding
+from . import accumulate, checksum, non_finite, sharding
 from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
@@ -80,6 +80,7 @@ def fit(
     batches: Callable[[int], Batch],
     total_steps: int,
     *,
+    gradient: Callable[[accumulate.Loss], accumulate.Gradient] = accumulate.whole,
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
     log_every_steps: int = 10,
@@ -103,6 +104,7 @@ def fit(
         loss_function: (module, batch) -> (scalar loss, dictionary of scalar metrics); traced once per batch shape.
         batches: Step -> arrays; a pure function, because a resumed training asks again.
         total_steps: Number of steps.
+        gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
         log_every_steps: Steps between calls of ``on_log``; the host waits for the device then.
@@ -132,7 +134,7 @@ def fit(
         return loss, dict(metrics)
 
     def train_step(state: dict[str, Any], batch: Mapping[str, jax.Array]) -> dict[str, Any]:
-        (loss, metrics), gradients = jax.value_and_grad(loss_of, has_aux=True)(state["params"], batch)
+        (loss, metrics), gradients = gradient(loss_of)(state["params"], batch)
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         values = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
         step = state["step"]

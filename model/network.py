@@ -149,6 +149,7 @@ class Decoder(nnx.Module):
         positions: jax.Array | None,
         mask: jax.Array | None,
         mode: TrainingMode = PLAIN,
+        rope_base: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache | None, RouterLosses]:
         config = self.config
         steps = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
@@ -163,7 +164,8 @@ class Decoder(nnx.Module):
         else:
             room = jnp.arange(cache.keys.shape[3], dtype=jnp.int32)
             sight = Sight(positions[:, :, None] >= room[None, None, :], positions, is_causal=False)
-        angles = rotary_angles(positions, config.head_size, config.rope_base)
+        base = config.rope_base if rope_base is None else rope_base[:, None, None, None]
+        angles = rotary_angles(positions, config.head_size, base)
         x = (self.embedding[...][tokens] * config.model_size).astype(config.compute_dtype)
         x = constrain(x, *STREAM)
         graph, weights = nnx.split(self.layers)
@@ -225,9 +227,21 @@ class Decoder(nnx.Module):
         *,
         positions: jax.Array | None = None,
         mask: jax.Array | None = None,
+        rope_base: jax.Array | None = None,
     ) -> tuple[jax.Array, RouterLosses]:
-        """As ``hidden`` in a training mode, with the mean of the layers' router losses; none for a dense model."""
-        states, _, losses = self._states(tokens, None, positions, mask, mode)
+        """As ``hidden`` in a training mode.
+
+        Args:
+            tokens: [B, T] int32.
+            mode: What is recomputed, and how experts are filled.
+            positions: As in ``hidden``.
+            mask: As in ``hidden``.
+            rope_base: [B] float32 in place of the configuration's, for phases that extend the context.
+
+        Returns:
+            The states, and the mean of the layers' router losses; none for a dense model.
+        """
+        states, _, losses = self._states(tokens, None, positions, mask, mode, rope_base)
         return states, losses
 
     def extend(

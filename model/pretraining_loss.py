@@ -38,6 +38,7 @@ class NextTokenLoss:
             batch: ``tokens`` [B, T+1] int32, inputs and their targets one further on. Packed rows add ``segments``
                 [B, T+1] int32 (a token sees its own segment only), ``positions`` [B, T] int32 (restarting with each
                 segment), and ``learn`` [B, T+1] bool, the tokens to be learnt; without it, all but the first are.
+                ``rope_base`` [B] float32 replaces the configuration's.
 
         Returns:
             Nats per learnt token with all weighted terms, and the router's losses unweighted.
@@ -48,13 +49,25 @@ class NextTokenLoss:
             inside = batch["segments"][:, :-1]
             mask = inside[:, :, None] == inside[:, None, :]
         hidden, router = decoder.train_hidden(
-            tokens[:, :-1], self.mode, positions=batch.get("positions"), mask=mask
+            tokens[:, :-1],
+            self.mode,
+            positions=batch.get("positions"),
+            mask=mask,
+            rope_base=batch.get("rope_base"),
         )
-        targets = tokens[:, 1:]
-        learn = batch["learn"][:, 1:] if "learn" in batch else jnp.ones(targets.shape, bool)
         terms = LogitTerms(decoder.config.logit_soft_cap, self.z_loss)
-        loss = linear_cross_entropy(hidden, decoder.logit_table(), targets, learn, terms)
+        loss = linear_cross_entropy(hidden, decoder.logit_table(), tokens[:, 1:], _learnt(batch), terms)
         if router:
             loss += self.router_balance_loss * router["router_balance"]
             loss += self.router_z_loss * router["router_z"]
         return loss, router
+
+
+def learnt_tokens(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """How many targets the loss is a mean over, scalar float32."""
+    return jnp.sum(_learnt(batch).astype(jnp.float32))
+
+
+def _learnt(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """[B, T] bool, which targets count."""
+    return batch["learn"][:, 1:] if "learn" in batch else jnp.ones_like(batch["tokens"][:, 1:], bool)

@@ -29,6 +29,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from .parameter_names import names_of
+
 RULES: Mapping[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp", "expert"),
     "expert_batch": ("data", "fsdp"),
@@ -117,7 +119,7 @@ def weight_shardings(mesh: Mesh, params: Any) -> Any:
     """
 
     def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        name = ".".join(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
+        name = ".".join(names_of(path))
         for ending, axes in WEIGHT_AXES.items():
             if name == ending or name.endswith(f".{ending}"):
                 has_experts = leaf.ndim - len(axes) == 1

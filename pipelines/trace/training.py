@@ -233,8 +233,8 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     from ...components import pretrain
 
     with run.store.open_file(tokens, "index.json") as handle:
-        sources = json.loads(handle.read())["sources"]
-    source_tokens = {name: entry["tokens"] for name, entry in sources.items()}
+        index = json.loads(handle.read())
+    source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
     try:
         config = pretrain.PretrainConfig.model_validate(stage.config)
     except ValidationError as error:
@@ -242,4 +242,5 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
             f"the run {run.run} trained {stage.stage} with a configuration that this version does not read "
             f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
         ) from None
-    return pretrain.plan(config, identity.stage_seed(stage.seed, stage.component), source_tokens)
+    seed = identity.stage_seed(stage.seed, stage.component)
+    return pretrain.plan(config, seed, source_tokens, index["vocab_size"])

@@ -39,15 +39,15 @@ def test_split_is_exact_over_billions_of_sequences() -> None:
 
 
 MIXTURES = st.builds(
-    lambda seed, batch, lengths, weights, tokens: Mixture(
+    lambda seed, batch, shapes, weights, tokens: Mixture(
         seed,
         batch,
-        [Phase(300 * (i + 1), length, weights[i % 2]) for i, length in enumerate(lengths)],
+        [Phase(300 * (i + 1), length, weights[i % 2], rows) for i, (length, rows) in enumerate(shapes)],
         dict(zip("abc", tokens, strict=True)),
     ),
     st.integers(0, 2**31),
     st.integers(1, 7),
-    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(1, 9), st.one_of(st.none(), st.integers(1, 7))), min_size=1, max_size=3),
     st.tuples(*[st.dictionaries(st.sampled_from("abc"), st.floats(0.01, 1), min_size=1)] * 2),
     st.tuples(*[st.integers(10, 150)] * 3),
 )
@@ -73,10 +73,53 @@ def test_windows_lie_inside_their_source(mixture: Mixture) -> None:
     for step in range(mixture.total_steps):
         rows = mixture.locate(step)
         length = mixture.phases[mixture.phase_of(step)].sequence_length_tokens
-        assert len(rows) == mixture.batch_size
+        assert len(rows) * length == mixture.step_tokens[mixture.phase_of(step)]
         for name, start, size in rows:
             assert size == length + 1
             assert 0 <= start <= mixture._tokens[name] - size
+
+
+@settings(max_examples=60, deadline=None)
+@given(MIXTURES)
+def test_every_block_of_steps_holds_the_exact_shares(mixture: Mixture) -> None:
+    """From a phase's start to any of its steps each source has its share of the rows within two, whatever B."""
+    first = 0
+    for phase, end in zip(mixture.phases, mixture.ends, strict=True):
+        counts, rows = Counter[str](), 0
+        for step in range(first, end):
+            names = [name for name, _, _ in mixture.locate(step)]
+            counts.update(names)
+            rows += len(names)
+            for name, weight in phase.weights.items():
+                assert abs(counts[name] - rows * weight / sum(phase.weights.values())) < 2
+        first = end
+    assert first == mixture.total_steps
+
+
+@settings(max_examples=60, deadline=None)
+@given(MIXTURES)
+def test_every_row_leads_back_to_its_step(mixture: Mixture) -> None:
+    """The inverse of a row's own span names that row."""
+    for step in range(0, mixture.total_steps, 5):
+        for row, span in enumerate(mixture.locate(step)):
+            assert (step, row) in mixture.steps_of(*span)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=2, max_size=4), st.integers(0, 2**31))
+def test_an_epoch_stays_a_permutation_when_the_batch_grows(sizes: list[int], seed: int) -> None:
+    """Phases of one length go on where the last one stopped, so every 25 draws are all 25 windows."""
+    phases = [Phase(300 * (i + 1), 4, {"a": 1}, rows) for i, rows in enumerate(sizes)]
+    mixture = Mixture(seed, 1, phases, {"a": 101})
+    draws: list[int] = []
+    for step in range(mixture.total_steps):
+        # Rows are in a permuted order; draws are counted across the borders of batches.
+        spans = mixture.locate(step)
+        order = mixture._row_order(mixture._plans[mixture.phase_of(step)], step)
+        draws += [start for _, (_, start, _) in sorted(zip(order.tolist(), spans, strict=True))]
+    assert len(draws) >= 150
+    for epoch in range(len(draws) // 25):
+        assert sorted(draws[epoch * 25 : (epoch + 1) * 25]) == list(range(0, 100, 4))
 
 
 def test_an_epoch_reads_every_window_once_and_phases_go_on() -> None:
@@ -123,6 +166,14 @@ def test_phases_end_at_the_step_that_reaches_their_tokens() -> None:
     assert mixture.total_tokens == 16 * 64 + 8 * 128
 
 
+def test_a_phase_may_have_its_own_batch_size() -> None:
+    """Steps are counted in its rows, and a phase without one takes the mixture's."""
+    mixture = Mixture(0, 4, [Phase(1_024, 16, {"a": 1}), Phase(2_048, 16, {"a": 1}, 8)], {"a": 100})
+    assert mixture.ends == (16, 16 + 8)
+    assert mixture.step_tokens == (64, 128)
+    assert [len(mixture.locate(step)) for step in (15, 16)] == [4, 8]
+
+
 @pytest.mark.parametrize(
     ("phases", "message"),
     [
@@ -131,6 +182,7 @@ def test_phases_end_at_the_step_that_reaches_their_tokens() -> None:
         ([Phase(100, 8, {"a": 0})], "weights"),
         ([Phase(100, 8, {"a": 1}), Phase(90, 8, {"a": 1})], "phase 1 until 90"),
         ([], "0 phases"),
+        ([Phase(100, 8, {"a": 1}, 0)], "batch sizes .0. of 1 phases"),
     ],
 )
 def test_impossible_phases_are_refused(phases: list[Phase], message: str) -> None:

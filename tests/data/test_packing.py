@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.packing import fill, pack
+from millrace.data.packing import fill, pack, segments
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=80), seed=st.integers(0, 9))
@@ -34,3 +34,18 @@ def test_a_batch_holds_its_rows_in_segments() -> None:
     assert batch["segments"].tolist() == [[1, 1, 2, 2, 2, 0], [0] * 6]
     assert batch["positions"].tolist() == [[0, 1, 0, 1, 2], [0] * 5]
     assert batch["learn"].tolist() == [[False, True, False, False, True, False], [False] * 6]
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=20), data=st.data())
+def test_a_row_of_a_stream_falls_apart_at_document_starts(lengths: list[int], data: st.DataObject) -> None:
+    """As inputs, tokens belong to the document of the token after them, and positions count from where it began."""
+    starts = np.cumsum([0, *lengths])[:-1]
+    first = data.draw(st.integers(0, sum(lengths) - 1))
+    row_tokens = data.draw(st.integers(1, sum(lengths) - first))
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    found, positions = segments(starts, first, row_tokens)
+    following = owner[first + 1 : first + row_tokens]
+    assert np.array_equal(found[:-1], following - following[:1] + 1)
+    for document in set(following.tolist()):
+        inside = positions[following == document]
+        assert inside.tolist() == list(range(len(inside)))

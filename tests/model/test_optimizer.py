@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ def strict_promotion() -> None:
     """Not here: Optax raises floats to the power of integer counts."""
 
 
-def rates(decay: str, **settings: float) -> np.ndarray:
+def rates(decay: str, **settings: Any) -> np.ndarray:
     schedule = learning_rate_schedule(
         [(60, 1.0), (100, 0.5)], total_steps=100, warmup_steps=10, decay=decay, **settings
     )
@@ -39,6 +41,26 @@ def test_cosine_and_constant() -> None:
     assert set(rates("constant")[10:]) == {1.0, 0.5}
     with pytest.raises(ValueError, match="'linear', expected stable, cosine or constant"):
         rates("linear")
+
+
+@pytest.mark.parametrize("decay", ["stable", "cosine"])
+def test_decay_counts_tokens(decay: str) -> None:
+    """With batches four times as large in the second phase, the rate is the closed form of the tokens done."""
+    settings: dict[str, Any] = {"decay": decay, "decay_fraction": 0.5, "final_fraction": 0.1}
+    schedule = learning_rate_schedule(
+        [(60, 1.0), (80, 1.0)], total_steps=80, warmup_steps=10, step_tokens=[100, 400], **settings
+    )
+    rate = np.asarray([float(schedule(jnp.int32(step))) for step in range(80)])
+    tokens = np.cumsum([100] * 60 + [400] * 20)
+    start = 7_000 if decay == "stable" else 1_000
+    done = np.clip((tokens - start) / (14_000 - start), 0, 1)
+    factor = 1 - 0.9 * (done if decay == "stable" else (1 - np.cos(np.pi * done)) / 2)
+    np.testing.assert_allclose(rate, np.minimum(np.arange(1, 81) / 10, 1) * factor, rtol=1e-5)
+
+
+def test_equal_steps_count_alike_in_tokens_and_steps() -> None:
+    """The schedule of phases with steps of one size is the one without sizes, to the bit."""
+    assert np.array_equal(rates("cosine"), rates("cosine", step_tokens=[7, 7]))
 
 
 def test_norm_scales_do_not_decay() -> None:
