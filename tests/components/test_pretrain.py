@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 from millrace.components import held_out_text
 from millrace.components.contract import ComponentError
+from millrace.components.pretrain import PretrainConfig, plan, read_batch
 from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
-from millrace.model import weights
+from millrace.model import network, weights
+from millrace.model.loss import next_token_loss
 
 SHAPE = {
     "layers": 1,
@@ -139,6 +141,58 @@ def test_a_killed_training_ends_with_the_same_bytes(
     resumed = run_component("pretrain", CONFIG, corpus, work=tmp_path / "work")
     assert len(asked) < 8 * (13 + 13)
     assert files(resumed.outputs) == files(undisturbed.outputs)
+
+
+GROWING: dict[str, Any] = CONFIG | {
+    "tokens": 8 * 32 * 20,
+    "phases": [
+        {"share": 0.5, "weights": {"code": 3, "docs": 1}, "sequence_length_tokens": 16, "batch_size": 4},
+        {"share": 0.5, "weights": {"docs": 1}, "sequence_length_tokens": 32, "rope_base": 50_000.0},
+    ],
+    "optimizer": "muon",
+    "accumulate_steps": 2,
+    "packing": "documents",
+}
+
+
+def test_phases_may_grow_in_length_batch_and_base(run_component: Any, corpus: dict[str, Path]) -> None:
+    """With Muon, microbatches and packed documents it still learns, and the model keeps the last phase's base."""
+    done = run_component("pretrain", GROWING, corpus)
+    config, _ = weights.load(done.outputs["model"])
+    report = json.loads((done.outputs["report"] / "report.json").read_text())
+    assert (config.rope_base, config.max_sequence_tokens) == (50_000.0, 32)
+    assert (report["tokens"], report["steps"]) == (8 * 32 * 20, 40 + 10)
+    assert report["held_out"][-1]["bits_per_byte"] < 0.7 * report["held_out"][0]["bits_per_byte"]
+
+
+def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
+    """Each in a row of its own after the boundary token, as the model is scored and writes."""
+    documents = [np.asarray([*range(5, 5 + size), 1]) for size in (9, 3, 14, 6, 20)]
+    lengths = [len(ids) for ids in documents]
+    starts = [sum(lengths[:index]) for index in range(len(lengths))]
+    spans = pa.table({"doc_id": [f"{i:032x}" for i in range(5)], "start": starts, "length": lengths})
+    entry = token_stream.write_source(tmp_path, "a", documents, spans, 64)
+    token_stream.write_index(tmp_path, 64, {"a": entry})
+    streams = token_stream.TokenStreams.load(tmp_path)
+    phases = [{"until_tokens": 40, "sequence_length_tokens": 40, "weights": {"a": 1}}]
+    config = PretrainConfig.model_validate(
+        CONFIG | {"phases": phases, "batch_size": 1, "packing": "documents"}
+    )
+    mixture = plan(config, 0, streams.source_tokens, 64)
+    decoder = network.create(config.model_shape(64), 0)
+    batch = read_batch(config, streams, mixture, 0)
+    packed = float(next_token_loss(decoder, batch)[0])
+    (_, first, length), *_ = mixture.locate(0)
+    total = 0.0
+    for start, ids in zip(starts, documents, strict=True):
+        # The boundary token, where the row holds the one before, and the tokens that are inside the row.
+        alone = np.concatenate([[1], ids])[max(first - start + 1, 0) : max(first + length - start + 1, 0)]
+        if len(alone) > 1:
+            value, _ = next_token_loss(decoder, {"tokens": alone[None].astype(np.int32)})
+            total += float(value) * (len(alone) - 1)
+    assert packed == pytest.approx(total / (length - 1), rel=1e-5)
+    crossing = float(next_token_loss(decoder, {"tokens": batch["tokens"]})[0])
+    assert abs(crossing - packed) > 1e-4 * packed
 
 
 def test_benchmarks_are_optional(tiny: SimpleNamespace) -> None:

@@ -118,6 +118,16 @@ def test_logits_equal_the_reference(small_config: ModelConfig, change: dict[str,
         np.testing.assert_allclose(logits, reference(config, weights.tensors(decoder), row), atol=2e-5)
 
 
+def test_rows_may_have_their_own_rotary_base(small_config: ModelConfig) -> None:
+    """A base by row gives the states of models with those bases, and matters."""
+    decoder, ids = network.create(small_config, 1), jnp.asarray(tokens_of(small_config, 2, 11))
+    mixed = decoder.hidden(ids, rope_base=jnp.asarray([10_000.0, 500.0]))
+    other = network.create(replace(small_config, rope_base=500.0), 1)
+    for row, expected in enumerate((decoder.hidden(ids), other.hidden(ids))):
+        np.testing.assert_allclose(mixed[row], expected[row], atol=2e-5)
+    assert not np.allclose(mixed[1], decoder.hidden(ids)[1], atol=1e-3)
+
+
 def test_the_first_loss_is_that_of_a_uniform_guess(small_config: ModelConfig) -> None:
     """Loss at initialisation is ln V within 1%, whatever the sizes."""
     for config in (small_config, replace(small_config, vocab_size=4096, model_size=128)):
