@@ -28,7 +28,7 @@ def grams_of(text: str) -> list[int]:
             words.append(byte)
         elif words[-1:] != b" ":
             words += b" "
-    found = {}
+    found: dict[int, None] = {}
     for end in range(GRAM_BYTES, len(words) + 1):
         value = int.from_bytes(words[end - GRAM_BYTES : end], "big")
         found[(value * GOLDEN & 0xFFFFFFFFFFFFFFFF) >> SHIFT] = None
