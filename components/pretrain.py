@@ -250,7 +250,9 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     ]
     weights.save(context.output("model"), shape, trained.decoder)
     write_json(context.output("model") / "training.json", facts)
-    write_json(context.output("report") / "report.json", facts | report(history, phases) | {"skipped": skipped})
+    write_json(
+        context.output("report") / "report.json", facts | report(history, phases) | {"skipped": skipped}
+    )
     step_digests.write(
         context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
     )

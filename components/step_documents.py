@@ -23,9 +23,7 @@ def documents_of(streams: TokenStreams, mixture: Mixture, step: int) -> list[dic
     rows = []
     for row, (source, start, length) in enumerate(mixture.locate(step)[:MOST_ROWS]):
         ids = [span.doc_id for span in streams.documents_in(source, start, length)]
-        rows.append(
-            {"row": row, "source": source, "documents": len(ids), "doc_ids": ids[:MOST_DOCUMENTS]}
-        )
+        rows.append({"row": row, "source": source, "documents": len(ids), "doc_ids": ids[:MOST_DOCUMENTS]})
     return rows
 
 

@@ -174,7 +174,9 @@ def fit(
     def resumed() -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
         with clock.lost("restoring"):
             state = fresh()
-            measured = {name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())}
+            measured = {
+                name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
+            }
             if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
                 done, restored = found
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
@@ -184,6 +186,8 @@ def fit(
     compiled_step, shapes = jax.jit(train_step, donate_argnums=0), set()
     end = total_steps if until_steps is None else min(until_steps, total_steps)
     start, state, measured = resumed()
+    if start and notice:
+        notice(f"going on after {start} of {total_steps} steps")
     done = start
     told = 0
     while True:
