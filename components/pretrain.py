@@ -221,9 +221,7 @@ def train(
     context.log.info(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
-    mesh = device_mesh.build(
-        config.mesh, [phase.batch_size or config.batch_size for phase in config.phases]
-    )
+    mesh = device_mesh.build(config.mesh, [phase.batch_size or config.batch_size for phase in config.phases])
     goodput = Goodput()
     on_log = live(context, mixture.total_steps, phases, goodput)
 

@@ -27,8 +27,6 @@ import orbax.checkpoint as ocp
 
 from . import integrity
 
-WARN = logging.getLogger(__name__).warning
-
 
 class Checkpoints:
     """The checkpoints of one training, newest last.
@@ -37,7 +35,7 @@ class Checkpoints:
         folder: Where they are kept; made when missing.
         keep: How many of the newest to keep.
         keep_every_steps: Also keeps every step that is a multiple of it; 0 keeps none besides the newest.
-        log: Takes one line for each damaged file and for what follows from it.
+        log: Takes one line for each damaged file and for what follows from it; this module's logger by default.
 
     Raises:
         ValueError: ``keep`` is below one or ``keep_every_steps`` is negative.
@@ -48,7 +46,7 @@ class Checkpoints:
         folder: Path,
         keep: int = 2,
         keep_every_steps: int = 0,
-        log: Callable[[str], None] = WARN,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         if keep < 1 or keep_every_steps < 0:
             raise ValueError(
@@ -57,7 +55,7 @@ class Checkpoints:
         self._folder = folder.absolute()
         self._keep = keep
         self._keep_every_steps = keep_every_steps
-        self._log = log
+        self._log = log or logging.getLogger(__name__).warning
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(

@@ -195,6 +195,8 @@ def fit(
     end = total_steps if until_steps is None else min(until_steps, total_steps)
     start, state, measured = resumed()
     compiled_step, shapes = jax.jit(train_step, donate_argnums=0, out_shardings=layout_of(state)), set()
+    if start and notice:
+        notice(f"going on after {start} of {total_steps} steps")
     done = start
     told = 0
     while True:

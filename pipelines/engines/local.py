@@ -28,7 +28,7 @@ from ..store import StageRecord
 
 Status = Literal["waiting", "running", "ran", "reused", "failed", "closed", "skipped", "interrupted"]
 POLL_SECONDS = 0.2
-KILL_AFTER_SECONDS = 5.0
+KILL_AFTER_SECONDS = 30.0  # a training ends its step and saves its state first; a second Ctrl-C does not wait
 LOG_TAIL_LINES = 8
 
 
@@ -335,7 +335,19 @@ class LocalEngine:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             _signal(child.process, signal.SIGKILL)
             child.process.wait()
+            self._last_words(child)
         self.children.clear()
+
+    def _last_words(self, child: _Child) -> None:
+        """Keeps what a stopped child said of how it ended, for example which step it saved."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(child.events, 1 << 16):
+                child.buffer += data
+        for line in child.buffer.split(b"\n")[:-1]:
+            event = json.loads(line)
+            if event["event"] == "failed" and not event.get("defect"):
+                child.outcome.message = str(event["message"])
+                self._log_event(child.outcome, {"event": "interrupted", "message": child.outcome.message})
 
     def _verdict(self) -> str:
         statuses = [outcome.status for name, outcome in self.outcomes.items() if name in self.selected]

@@ -17,7 +17,7 @@ from millrace.components.pretrain import PretrainConfig, plan, read_batch
 from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
 from millrace.model import network, weights
-from millrace.model.loss import next_token_loss
+from millrace.model.pretraining_loss import NextTokenLoss
 
 SHAPE = {
     "layers": 1,
@@ -181,17 +181,17 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
     mixture = plan(config, 0, streams.source_tokens, 64)
     decoder = network.create(config.model_shape(64), 0)
     batch = read_batch(config, streams, mixture, 0)
-    packed = float(next_token_loss(decoder, batch)[0])
+    packed = float(NextTokenLoss()(decoder, batch)[0])
     (_, first, length), *_ = mixture.locate(0)
     total = 0.0
     for start, ids in zip(starts, documents, strict=True):
         # The boundary token, where the row holds the one before, and the tokens that are inside the row.
         alone = np.concatenate([[1], ids])[max(first - start + 1, 0) : max(first + length - start + 1, 0)]
         if len(alone) > 1:
-            value, _ = next_token_loss(decoder, {"tokens": alone[None].astype(np.int32)})
+            value, _ = NextTokenLoss()(decoder, {"tokens": alone[None].astype(np.int32)})
             total += float(value) * (len(alone) - 1)
     assert packed == pytest.approx(total / (length - 1), rel=1e-5)
-    crossing = float(next_token_loss(decoder, {"tokens": batch["tokens"]})[0])
+    crossing = float(NextTokenLoss()(decoder, {"tokens": batch["tokens"]})[0])
     assert abs(crossing - packed) > 1e-4 * packed
 
 

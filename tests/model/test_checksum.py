@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from millrace.model import checksum
 
-TREE = {"a": jnp.linspace(-1, 1, 24, dtype=jnp.float32).reshape(2, 3, 4), "b": jnp.arange(5, dtype=jnp.bfloat16)}
+TREE = {
+    "a": jnp.linspace(-1, 1, 24, dtype=jnp.float32).reshape(2, 3, 4),
+    "b": jnp.arange(5, dtype=jnp.bfloat16),
+}
 
 
 def mix(word: int) -> int:
@@ -23,7 +26,11 @@ def test_it_is_the_sum_of_mixed_words() -> None:
     """Computed word by word with Python's integers, over row-major positions."""
     words = [np.asarray(TREE["a"]).reshape(-1).view(np.uint32), np.asarray(TREE["b"]).view(np.uint16)]
     expected = [
-        sum(mix(int(w) ^ mix(p ^ mix((n + salt) % 2**32))) for n, part in enumerate(words) for p, w in enumerate(part))
+        sum(
+            mix(int(w) ^ mix(p ^ mix((n + salt) % 2**32)))
+            for n, part in enumerate(words)
+            for p, w in enumerate(part)
+        )
         % 2**32
         for salt in checksum.SALTS
     ]
@@ -39,7 +46,9 @@ def test_one_flipped_bit_changes_both_sums(place: int, bit: int) -> None:
     assert not (checksum.of_tree(TREE) == checksum.of_tree(TREE | {"a": jnp.asarray(flipped)})).any()
 
 
-@pytest.mark.parametrize("other", [{"a": TREE["a"][::-1]}, {"a": TREE["b"], "b": TREE["a"]}, {"a": TREE["a"] * 1.001}])
+@pytest.mark.parametrize(
+    "other", [{"a": TREE["a"][::-1]}, {"a": TREE["b"], "b": TREE["a"]}, {"a": TREE["a"] * 1.001}]
+)
 def test_exchanged_elements_and_arrays_change_it(other: dict[str, jax.Array]) -> None:
     """The same words elsewhere are another checksum."""
     assert (checksum.of_tree(TREE) != checksum.of_tree(TREE | other)).all()

@@ -166,9 +166,7 @@ def test_a_rewind_gets_rid_of_spoilt_parameters(tmp_path: Path) -> None:
         return batch_of(step)
 
     line, notices = Line(), []
-    history = train(
-        line, folder=tmp_path, batches=spoilt_once, on_non_finite="rewind", notice=notices.append
-    )
+    history = train(line, folder=tmp_path, batches=spoilt_once, on_non_finite="rewind", notice=notices.append)
     train(clean, batches=broken_at(17), on_non_finite="skip")
     assert history.skipped_steps == [17]
     assert np.array_equal(line.slopes[...], clean.slopes[...])

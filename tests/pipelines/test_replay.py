@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def replayed(sandbox: Sandbox, *words: str) -> tuple[int, Any]:
 
 
 @pytest.fixture
-def flipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one gradient is another one at step 11, as a faulty processor might make it."""
     make = optimizers.make_optimizer
 
@@ -75,7 +74,6 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         optimizers, "make_optimizer", lambda *given, **named: optax.chain(wrong, make(*given, **named))
     )
-    yield
 
 
 def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
@@ -120,23 +118,34 @@ def test_a_wrong_range_is_a_usage_error(trained: Sandbox, words: str) -> None:
     assert replayed(trained, f"--steps={words}")[0] == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
-    trained: Sandbox, number: signal.Signals
-) -> None:
-    """The log says which step, no checkpoint was due, and the next run goes on from there to the same bytes."""
-    store = trained.folder / f"store-{number.name}"
-    arguments = ("--store", str(store), "--set", "stages.pretrain.with.log_every_steps=1")
-    expected = trained.run()["stages"]["pretrain"]["outputs"]
-    slower = "--set", "stages.pretrain.with.phases=" + json.dumps(PRETRAIN["phases"])
-    with trained.started("run", *arguments, *slower) as process:
-        wait_until(lambda: any('"loss"' in file.read_text() for file in found(store / "runs", "events.jsonl")), 60)
-        process.send_signal(number)
-        process.communicate(timeout=60)
-    assert process.returncode in (0, 130)
-    run = Store(str(store)).run_ids()[-1]
-    if process.returncode == 130:
-        log = (store / "runs" / run / "logs" / "pretrain.log").read_text()
-        assert "was asked to end and stopped after" in log
-        time.sleep(0)
-    assert trained.run(*arguments)["stages"]["pretrain"]["outputs"] == expected
+def trains(store: Path, earlier: set[Path]) -> bool:
+    """Whether a run that is not among the earlier ones has told the goodput of a training."""
+    return any(
+        '"goodput"' in file.read_text() for file in set(found(store / "runs", "events.jsonl")) - earlier
+    )
+
+
+def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: Sandbox) -> None:
+    """A scheduler's SIGTERM: the run tells the step, though no checkpoint was due there, and the next goes on from it."""
+    steps = "--set", f"stages.pretrain.with.phases.0.until_tokens={8 * 32 * 2000}"
+    arguments = (
+        *steps,
+        "--set",
+        "stages.pretrain.with.max_epochs=9999",
+        "--set",
+        "stages.pretrain.with.log_every_steps=1",
+    )
+    once = "--set", "stages.pretrain.with.checkpoint_every_steps=100000"
+    earlier = set(found(trained.store / "runs", "events.jsonl"))
+    with trained.started("run", *arguments, *once) as process:
+        wait_until(lambda: trains(trained.store, earlier), 90)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    store = Store(str(trained.store))
+    message = store.read_run(store.run_ids()[-1])["stages"]["pretrain"]["message"]
+    assert "the state is saved, run again to go on from there" in message
+    done = re.search(r"stopped after (\d+) of 2000 steps", message)[1]
+    trained.run(*arguments)
+    log = trained.store / "runs" / store.run_ids()[-1] / "logs" / "pretrain.log"
+    assert f"going on after {done} of 2000 steps" in log.read_text()
