@@ -20,8 +20,8 @@ def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
     last = held_out[-1].get("bits_per_byte") if held_out else None
     summary = (
         f"{report['parameters']:,} parameters, {report['steps']:,} steps, {report['tokens']:,} tokens; "
-        f"final loss {report['final_loss']:.4f} nats a token"
-        + (f", {last:.4f} bits a byte held out." if last is not None else ".")
+        f"final loss {html_page.number(report['final_loss'])} nats a token"
+        + (f", {html_page.number(last)} bits a byte held out." if last is not None else ".")
     )
     borders = [phase["first_step"] for phase in phases[1:]]
     curves = [
@@ -60,7 +60,7 @@ def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[name]) for row in rows]
+    return [(row["step"], row[name]) for row in rows if row[name] is not None]
 
 
 def _share(weights: Mapping[str, float], source: str) -> str:

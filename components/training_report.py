@@ -15,19 +15,16 @@ CURVE_POINTS = 500  # reports stay small: an orchestrator's page loads them whol
 FINAL_STEPS = 20
 
 
-def loss_curve(history: History) -> list[dict[str, Any]]:
-    """The training loss as means over equal spans of steps, at most ``CURVE_POINTS``; ``step`` is a span's end.
+def loss_curve(history: History, name: str = "loss") -> list[dict[str, Any]]:
+    """A curve as means over equal spans of steps, at most ``CURVE_POINTS``; ``step`` is a span's end.
 
     Steps that were skipped because they are not finite do not count; a span of nothing else has None.
     """
-    losses = history.curves["loss"]
-    width = max(-(-len(losses) // CURVE_POINTS), 1)
+    values = history.curves[name]
+    width = max(-(-len(values) // CURVE_POINTS), 1)
     return [
-        {
-            "step": min(start + width, len(losses)),
-            "loss": _mean(losses[start : start + width], 5),
-        }
-        for start in range(0, len(losses), width)
+        {"step": min(start + width, len(values)), name: _mean(values[start : start + width], 5)}
+        for start in range(0, len(values), width)
     ]
 
 

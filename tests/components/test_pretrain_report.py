@@ -44,7 +44,7 @@ PHASES = [
 def test_the_page_tells_what_was_trained() -> None:
     """Headline figures, shares of each phase, the skipped step's document; no markup of a name gets through."""
     page = pretrain_report.page(REPORT, PHASES)
-    for text in ("1,000,000 parameters", "2.0000 bits a byte", "75.0%", "100.0%", "ab12 …", "&lt;code&gt;"):
+    for text in ("1,000,000 parameters", "2 bits a byte", "75.0%", "100.0%", "ab12 …", "&lt;code&gt;"):
         assert text in page
     assert "<code>" not in page
 

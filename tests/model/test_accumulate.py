@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 from millrace.model import accumulate
-from millrace.model.pretraining_loss import NextTokenLoss, learnt_tokens
 from millrace.model.network import Decoder
+from millrace.model.pretraining_loss import NextTokenLoss, learnt_tokens
 
 
 def batch_of(rows: int, *, masked: bool) -> dict[str, jax.Array]:

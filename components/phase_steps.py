@@ -1,0 +1,27 @@
+"""Which steps and how many tokens the phases of a mixture have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data.mixture import Mixture
+
+
+class Schedule:
+    """How many tokens the phases of a mixture have."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._ends, self._step_tokens = mixture.ends, mixture.step_tokens
+
+    def phase_tokens(self, done_steps: int) -> list[int]:
+        """Training tokens of each phase in the first ``done_steps`` steps."""
+        starts = [0, *self._ends[:-1]]
+        return [
+            max(min(done_steps, end) - start, 0) * tokens
+            for start, end, tokens in zip(starts, self._ends, self._step_tokens, strict=True)
+        ]
+
+    def tokens(self, done_steps: int) -> int:
+        """Training tokens in the first ``done_steps`` steps."""
+        return sum(self.phase_tokens(done_steps))

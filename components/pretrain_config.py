@@ -1,0 +1,152 @@
+"""What a spec says of ``pretrain``: the shape, the phases with their mixtures, the optimizer, what is kept and told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from . import device_mesh, token_budget
+from .contract import Config, runtime
+from .model_shape import ModelShape
+
+if TYPE_CHECKING:
+    from ..model.config import ModelConfig
+
+
+class PhaseConfig(Config):
+    """One stage of the staged mixture."""
+
+    until_tokens: int | None = Field(
+        None, ge=1, description="Training tokens, from the start of the run, at which it ends."
+    )
+    share: float | None = Field(
+        None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
+    )
+    sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
+    weights: dict[str, float] = Field(min_length=1, description="Source -> weight; need not sum to one.")
+    learning_rate: float | None = Field(None, gt=0, description="Peak in this phase, if another.")
+    batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
+    rope_base: float | None = Field(
+        None,
+        gt=1,
+        description="Base of the rotary frequencies in this phase, if another: more for longer rows.",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> PhaseConfig:
+        if (self.until_tokens is None) == (self.share is None):
+            raise ValueError(
+                f"got until_tokens {self.until_tokens} and share {self.share}, expected exactly one of them"
+            )
+        return self
+
+
+class PretrainConfig(Config):
+    """Settings of ``pretrain``."""
+
+    model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
+    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
+    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
+        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
+    )
+    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
+    packing: Literal["concatenate", "documents"] = Field(
+        "concatenate", description="Whether a row's tokens see all before them, or their own document only."
+    )
+    batch_size: int = Field(8, ge=1, description="Rows per step.")
+    accumulate_steps: int = Field(
+        1, ge=1, description="Parts of a batch, one after the other; saves memory, changes the last bits."
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon takes the hidden matrices and leaves the rest to AdamW, at one learning rate.",
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(20, ge=0, description="Steps of linear rise.")
+    decay: Literal["stable", "cosine", "constant"] = Field(
+        "stable", description="Schedule after warmup; stable falls linearly over the last decay_fraction."
+    )
+    decay_fraction: float = Field(0.4, ge=0, le=1, description="Share of the tokens that fall, if stable.")
+    final_fraction: float = Field(0.1, ge=0, le=1, description="Learning rate at the end over its peak.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
+    beta2: float = Field(0.95, gt=0, lt=1, description="Adam's decay of the second moment.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    z_loss: float = Field(
+        0.0, ge=0, description="Weight of the squared log-normaliser; 1e-4 steadies long trainings."
+    )
+    router_balance_loss: float = Field(
+        0.01, ge=0, description="Weight of the balance loss of experts' routers; 1e-2 is usual."
+    )
+    router_z_loss: float = Field(0.001, ge=0, description="Weight of the routers' z-loss.")
+    capacity_factor: float | None = Field(
+        None, gt=0, description="Places of an expert over its even share; none is dropless."
+    )
+    remat: Literal["none", "dots", "full"] = Field(
+        "none",
+        description="What the backward pass computes again: nothing, all but products, or all of a layer.",
+    )
+    max_epochs: float = Field(
+        16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
+    )
+    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
+    held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
+    on_non_finite: Literal["stop", "skip", "rewind"] = Field(
+        "stop",
+        description="A step whose loss or gradient is not finite ends the training, has no update, or makes it go back "
+        "to the newest checkpoint to leave that update out.",
+    )
+    max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
+    digest_every_steps: int = Field(
+        100, ge=0, description="Steps between the digests that `millrace replay` compares; 0 records none."
+    )
+    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
+    keep_checkpoint_every_steps: int = runtime(
+        0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
+    )
+    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
+    mesh: device_mesh.MeshConfig = runtime(
+        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
+    )
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> PretrainConfig:
+        shares = [phase.share for phase in self.phases if phase.share is not None]
+        if len(shares) != (0 if self.tokens is None else len(self.phases)):
+            raise ValueError(
+                f"got tokens {self.tokens} and {len(shares)} of {len(self.phases)} phases with a share, expected tokens "
+                "and a share for every phase, or no tokens and until_tokens for every phase"
+            )
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"got phases whose shares sum to {sum(shares):g}, expected 1")
+        if self.over_train != 1 and self.tokens != "compute_optimal":
+            raise ValueError(
+                f"got over_train {self.over_train:g} and tokens {self.tokens}, expected compute_optimal with it"
+            )
+        for rows in [phase.batch_size or self.batch_size for phase in self.phases]:
+            if rows % self.accumulate_steps:
+                raise ValueError(
+                    f"got accumulate_steps {self.accumulate_steps} and batches of {rows} rows, expected a divisor"
+                )
+        return self
+
+    def model_shape(self, vocab_size: int) -> ModelConfig:
+        """The configuration of the trained model: as the last phase leaves it, with room for the longest row."""
+        longest = max(phase.sequence_length_tokens for phase in self.phases)
+        return replace(self.model.model_config_for(vocab_size, longest), rope_base=self.rope_bases()[-1])
+
+    def rope_bases(self) -> list[float]:
+        """The base of each phase."""
+        return [phase.rope_base or self.model.rope_base for phase in self.phases]
+
+    def phase_ends(self, vocab_size: int) -> list[int]:
+        """Tokens from the start of the run at which each phase ends."""
+        if self.tokens is None:
+            return [phase.until_tokens for phase in self.phases if phase.until_tokens is not None]
+        total = self.tokens
+        if total == "compute_optimal":
+            parameters = self.model_shape(vocab_size).parameter_count()
+            total = token_budget.compute_optimal_tokens(parameters, self.over_train)
+        return token_budget.phase_ends([phase.share or 0.0 for phase in self.phases], total)

@@ -1,0 +1,69 @@
+"""What ``pretrain`` tells while it runs: loss, speed, how much of the machine it uses. Wall times go nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .contract import Context
+from .phase_steps import Schedule
+
+if TYPE_CHECKING:
+    from ..model.config import ModelConfig
+    from ..model.goodput import Goodput
+
+
+class Live:
+    """Reports metrics and progress, called with finished steps and the values of the last one.
+
+    Args:
+        context: Takes the metrics.
+        phases: The tokens of each phase.
+        total_steps: Steps of the training.
+        lengths: Tokens of a row, by phase.
+        shape: The model, which says how much work a token is.
+        goodput: What time was lost to.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        phases: Schedule,
+        total_steps: int,
+        lengths: Sequence[int],
+        shape: ModelConfig,
+        goodput: Goodput,
+    ) -> None:
+        import jax
+
+        from ..model import peak
+
+        self._context, self._phases, self._goodput = context, phases, goodput
+        self._token_flops = [shape.flops_per_token(length) for length in lengths]
+        self._total_tokens = phases.tokens(total_steps)
+        with goodput.lost("measuring the device"):
+            one = peak.flops_per_second(jax.devices()[0], shape.compute_dtype)
+        self._peak = one * jax.device_count()
+        self._last: tuple[float, int] | None = None
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the state after ``step`` steps."""
+        now = time.monotonic()
+        for name, value in values.items():
+            self._context.metric(name, value, step)
+        if self._last is not None:
+            seconds = max(now - self._last[0], 1e-9)
+            tokens = self._phases.tokens(step) - self._phases.tokens(self._last[1])
+            work = self._flops(step) - self._flops(self._last[1])
+            self._context.metric("tokens_per_second", tokens / seconds, step)
+            self._context.metric("mfu", work / seconds / self._peak, step)
+        self._context.metric("goodput", self._goodput.share(), step)
+        self._last = now, step
+        self._context.progress(self._phases.tokens(step), self._total_tokens, "tokens")
+
+    def _flops(self, step: int) -> int:
+        return sum(
+            tokens * work
+            for tokens, work in zip(self._phases.phase_tokens(step), self._token_flops, strict=True)
+        )
