@@ -33,7 +33,7 @@ MOMENTUM = 0.95
 
 # Weight -> its axes (inputs, outputs), counted from the end. A name that is not here is AdamW's: embeddings, an untied
 # output, norms, biases, and routers, whose columns are classes as an output layer's are.
-_MATRICES = {
+_MATRICES: dict[tuple[str, ...], contrib.MuonDimensionNumbers] = {
     ("attention", "query"): contrib.MuonDimensionNumbers((-3,), (-2, -1)),
     ("attention", "key"): contrib.MuonDimensionNumbers((-3,), (-2, -1)),
     ("attention", "value"): contrib.MuonDimensionNumbers((-3,), (-2, -1)),

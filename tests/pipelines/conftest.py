@@ -133,7 +133,9 @@ def write_tokens(spans: list[tuple[str, int, int]]) -> Fill:
         }
         pq.write_table(pa.table(columns), folder / "code" / "documents.parquet")
         total = sum(length for *_, length in spans)
-        (folder / "index.json").write_text(json.dumps({"sources": {"code": {"tokens": total}}}))
+        (folder / "index.json").write_text(
+            json.dumps({"vocab_size": 64, "sources": {"code": {"tokens": total}}})
+        )
 
     return fill
 
