@@ -311,7 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--documents", type=int, default=10_000_000)
+    parser.add_argument("--documents", type=int, default=10_000_000, help="100,000 at least.")
     parser.add_argument("--store", type=Path, default=Path("/tmp/millrace-trace-store"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="Keep the store, and use one that is there.")
