@@ -130,6 +130,7 @@ def _scan(
     count_all: bool,
 ) -> tuple[int, bool, list[tuple[str, str]]]:
     """How many documents match, whether all were searched, and id and text of the first ones, in the order of the shards."""
+    import numpy as np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -138,7 +139,8 @@ def _scan(
     def look(shard: tuple[str, str]) -> tuple[int, list[tuple[str, str]]]:
         with run.store.open_file(*shard) as handle:
             table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False)
-        rows = pc.indices_nonzero(matches(table["text"], pattern))
+        # Not Arrow's `indices_nonzero`: it crashes on the column of a shard without rows, which has no chunk.
+        rows = np.flatnonzero(matches(table["text"], pattern).to_numpy())
         first = table.take(rows[:limit])
         return len(rows), list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
 
