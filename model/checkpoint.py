@@ -109,7 +109,7 @@ class Checkpoints:
         Returns:
             (steps done, state), or None when there is none.
         """
-        damaged = []
+        damaged: list[int] = []
         for step in reversed(self.steps()):
             wrong = integrity.damage(self._folder / str(step))
             if not wrong:

@@ -1,4 +1,4 @@
-"""A checksum of parameters that the device computes inside the train step: 64 bits, in no order, of every position.
+"""A checksum of parameters that the device computes: 64 bits, of every position, whatever the order of the additions.
 
 Each 32-bit word is mixed with its position and its array's number by a bijection of 32-bit words, and the results are
 summed modulo 2**32. A sum does not depend on the order of the additions, so every layout over devices gives the same

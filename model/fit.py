@@ -12,6 +12,7 @@ that changed by themselves), ``goodput`` (where the time went).
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,13 +147,6 @@ def fit(
             learnt = non_finite.choose(~state["skips"][step], learnt, {name: state[name] for name in learnt})
         after = state | learnt | {"step": step + 1}
         after["curves"] = {name: curve.at[step].set(values[name]) for name, curve in state["curves"].items()}
-        if digest_every_steps:
-            after["checksums"] = jax.lax.cond(
-                ((step + 1) % digest_every_steps == 0) | (step + 1 == total_steps),
-                lambda sums: sums.at[step // digest_every_steps].set(checksum.of_tree(learnt["params"])),
-                lambda sums: sums,
-                state["checksums"],
-            )
         return after
 
     def fresh() -> dict[str, Any]:
@@ -191,6 +185,11 @@ def fit(
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
                 return done, restored["train"], measured
             return 0, state, measured
+
+    # A function of its own: compiled once, not again for every shape of batch, and the step is the same with digests.
+    @functools.partial(jax.jit, donate_argnums=0)
+    def with_checksum(sums: jax.Array, params: Any, index: int) -> jax.Array:
+        return sums.at[index].set(checksum.of_tree(params))
 
     end = total_steps if until_steps is None else min(until_steps, total_steps)
     start, state, measured = resumed()
@@ -253,6 +252,9 @@ def fit(
             state = compiled_step(state, batch)
         shapes.add(shape)
         done += 1
+        if digest_every_steps and (done % digest_every_steps == 0 or done == total_steps):
+            index = (done - 1) // digest_every_steps
+            state["checksums"] = with_checksum(state["checksums"], state["params"], index)
 
     if checkpoints:
         with clock.lost("checkpointing"):

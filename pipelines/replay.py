@@ -60,13 +60,12 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
     Raises:
         ComponentError: There is no such stage, it does not train, or it recorded nothing in the range.
     """
+    from ..components import pretrain, step_digests
     from ..components import replay as comparing
-    from ..components import step_digests
 
     record = _record(run, stage)
-    component = registry.get(record.component)
     try:
-        config = component.config.model_validate(record.config)
+        config = pretrain.PretrainConfig.model_validate(record.config)
     except ValidationError as error:
         raise ComponentError(
             f"the run {run.run} trained {stage} with a configuration that this version does not read "

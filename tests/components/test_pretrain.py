@@ -226,8 +226,9 @@ def test_a_foreign_tokenizer_is_refused(run_component, corpus: dict[str, Path], 
 
 
 def test_a_loss_that_explodes_stops_with_its_step(run_component, corpus: dict[str, Path]) -> None:
-    """A learning rate far too high ends in an error that names the step and what to lower."""
+    """A learning rate far too high ends in an error that names the step, its documents and what to lower."""
     config = CONFIG | {"learning_rate": 1e30, "clip_norm": 1e30, "warmup_steps": 0}
     without = {port: folder for port, folder in corpus.items() if port != "benchmarks"}
-    with pytest.raises(ComponentError, match=r"(loss|gradient norm) of step \d+ is not finite"):
+    with pytest.raises(ComponentError, match=r"(loss|gradient norm) of step \d+ is not finite") as caught:
         run_component("pretrain", config, without)
+    assert f"\n  row 0: code {'0' * 32}" in str(caught.value)

@@ -61,6 +61,7 @@ def test_all_commands_of_the_design_are_there() -> None:
         "logs",
         "diff",
         "adopt",
+        "replay",
         "components",
         "chat",
         "serve",

@@ -127,14 +127,11 @@ def trains(store: Path, earlier: set[Path]) -> bool:
 
 def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: Sandbox) -> None:
     """A scheduler's SIGTERM: the run tells the step, though no checkpoint was due there, and the next goes on from it."""
-    steps = "--set", f"stages.pretrain.with.phases.0.until_tokens={8 * 32 * 2000}"
-    arguments = (
-        *steps,
-        "--set",
-        "stages.pretrain.with.max_epochs=9999",
-        "--set",
-        "stages.pretrain.with.log_every_steps=1",
-    )
+    phases = [PRETRAIN["phases"][0] | {"until_tokens": 8 * 32 * 1000}]
+    settings = {"phases": json.dumps(phases), "max_epochs": 9999, "log_every_steps": 1}
+    arguments = [
+        word for name, value in settings.items() for word in ("--set", f"stages.pretrain.with.{name}={value}")
+    ]
     once = "--set", "stages.pretrain.with.checkpoint_every_steps=100000"
     earlier = set(found(trained.store / "runs", "events.jsonl"))
     with trained.started("run", *arguments, *once) as process:
@@ -145,7 +142,7 @@ def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: 
     store = Store(str(trained.store))
     message = store.read_run(store.run_ids()[-1])["stages"]["pretrain"]["message"]
     assert "the state is saved, run again to go on from there" in message
-    done = re.search(r"stopped after (\d+) of 2000 steps", message)[1]
+    done = re.search(r"stopped after (\d+) of 1000 steps", message)[1]
     trained.run(*arguments)
     log = trained.store / "runs" / store.run_ids()[-1] / "logs" / "pretrain.log"
-    assert f"going on after {done} of 2000 steps" in log.read_text()
+    assert f"going on after {done} of 1000 steps" in log.read_text()
