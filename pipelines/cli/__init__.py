@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import container, inspect, models, replaying, running, serving, starting, stores, tracing
+from . import container, inspect, models, replaying, running, serving, starting, stores, tensorboard, tracing
 
 app = typer.Typer(
     name="millrace",
@@ -28,6 +28,7 @@ app = typer.Typer(
 starting.register(app)
 running.register(app)
 inspect.register(app)
+tensorboard.register(app)
 models.register(app)
 tracing.register(app)
 replaying.register(app)

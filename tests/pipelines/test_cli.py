@@ -63,6 +63,8 @@ def test_all_commands_of_the_design_are_there() -> None:
         "adopt",
         "replay",
         "components",
+        "models",
+        "tensorboard",
         "chat",
         "serve",
         "run-stage",
