@@ -8,7 +8,7 @@ itself. A query is D by N H and not one matrix a head.
 
 One learning rate and one weight decay serve both groups, because an update is scaled to the root mean square that
 AdamW's has: 0.2, where an orthogonal matrix of a by b entries has 1 / sqrt(max(a, b)). So settings found for one
-optimizer are a fair start for the other.
+optimizer are where a search for the other begins.
 
 References:
     Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks, kellerjordan.github.io/posts/muon
