@@ -210,18 +210,20 @@ def lines(
         pieces.append(
             f'<line class="mark" stroke-dasharray="3" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 18}"/>'
         )
-    ends: list[float] = []
-    for number_, (name, named) in enumerate(item for item in finite.items() if item[1]):
+    drawn = [item for item in finite.items() if item[1]]
+    ends = []
+    for colour, (name, named) in enumerate(drawn):
         path = " ".join("{:.1f},{:.1f}".format(*at(*point)) for point in named)
         pieces.append(
-            f'<polyline class="line c{number_ % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
+            f'<polyline class="line c{colour % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
         )
         x, y = at(*named[-1])
-        # Names stand below each other where curves end close together.
-        while any(abs(y - other) < 12 for other in ends):
-            y += 12 if y < height / 2 else -12
-        ends.append(y)
-        pieces.append(f'<text x="{x + 4:.1f}" y="{y + 4:.1f}">{escape(name)} {number(named[-1][1])}</text>')
+        ends.append((y, x, f"{name} {number(named[-1][1])}"))
+    # From the lowest up, names keep the order of the curves and stand clear of each other.
+    below = math.inf
+    for y, x, label in sorted(ends, reverse=True):
+        below = min(y + 4, below - 12)
+        pieces.append(f'<text x="{x + 4:.1f}" y="{below:.1f}">{escape(label)}</text>')
     for value in (low, high):
         pieces.append(
             f'<text x="44" y="{at(left, value)[1] + 4:.1f}" text-anchor="end">{number(value)}</text>'

@@ -31,7 +31,10 @@ def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
     ]
     if held_out:
         names = [name for name in held_out[0] if name.startswith("bits_per_byte")]
-        series = {name.removeprefix("bits_per_byte_"): _points(held_out, name) for name in names}
+        series = {
+            name.removeprefix("bits_per_byte").removeprefix("_") or "all": _points(held_out, name)
+            for name in names
+        }
         curves.append(html_page.lines(series, "Bits a byte on held-out text, by step", borders))
     if "gradient_norm" in report:
         norms = {"norm": _points(report["gradient_norm"], "gradient_norm")}
