@@ -61,14 +61,18 @@ def script(inputs: dict[str, Path], base: Path, kill_at: int) -> str:
     """A program that runs the stage into ``base`` and kills itself at a step."""
     paths = {port: str(path) for port, path in inputs.items()}
     return f"""
-import logging, os, signal
+import logging, os, signal, time
 from pathlib import Path
 from millrace.components import rlhf
+from millrace.model import integrity
 from millrace.components.contract import Artifact, Inputs
 from millrace.pipelines.context import StageContext
 
 def emit(event):
     if event["event"] == "metric" and event["step"] == {kill_at}:
+        # The checkpoint of the step before is written in the background.
+        while not (base / "work" / "checkpoints" / str({kill_at} - 1) / integrity.FILE).exists():
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
 base = Path({str(base)!r})

@@ -121,7 +121,7 @@ def test_logits_equal_the_reference(small_config: ModelConfig, change: dict[str,
 def test_rows_may_have_their_own_rotary_base(small_config: ModelConfig) -> None:
     """A base by row gives the states of models with those bases, and matters."""
     decoder, ids = network.create(small_config, 1), jnp.asarray(tokens_of(small_config, 2, 11))
-    mixed = decoder.hidden(ids, rope_base=jnp.asarray([10_000.0, 500.0]))
+    mixed, _ = decoder.train_hidden(ids, TrainingMode(), rope_base=jnp.asarray([10_000.0, 500.0]))
     other = network.create(replace(small_config, rope_base=500.0), 1)
     for row, expected in enumerate((decoder.hidden(ids), other.hidden(ids))):
         np.testing.assert_allclose(mixed[row], expected[row], atol=2e-5)
