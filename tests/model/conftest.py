@@ -18,6 +18,13 @@ def strict_promotion() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs() -> Iterator[None]:
+    """What a file compiled is let go after it: kept, the programs of all files come to gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def small_config() -> ModelConfig:
     """Two layers, four query heads on two key-value heads."""
