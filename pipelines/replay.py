@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ..components import registry
 from ..components.contract import Artifact, ComponentError, Inputs
 from ..components.step_digests import Difference
@@ -20,6 +18,7 @@ from .execute import installed_versions
 from .spec import closest
 from .store import StageRecord, Store
 from .trace.runs import Run
+from .trace.training import recorded_config
 
 REPLAYABLE = "pretrain"
 
@@ -60,17 +59,11 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
     Raises:
         ComponentError: There is no such stage, it does not train, or it recorded nothing in the range.
     """
-    from ..components import pretrain, step_digests
     from ..components import replay as comparing
+    from ..components import step_digests
 
     record = _record(run, stage)
-    try:
-        config = pretrain.PretrainConfig.model_validate(record.config)
-    except ValidationError as error:
-        raise ComponentError(
-            f"the run {run.run} trained {stage} with a configuration that this version does not read "
-            f"({error.error_count()} differences); use the version that ran it"
-        ) from None
+    config = recorded_config(run, stage, record.config)
     report = run.store.folder(record.outputs["report"]["digest"]) / step_digests.FILE
     recorded = step_digests.read(report) if report.exists() else []
     with tempfile.TemporaryDirectory() as work:

@@ -229,15 +229,22 @@ def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
     folder = index_folder(store) / digest
     with contextlib.suppress(OSError, ValueError, KeyError):
         return RowIndex(store, digest, folder)
+    with made_anew(folder) as made:
+        _build(store, digest, kind, made)
+    return RowIndex(store, digest, folder)
+
+
+@contextlib.contextmanager
+def made_anew(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside another, whose place it takes when it is whole; of two processes the faster one wins."""
     made = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
-        _build(store, digest, kind, made)
+        yield made
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster
+        with contextlib.suppress(OSError):
             made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return RowIndex(store, digest, folder)
 
 
 def forget(store: Store, kept: set[str]) -> None:

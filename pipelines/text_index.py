@@ -16,14 +16,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .row_index import index_folder
+from .row_index import index_folder, made_anew
 from .store import Store
 
 VERSION = 1
@@ -75,14 +73,8 @@ def prepare(store: Store, digest: str, files: Sequence[str]) -> Path | None:
         sizes = (meta["version"], meta["files"], meta["bytes"])
         if sizes == (VERSION, list(files), (folder / "bits").stat().st_size):
             return folder
-    made = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
+    with made_anew(folder) as made:
         _build(store, digest, files, made)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster
-            made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return folder
 
 

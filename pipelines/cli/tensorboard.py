@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
-from .stores import open_store
+from . import options, tracing
 
 
 def register(app: typer.Typer) -> None:
@@ -20,9 +19,7 @@ def register(app: typer.Typer) -> None:
 def tensorboard(
     spec: options.SpecPath = options.DEFAULT_SPEC,
     store: options.StoreUri = None,
-    run: Annotated[
-        str | None, typer.Option("--run", help="A run's id or its beginning; the latest when left out.")
-    ] = None,
+    run: tracing.RunId = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the event files, one inside for each run.")
     ] = Path("tensorboard"),
@@ -35,19 +32,29 @@ def tensorboard(
     from ...components.contract import ComponentError
     from .. import tensorboard as event_files
 
-    opened = open_store(spec, store)
-    found = [name for name in opened.run_ids() if name.startswith(run or "")]
-    if not found:
-        raise ComponentError(
-            f"got no run{f' that begins with {run!r}' if run else ''}; `millrace runs` lists them"
-        )
-    name = found[-1]
-    data = opened.backend.read(f"runs/{name}/events.jsonl") or b""
-    folder = output / name
-    written = event_files.export(data.decode("utf-8", "replace").splitlines(), folder)
+    opened, pipeline = tracing.open_store_of(spec, store)
+    for name in reversed(opened.run_ids()):
+        state = opened.read_run(name) or {}
+        if not (name.startswith(run) if run else pipeline in (None, state.get("pipeline"))):
+            continue
+        data = opened.backend.read(f"runs/{name}/events.jsonl") or b""
+        folder = output / name
+        written = event_files.export(data.decode("utf-8", "replace").splitlines(), folder)
+        if written or run:
+            break
+    else:
+        name, written = "", {}
     if not written:
+        which = (
+            f"the run {name}"
+            if name
+            else f"a run that begins with {run!r}"
+            if run
+            else "a run of this pipeline"
+        )
         raise ComponentError(
-            f"the run {name} has no metrics with steps: only stages that train have, and only in the run that ran them"
+            f"got no metrics with steps, expected some in {which}: only stages that train have them, in the run that "
+            "ran them and not in those that reused it; `millrace runs` lists the runs"
         )
     if as_json:
         print(json.dumps({"run": name, "folder": str(folder), "values": written}))

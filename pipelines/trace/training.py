@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from .rows import artifacts_of, rows_of
 from .runs import Run, RunStage, Source
 
 if TYPE_CHECKING:
+    from ...components.pretrain_config import PretrainConfig
     from ...data.mixture import Mixture
 
 TRAINS_ON_TOKENS = "pretrain"
@@ -235,12 +236,23 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     with run.store.open_file(tokens, "index.json") as handle:
         index = json.loads(handle.read())
     source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
-    try:
-        config = pretrain.PretrainConfig.model_validate(stage.config)
-    except ValidationError as error:
-        raise ComponentError(
-            f"the run {run.run} trained {stage.stage} with a configuration that this version does not read "
-            f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
-        ) from None
+    config = recorded_config(run, stage.stage, stage.config)
     seed = identity.stage_seed(stage.seed, stage.component)
     return pretrain.plan(config, seed, source_tokens, index["vocab_size"])
+
+
+def recorded_config(run: Run, stage: str, config: Mapping[str, Any]) -> PretrainConfig:
+    """The configuration that a training stage ran with.
+
+    Raises:
+        ComponentError: This version does not read it.
+    """
+    from ...components import pretrain
+
+    try:
+        return pretrain.PretrainConfig.model_validate(config)
+    except ValidationError as error:
+        raise ComponentError(
+            f"the run {run.run} trained {stage} with a configuration that this version does not read "
+            f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
+        ) from None
