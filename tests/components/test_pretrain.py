@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +146,49 @@ def test_a_killed_training_ends_with_the_same_bytes(
     resumed = run_component("pretrain", CONFIG, corpus, work=tmp_path / "work")
     assert len(asked) < 8 * (13 + 13)
     assert files(resumed.outputs) == files(undisturbed.outputs)
+
+
+LONGER = CONFIG | {
+    "phases": [PHASES[0] | {"until_tokens": 8 * 32 * 30}, PHASES[1] | {"until_tokens": 8 * 32 * 60}],
+    "checkpoint_every_steps": 3,
+    "log_every_steps": 1,
+}
+
+
+def script(inputs: Mapping[str, Path], base: Path, kill_at: int) -> str:
+    """A program that trains in the work folder of ``base`` and kills itself when it tells a step."""
+    paths = {port: str(path) for port, path in inputs.items()}
+    return f"""
+import logging, os, signal
+from pathlib import Path
+from millrace.components import pretrain
+from millrace.components.contract import Artifact, Inputs
+from millrace.pipelines.context import StageContext
+
+def emit(event):
+    if event["event"] == "metric" and event["step"] == {kill_at} and event["name"] == "loss":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+base = Path({str(base)!r})
+outputs = {{port: base / port for port in ("model", "report")}}
+for folder in outputs.values():
+    folder.mkdir(exist_ok=True)
+context = StageContext(seed=0, work=base / "work", outputs=outputs, emit=emit, log=logging.getLogger())
+inputs = {{port: Artifact(Path(path), "", "", port) for port, path in {paths!r}.items()}}
+pretrain.run(context, pretrain.PretrainConfig.model_validate({LONGER!r}), Inputs(inputs))
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_twenty_random_steps_of_one_training_leaves_no_trace(
+    run_component: Any, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    """A process for each, every one going on from whatever checkpoint was whole: weights and report are the same bits."""
+    for step in sorted(random.Random(0).sample(range(1, 60), 20)):
+        command = [sys.executable, "-c", script(corpus, tmp_path, step)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    ended = run_component("pretrain", LONGER, corpus, work=tmp_path / "work")
+    assert files(ended.outputs) == files(run_component("pretrain", LONGER, corpus).outputs)
 
 
 GROWING: dict[str, Any] = CONFIG | {
