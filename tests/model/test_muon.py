@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,16 @@ def test_every_matrix_of_a_layer_is_muons_and_nothing_else(small_decoder: Decode
     expected = {names_of(path) for path, value in leaves if value.ndim >= 3} - {("router",)}
     assert muons == expected
     assert len(muons) == 7
+
+
+def test_every_matrix_of_an_expert_is_muons_and_the_router_is_not(small_config: ModelConfig) -> None:
+    """The same seven weights as in a dense layer, where each expert has its own."""
+    sparse = params_of(network.create(replace(small_config, experts=4), 0))
+    axes = jax.tree_util.tree_leaves_with_path(matrix_axes(sparse), is_leaf=lambda x: not isinstance(x, dict))
+    muons = {names_of(path)[-2:] for path, value in axes if value is not None}
+    assert muons == {("attention", name) for name in ("query", "key", "value", "out")} | {
+        ("feed_forward", name) for name in ("gate", "up", "out")
+    }
 
 
 @pytest.mark.parametrize(
