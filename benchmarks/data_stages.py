@@ -262,9 +262,9 @@ def peak_mib() -> float:
 
 def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
     """``run_stage`` in a process of its own, with the environment that the engines give to stages."""
-    from millrace.pipelines.execute import STAGE_ENVIRONMENT
+    from millrace.pipelines.execute import stage_environment
 
-    environment = {**os.environ, **STAGE_ENVIRONMENT}
+    environment = stage_environment(os.environ)
     with tempfile.TemporaryDirectory() as base:
         command = [sys.executable, __file__, "--run", stage, str(corpus), base, "--cores", str(cores)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)

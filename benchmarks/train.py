@@ -1,6 +1,7 @@
 """The training step against what the machine can do: plain products of the same shapes, compile time, counted work.
 
     python benchmarks/train.py [--part step] [--part compile] [--part counts] [--repeats 5]
+    python benchmarks/train.py --part throughput --preset nano-1 --rows 8 --remat none
 
 step     A shrunk ``base`` (the ratios of its sizes kept) trains on random tokens. Its useful work is
          ``ModelConfig.flops_per_token``; its yardstick is every matrix product of one step, forwards and backwards, as a
@@ -8,6 +9,8 @@ step     A shrunk ``base`` (the ratios of its sizes kept) trains on random token
          step's rate over theirs. Then: how long the input takes to be read, and the step before and after a resumption.
 compile  Lowering and compiling a whole training step of a preset ahead of time, without its memory.
 counts   Work and memory of a compiled step by XLA's own analysis against the formulas.
+throughput  ``fit`` itself on a preset in bfloat16 and rows of its full length: time of a step, tokens a second, model
+         FLOPs utilisation (work of ``ModelConfig.flops_per_token`` over the device's peak), memory. For accelerators.
 
 Machines differ and are shared: ratios and medians of one run say more than rates.
 """
@@ -21,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +36,10 @@ import optax
 import pyarrow as pa
 from flax import nnx
 from millrace.data.mixture import Mixture, Phase
-from millrace.model import network
+from millrace.model import network, peak
 from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder, TrainingMode
+from millrace.model.fit import fit
+from millrace.model.network import REMAT, Decoder, TrainingMode
 from millrace.model.optimizer import make_optimizer
 from millrace.model.presets import PRESETS, training_memory
 from millrace.model.pretraining_loss import NextTokenLoss
@@ -212,14 +216,63 @@ def part_counts() -> None:
     print(f"state and batch      {held:,} bytes, formula {wanted:,}: {held / wanted - 1:+.2%}")
 
 
+def part_throughput(preset: str, rows: int, remat: str, steps: int, trace: str | None) -> None:
+    """The training loop on a preset, after its compilation."""
+    config = replace(PRESETS[preset], compute_dtype="bfloat16")
+    length = config.max_sequence_tokens
+    draw = np.random.default_rng(0)
+    batches = [
+        {"tokens": draw.integers(0, config.vocab_size, (rows, length + 1)).astype(np.int32)} for _ in range(4)
+    ]
+    ends: list[float] = []
+
+    def on_log(step: int, values: Mapping[str, float]) -> None:
+        ends.append(time.perf_counter())
+        if trace and step == steps - 2:
+            jax.profiler.start_trace(trace, create_perfetto_trace=True)
+        print(f"  step {step}: loss {values['loss']:.4f}", flush=True)
+
+    start = time.perf_counter()
+    decoder = network.create(config, 0)
+    loss = NextTokenLoss(TrainingMode(remat=remat))
+    fit(
+        decoder,
+        make_optimizer(1e-4),
+        loss,
+        lambda step: batches[step % 4],
+        steps,
+        log_every_steps=2,
+        on_log=on_log,
+    )
+    if trace:
+        jax.profiler.stop_trace()
+    took = statistics.median(np.diff(ends[: len(ends) - bool(trace)])) / 2
+    device = jax.devices()[0]
+    rate = rows * length / took
+    work = rate * config.flops_per_token(length)
+    peak_rate = peak.flops_per_second(device, "bfloat16")
+    held = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
+    print(f"{preset}, {rows} x {length} tokens, remat {remat}, {device.device_kind}")
+    print(f"first steps          {ends[0] - start:.1f} s from nothing, with compilation")
+    print(f"step                 {took * 1e3:.1f} ms, {rate:,.0f} tokens/s")
+    print(
+        f"MFU                  {work / peak_rate:.1%}  ({work / 1e12:.4g} of {peak_rate / 1e12:.4g} TFLOP/s)"
+    )
+    print(f"memory at most       {held / 2**30:.1f} GiB", flush=True)
+
+
 def main() -> None:
     """Parses arguments and runs the parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part", action="append", choices=["step", "compile", "counts"])
+    parser.add_argument("--part", action="append", choices=["step", "compile", "counts", "throughput"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--preset", default="nano-2", choices=PRESETS)
+    parser.add_argument("--rows", type=int, default=4, help="rows of a batch, for throughput")
+    parser.add_argument("--remat", default="none", choices=REMAT)
+    parser.add_argument("--steps", type=int, default=16, help="steps of the training, for throughput")
+    parser.add_argument("--trace", help="folder for a profile of the last two steps, for throughput")
     asked = parser.parse_args()
     device = jax.devices()[0]
     print(f"{platform.machine()}, {os.cpu_count()} cores, {device.device_kind}, jax {jax.__version__}")
@@ -228,6 +281,8 @@ def main() -> None:
             part_step(asked.repeats)
         elif part == "compile":
             part_compile(asked.preset)
+        elif part == "throughput":
+            part_throughput(asked.preset, asked.rows, asked.remat, asked.steps, asked.trace)
         else:
             part_counts()
 

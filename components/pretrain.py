@@ -123,7 +123,7 @@ def train(
                 decoder,
                 optimizer,
                 NextTokenLoss(
-                    TrainingMode(config.remat, config.capacity_factor),
+                    TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
                     z_loss=config.z_loss,
                     router_balance_loss=config.router_balance_loss,
                     router_z_loss=config.router_z_loss,

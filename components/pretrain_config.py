@@ -85,7 +85,11 @@ class PretrainConfig(Config):
     )
     remat: Literal["none", "dots", "full"] = Field(
         "none",
-        description="What the backward pass computes again: nothing, all but products, or all of a layer.",
+        description="What the backward pass computes again: nothing, all but products and flash attention, or all of a "
+        "layer.",
+    )
+    unroll_layers: bool = Field(
+        False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
     )
     max_epochs: float = Field(
         16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."

@@ -11,8 +11,9 @@ References:
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,23 @@ Kernel = Literal["xla", "cudnn", "splash"]
 
 MASKED_SCORE = -1e30
 SPLASH_BLOCK_TOKENS = 128
-CUDNN_HEAD_SIZES = range(8, 257, 8)
+# Heads of more than 128 need Hopper or later.
+CUDNN_WIDEST_HEAD, CUDNN_WIDEST_HEAD_BEFORE_HOPPER = 256, 128
+# What splash calls its output and normalisers.
+RESIDUALS = "flash_attention"
+
+
+def is_flash_result(primitive: Any, params: Mapping[str, Any]) -> bool:
+    """Whether an operation gives what a flash kernel's backward pass needs besides its inputs.
+
+    Args:
+        primitive: A ``jax.extend.core.Primitive``.
+        params: Its parameters.
+    """
+    return bool(
+        primitive.name.startswith("dot_product_attention_fwd")
+        or (primitive.name == "name" and params["name"] == RESIDUALS)
+    )
 
 
 @dataclass(frozen=True)
@@ -34,16 +51,18 @@ class Sight:
         first: [B or 1, T] int32, the key index that is each query's own.
         is_causal: Whether ``visible`` says no more than that queries see keys up to themselves, which kernels know
             without reading an array.
+        looks_back: Whether it lets no query see keys past itself, so that kernels may pass over them.
     """
 
     visible: jax.Array
     first: jax.Array
     is_causal: bool
+    looks_back: bool
     window_tokens: int | None = None
 
     def windowed(self, window_tokens: int | None) -> Sight:
         """The same within a window."""
-        return Sight(self.visible, self.first, self.is_causal, window_tokens)
+        return replace(self, window_tokens=window_tokens)
 
     def array(self) -> jax.Array:
         """[B or 1, T, S] bool with the window's rule."""
@@ -54,7 +73,12 @@ class Sight:
 
 
 def kernel_for(
-    platform: str, dtype: jnp.dtype, length_tokens: int, head_size: int, is_causal: bool
+    platform: str,
+    dtype: jnp.dtype,
+    length_tokens: int,
+    head_size: int,
+    is_causal: bool,
+    widest_head: int = CUDNN_WIDEST_HEAD,
 ) -> Kernel:
     """The fastest kernel that is right for a call.
 
@@ -64,10 +88,12 @@ def kernel_for(
         length_tokens: T.
         head_size: H.
         is_causal: See ``Sight``.
+        widest_head: Largest head size that cuDNN has on this GPU.
     """
     is_half = dtype in (jnp.bfloat16, jnp.float16)
     # One query is a decoding step: reading the cache is all there is to do.
-    if platform == "gpu" and is_half and length_tokens > 1 and head_size in CUDNN_HEAD_SIZES:
+    fits_cudnn = head_size % 8 == 0 and head_size <= widest_head
+    if platform == "gpu" and is_half and length_tokens > 1 and fits_cudnn:
         return "cudnn"
     fits_blocks = length_tokens % SPLASH_BLOCK_TOKENS == 0 and head_size % SPLASH_BLOCK_TOKENS == 0
     if platform == "tpu" and is_causal and fits_blocks:
@@ -89,13 +115,23 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight, kernel: Kerne
         [B, N, T, H] in the queries' dtype.
     """
     kernel = kernel or kernel_for(
-        jax.default_backend(), q.dtype, q.shape[2], q.shape[3], sight.is_causal and q.shape[2] == k.shape[2]
+        jax.default_backend(),
+        q.dtype,
+        q.shape[2],
+        q.shape[3],
+        sight.is_causal and q.shape[2] == k.shape[2],
+        _widest_head(),
     )
     if kernel == "cudnn":
         return _cudnn(q, k, v, sight)
     if kernel == "splash":
         return _splash(q, k, v, sight.window_tokens)
     return _xla(q, k, v, sight.array())
+
+
+def _widest_head() -> int:
+    capability = getattr(jax.local_devices()[0], "compute_capability", "0.0")
+    return CUDNN_WIDEST_HEAD if float(capability) >= 9.0 else CUDNN_WIDEST_HEAD_BEFORE_HOPPER
 
 
 def _xla(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> jax.Array:
@@ -115,14 +151,15 @@ def _cudnn(
     q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight, implementation: Literal["cudnn", "xla"] = "cudnn"
 ) -> jax.Array:
     """cuDNN's flash attention by way of ``jax.nn``; the tests put its XLA twin behind the same arguments."""
-    causal = sight.is_causal and q.shape[2] == k.shape[2]
+    is_square = q.shape[2] == k.shape[2]
+    causal, looks_back = sight.is_causal and is_square, sight.looks_back and is_square
     window = (sight.window_tokens - 1, 0) if causal and sight.window_tokens is not None else None
     mixed = jax.nn.dot_product_attention(
         q.swapaxes(1, 2),
         k.swapaxes(1, 2),
         v.swapaxes(1, 2),
         mask=None if causal else sight.array()[:, None],
-        is_causal=causal,
+        is_causal=looks_back,
         local_window_size=window,
         implementation=implementation,
     )
@@ -144,6 +181,7 @@ def _splash(
     kernel = splash.make_splash_mqa_single_device(
         masks.MultiHeadMask([mask] * groups),
         block_sizes=_blocks(t),
+        residual_checkpoint_name=RESIDUALS,
         interpret=interpret,
     )
     queries = (q * h**-0.5).reshape(b, k.shape[1], groups, t, h)

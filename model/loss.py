@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 CHUNK_TOKENS = 512
+MOST_CHUNKS = 16
 
 
 def token_log_probs(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -65,7 +66,8 @@ class LogitTerms:
     Attributes:
         soft_cap: Their bound; None is none.
         z_loss: Weight of the mean squared log-normaliser, which keeps logits from drifting.
-        chunk_tokens: Tokens whose logits are held at once.
+        chunk_tokens: Tokens whose logits are held at once. By default 512, and more where that would make more than 16
+            chunks: each adds to the slope of the whole table, so many small ones spend their time moving it.
 
     References:
         Chowdhery et al. 2022, PaLM, arXiv 2204.02311, section 5 (z-loss of 1e-4).
@@ -73,7 +75,7 @@ class LogitTerms:
 
     soft_cap: float | None = None
     z_loss: float = 0.0
-    chunk_tokens: int = CHUNK_TOKENS
+    chunk_tokens: int | None = None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -113,7 +115,7 @@ def linear_cross_entropy(
 
 
 def _chunks(
-    hidden: jax.Array, targets: jax.Array, mask: jax.Array, chunk_tokens: int
+    hidden: jax.Array, targets: jax.Array, mask: jax.Array, chunk_tokens: int | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """States [chunks, C, D], targets [chunks, C] and weights [chunks, C] that sum to one.
 
@@ -122,13 +124,18 @@ def _chunks(
     weights = mask.astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
     b, t = targets.shape
-    span = min(max(chunk_tokens // b, 1), t)
+    span = min(max((chunk_tokens or max(CHUNK_TOKENS, b * t // MOST_CHUNKS)) // b, 1), t)
 
     def split(x: jax.Array) -> jax.Array:
         padded = jnp.pad(x, [(0, 0), (0, -t % span)] + [(0, 0)] * (x.ndim - 2))
         return padded.reshape(b, -1, span, *x.shape[2:]).swapaxes(0, 1).reshape(-1, b * span, *x.shape[2:])
 
     return split(hidden), split(targets), split(weights)
+
+
+def _target_logits(states: jax.Array, table: jax.Array, wanted: jax.Array, cap: float | None) -> jax.Array:
+    """[C] float32, formed once more from the table's rows: a pass over all logits costs more than C of them."""
+    return soft_cap(jnp.einsum("CD,CD->C", states, table[wanted], preferred_element_type=jnp.float32), cap)
 
 
 def _forward(
@@ -146,7 +153,7 @@ def _forward(
         logits = soft_cap(logits, terms.soft_cap)
         hit = ids == wanted[:, None]
         normaliser = jax.nn.logsumexp(logits, axis=-1)
-        log_probs = jnp.sum(jnp.where(hit, logits, 0.0), axis=-1) - normaliser
+        log_probs = _target_logits(states, table, wanted, terms.soft_cap) - normaliser
         probability = jnp.exp(logits - normaliser[:, None])
         if terms.z_loss:
             log_probs -= terms.z_loss * normaliser**2

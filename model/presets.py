@@ -1,8 +1,9 @@
 """Model shapes with names, and what each costs: parameters, work per token, memory of a device.
 
 All are decoders with multi-query attention and GeGLU, as the Gemini reports describe; ``nano-1`` and ``nano-2`` have
-the reported sizes, the shapes behind them are ours. The ``-moe`` variants replace every feed-forward layer by eight
-experts of half its width, two for each token, so a token costs what it costs in the dense model.
+the reported sizes, the shapes behind them are ours (heads of 128: flash attention on a GPU is slower with wider ones).
+The ``-moe`` variants replace every feed-forward layer by eight experts of half its width, two for each token, so a
+token costs what it costs in the dense model.
 
 References:
     Gemini Team 2023, arXiv 2312.11805, table 1 (Nano-1 1.8B, Nano-2 3.25B parameters).
@@ -38,8 +39,8 @@ _DENSE = {
     "tiny": _dense(8_192, 4, 192, 3, 64, 512, 512),
     "small": _dense(32_768, 8, 384, 6, 64, 1_536, 1_024),
     "base": _dense(32_768, 12, 768, 12, 64, 3_072, 2_048),
-    "nano-1": _dense(262_144, 24, 2_048, 8, 256, 7_168, 4_096),
-    "nano-2": _dense(262_144, 28, 2_560, 10, 256, 10_112, 4_096),
+    "nano-1": _dense(262_144, 24, 2_048, 16, 128, 7_168, 4_096),
+    "nano-2": _dense(262_144, 28, 2_560, 20, 128, 10_112, 4_096),
 }
 
 PRESETS: Mapping[str, ModelConfig] = _DENSE | {

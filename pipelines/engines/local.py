@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from ..execute import STAGE_ENVIRONMENT, request_for, to_json
+from ..execute import request_for, stage_environment, to_json
 from ..plan import Planner, StagePlan, ancestors, order
 from ..spec import Node
 from ..store import StageRecord
@@ -217,7 +217,7 @@ class LocalEngine:
         file.write_text(json.dumps(to_json(request)), encoding="utf-8")
         read_end, write_end = os.pipe()
         # The safe path keeps a user's json.py beside the spec from being imported in place of the library's.
-        environment = {**os.environ, **STAGE_ENVIRONMENT, "PYTHONSAFEPATH": "1"}
+        environment = {**stage_environment(os.environ), "PYTHONSAFEPATH": "1"}
         with open(outcome.log, "ab") as log:
             process = subprocess.Popen(
                 [

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from millrace.model import attention_kernels
 from millrace.model.attention_kernels import Sight, attend, kernel_for
+from millrace.model.config import ModelConfig
+from millrace.model.network import Decoder, TrainingMode
 
 B, N, K, H = 2, 4, 2, 128
 
@@ -20,7 +24,7 @@ def sight_of(length: int, window: int | None, mask: np.ndarray | None = None) ->
     visible = steps[:, :, None] >= steps[:, None, :]
     if mask is not None:
         visible = visible & mask
-    return Sight(visible, steps, mask is None, window)
+    return Sight(visible, steps, is_causal=mask is None, looks_back=True, window_tokens=window)
 
 
 def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -95,6 +99,38 @@ def test_each_platform_gets_a_kernel_that_has_its_case() -> None:
     assert kernel_for("gpu", half, 4096, 128, False) == "cudnn"
     assert kernel_for("gpu", single, 4096, 128, True) == "xla"
     assert kernel_for("gpu", half, 1, 128, False) == "xla"
+    assert kernel_for("gpu", half, 4096, 256, True, widest_head=128) == "xla"
     assert kernel_for("tpu", half, 4096, 128, True) == "splash"
     assert kernel_for("tpu", half, 4096, 128, False) == "xla"
     assert kernel_for("tpu", half, 4000, 128, True) == "xla"
+
+
+def _count(program: Any, name: str) -> int:
+    inner = (
+        getattr(value, "jaxpr", value) for equation in program.eqns for value in equation.params.values()
+    )
+    own = sum(equation.primitive.name.startswith(name) for equation in program.eqns)
+    return own + sum(_count(part, name) for part in inner if hasattr(part, "eqns"))
+
+
+@pytest.mark.parametrize(("remat", "times"), [("dots", 1), ("full", 2)])
+def test_a_layer_that_keeps_products_attends_once(
+    remat: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under ``dots`` the backward pass has cuDNN's residuals at hand; without them the forward kernel runs again."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(attention_kernels, "kernel_for", lambda *args: "cudnn")
+    config = ModelConfig(32, 8, 64, 4, 1, 64, 96, 32, compute_dtype="bfloat16")
+    decoder = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+    graph, variables = nnx.split(decoder)
+
+    def loss(params: Any, tokens: jax.Array) -> jax.Array:
+        return jnp.sum(nnx.merge(graph, params).train_hidden(tokens, TrainingMode(remat=remat))[0])
+
+    tokens = jax.ShapeDtypeStruct((2, 32), jnp.int32)
+    program = jax.make_jaxpr(jax.grad(loss))(nnx.to_pure_dict(variables), tokens)
+    assert _count(program.jaxpr, "dot_product_attention_fwd") == times
+    assert _count(program.jaxpr, "dot_product_attention_bwd") == 1

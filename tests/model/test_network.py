@@ -204,17 +204,18 @@ def test_what_is_recomputed_gives_the_same_gradients(
     small_config: ModelConfig, change: dict[str, Any]
 ) -> None:
     """Keeping all, products only or inputs only changes memory, not slopes."""
-    decoder = network.create(replace(small_config, **change), 0)
+    config = replace(small_config, **change, layers=network.UNROLLED_LAYERS + 2)
+    decoder = network.create(config, 0)
     graph, params = nnx.split(decoder)
-    batch = {"tokens": jnp.asarray(tokens_of(small_config, 2, 12))}
+    batch = {"tokens": jnp.asarray(tokens_of(config, 2, 12))}
 
-    def slopes(remat: str) -> nnx.State:
-        loss = NextTokenLoss(TrainingMode(remat=remat))
+    def slopes(remat: str, unroll: bool = False) -> nnx.State:
+        loss = NextTokenLoss(TrainingMode(remat=remat, unroll=unroll))
         return jax.jit(jax.grad(lambda params: loss(nnx.merge(graph, params), batch)[0]))(params)
 
     kept = slopes("none")
-    for remat in ("dots", "full"):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), slopes(remat), kept)
+    for other in (slopes("dots"), slopes("full"), slopes("dots", unroll=True)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), other, kept)
 
 
 def test_compiling_costs_one_layer_however_deep_the_model_is(small_config: ModelConfig) -> None:
