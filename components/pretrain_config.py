@@ -103,7 +103,9 @@ class PretrainConfig(Config):
     )
     max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
     digest_every_steps: int = Field(
-        100, ge=0, description="Steps between the digests that `millrace replay` compares; 0 records none."
+        100,
+        ge=0,
+        description="Steps between checksums of the parameters for `millrace replay`; 0 records nothing for it.",
     )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")

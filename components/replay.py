@@ -22,11 +22,13 @@ class Comparison:
     """What a replay found.
 
     Attributes:
-        compared_steps: Recorded steps that were compared, from 0.
-        difference: The first of them that is not the same, or None.
+        first_step: First step that was compared, from 0.
+        end_step: The first that was not.
+        difference: The first step that is not the same, or None.
     """
 
-    compared_steps: tuple[int, ...]
+    first_step: int
+    end_step: int
     difference: Difference | None
 
 
@@ -38,38 +40,28 @@ def replay(
     first_step: int,
     end_step: int | None,
 ) -> Comparison:
-    """Trains again up to the last recorded step of ``[first_step, end_step)`` and compares those that lie in it.
+    """Trains again up to ``end_step`` and compares the steps of ``[first_step, end_step)``.
 
     Args:
         context: With the seed of the recorded training and an empty work folder.
         config: The recorded configuration.
         inputs: The recorded inputs.
-        recorded: The recorded digests, in order.
+        recorded: The recorded blocks, in order.
         first_step: First step to compare, from 0.
         end_step: The first not to compare; None compares to the end.
 
     Raises:
         ComponentError: No step of the range is recorded, or the training cannot be done again.
     """
-    wanted = [record for record in recorded if in_range(record, first_step, end_step)]
-    if not wanted:
-        steps = [str(record["step"]) for record in recorded]
-        shown = ", ".join(steps if len(steps) < 8 else [*steps[:3], "...", *steps[-2:]]) or "none"
+    recorded_steps = int(recorded[-1]["step"]) + 1 if recorded else 0
+    end = recorded_steps if end_step is None else min(end_step, recorded_steps)
+    if first_step >= end:
+        there = f"steps from 0 to {recorded_steps - 1}" if recorded else "none: digest_every_steps is 0"
         raise ComponentError(
-            f"got steps {first_step}:{'' if end_step is None else end_step}, expected a range with a recorded step "
-            f"({shown}); digest_every_steps of the stage says how many are recorded"
+            f"got steps {first_step}:{'' if end_step is None else end_step}, expected some of the recorded ({there})"
         )
-    until = int(wanted[-1]["step"]) + 1
     quiet = config.model_copy(update={"checkpoint_every_steps": NEVER})
     training = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
-    trained = pretrain.train(context, quiet, training, until_steps=until)
-    made = pretrain.digests(trained, config.digest_every_steps, until)
-    replayed = [record for record in made if in_range(record, first_step, end_step)]
-    return Comparison(
-        tuple(int(record["step"]) for record in wanted), step_digests.first_difference(wanted, replayed)
-    )
-
-
-def in_range(record: Record, first_step: int, end_step: int | None) -> bool:
-    """Whether a record's step lies in ``[first_step, end_step)``."""
-    return first_step <= int(record["step"]) and (end_step is None or int(record["step"]) < end_step)
+    trained = pretrain.train(context, quiet, training, until_steps=end)
+    replayed = pretrain.digests(trained, config.digest_every_steps, end)
+    return Comparison(first_step, end, step_digests.first_difference(recorded, replayed, first_step, end))

@@ -1,12 +1,14 @@
 """Digests of training steps: what a step computed, in bits, so that doing it again can be compared.
 
 A processor that computes wrongly now and then gives no error. Training on one kind of machine is the same bits every
-time, so the records of a sound training are met by every replay, and the first that is not tells where it went wrong.
+time, so the records of a sound training are met by every replay, and the first step that is not tells where it went
+wrong.
 
-    digests.jsonl   {"step", "loss", "gradient_norm", "parameters", "batch"}, one line for every recorded step
+    digests.jsonl   {"first_step", "step", "loss", "gradient_norm", "parameters", "batch"}, one line for every block
 
-``loss`` and ``gradient_norm`` are the bits of float32 numbers, ``parameters`` is the checksum after the step's update
-(``model.checksum``), ``batch`` a SHA-256 of what the step read; all are hexadecimal.
+A block is the steps from ``first_step`` to ``step``. ``loss`` and ``gradient_norm`` are the bits of a float32 number for
+each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.checksum``) and
+``batch`` a SHA-256 of what it read. All are hexadecimal.
 
 References:
     Dixit et al. 2021, Silent Data Corruptions at Scale, arXiv 2102.11245.
@@ -28,32 +30,36 @@ if TYPE_CHECKING:
     from ..model.fit import History
 
 FILE = "digests.jsonl"
-COMPARED = ("batch", "loss", "gradient_norm", "parameters")
+OF_EVERY_STEP = ("loss", "gradient_norm")
+OF_LAST_STEP = ("batch", "parameters")
+DIGITS = 8
 
 Record = Mapping[str, int | str]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first recorded step that is not the same.
+    """The first step that is not the same.
 
     Attributes:
         step: The step, from 0.
-        last_equal_step: The recorded step before it, or None: the fault lies after that one.
-        fields: Which of ``COMPARED`` differ.
+        parameters_equal_after_step: The last step before it after which the parameters were compared, and were equal;
+            None where there is none.
+        fields: What differs: ``loss``, ``gradient_norm``, ``batch``, ``parameters``. Where only the parameters do, the
+            step's own update went wrong; where only the loss does, it or the update before.
         recorded: Their recorded values.
         replayed: Their values now.
     """
 
     step: int
-    last_equal_step: int | None
+    parameters_equal_after_step: int | None
     fields: tuple[str, ...]
     recorded: Mapping[str, int | str]
     replayed: Mapping[str, int | str]
 
 
-def recorded_steps(total_steps: int, every_steps: int) -> list[int]:
-    """The steps (from 0) that are recorded: those that complete a multiple of ``every_steps``, and the last."""
+def last_steps(total_steps: int, every_steps: int) -> list[int]:
+    """The last step (from 0) of every block: those that complete a multiple of ``every_steps``, and the last of all."""
     if not every_steps:
         return []
     return sorted({*range(every_steps - 1, total_steps, every_steps), total_steps - 1})
@@ -65,21 +71,26 @@ def records(
     every_steps: int,
     until_steps: int | None = None,
 ) -> list[Record]:
-    """The records of a training, or of its first ``until_steps`` steps."""
+    """The blocks of a training, or of its first ``until_steps`` steps: then the last may lack what its end would tell."""
     total_steps = len(history.curves["loss"])
     if history.checksums is None:
         return []
-    bits = {name: history.curves[name].view("uint32") for name in ("loss", "gradient_norm")}
-    return [
-        {
-            "step": step,
-            **{name: f"{int(curve[step]):08x}" for name, curve in bits.items()},
-            "parameters": "".join(f"{int(word):08x}" for word in history.checksums[step // every_steps]),
-            "batch": batch_digest(batch_of(step)),
-        }
-        for step in recorded_steps(total_steps, every_steps)
-        if until_steps is None or step < until_steps
-    ]
+    end = total_steps if until_steps is None else min(until_steps, total_steps)
+    bits = {name: history.curves[name].view("uint32") for name in OF_EVERY_STEP}
+    found: list[Record] = []
+    for last in last_steps(total_steps, every_steps):
+        first = last // every_steps * every_steps
+        if first >= end:
+            break
+        block: dict[str, int | str] = {"first_step": first, "step": min(last, end - 1)}
+        for name, curve in bits.items():
+            block[name] = "".join(f"{int(word):0{DIGITS}x}" for word in curve[first : min(last + 1, end)])
+        if last < end:
+            words = history.checksums[last // every_steps]
+            block["parameters"] = "".join(f"{int(word):08x}" for word in words)
+            block["batch"] = batch_digest(batch_of(last))
+        found.append(block)
+    return found
 
 
 def batch_digest(batch: Mapping[str, np.ndarray]) -> str:
@@ -102,25 +113,41 @@ def read(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def first_difference(recorded: Sequence[Record], replayed: Sequence[Record]) -> Difference | None:
-    """Compares records of the same steps, in order; None when all are equal.
+def first_difference(
+    recorded: Sequence[Record], replayed: Sequence[Record], first_step: int, end_step: int
+) -> Difference | None:
+    """Compares the steps of ``[first_step, end_step)``; None when all are equal.
+
+    Args:
+        recorded: All blocks of a training.
+        replayed: Blocks of the training done again, from step 0 to ``end_step`` at least.
+        first_step: First step to compare.
+        end_step: The first not to compare.
 
     Raises:
-        ValueError: They are not of the same steps.
+        ValueError: The blocks are not of the same steps.
     """
-    last_equal = None
-    for before, now in zip(recorded, replayed, strict=True):
-        if before["step"] != now["step"]:
-            raise ValueError(f"got a record of step {now['step']}, expected one of step {before['step']}")
-        fields = tuple(name for name in COMPARED if before[name] != now[name])
-        step = int(before["step"])
-        if fields:
-            return Difference(
-                step,
-                last_equal,
-                fields,
-                {name: before[name] for name in fields},
-                {name: now[name] for name in fields},
+    equal_after = None
+    for before, now in zip(recorded, replayed, strict=False):
+        first, last, given = int(before["first_step"]), int(before["step"]), int(now["step"])
+        if now["first_step"] != first or ("parameters" in now and given != last):
+            raise ValueError(
+                f"got a block of steps {now['first_step']} to {given}, expected {first} to {last}"
             )
-        last_equal = step
+        for step in range(max(first, first_step), min(last + 1, end_step)):
+            was, is_ = (_values(block, step) for block in (before, now))
+            if fields := tuple(name for name in is_ if was[name] != is_[name]):
+                chosen = ({name: values[name] for name in fields} for values in (was, is_))
+                return Difference(step, equal_after, fields, *chosen)
+        if first_step <= last < end_step:
+            equal_after = last
     return None
+
+
+def _values(block: Record, step: int) -> dict[str, int | str]:
+    """What a block tells of one of its steps."""
+    place = (step - int(block["first_step"])) * DIGITS
+    values: dict[str, int | str] = {name: str(block[name])[place : place + DIGITS] for name in OF_EVERY_STEP}
+    if step == block["step"]:
+        values |= {name: block[name] for name in OF_LAST_STEP if name in block}
+    return values

@@ -31,7 +31,8 @@ class Replay:
         run: The run's id.
         stage: The stage.
         equal: Whether every compared step is the same, bit for bit.
-        compared_steps: The recorded steps that were compared, from 0.
+        first_step: First step that was compared, from 0.
+        end_step: The first that was not.
         difference: The first that differs, or None.
         versions: Distribution -> (version then, version now), of those that differ.
         code: What of the stage's code is another one now.
@@ -40,7 +41,8 @@ class Replay:
     run: str
     stage: str
     equal: bool
-    compared_steps: tuple[int, ...]
+    first_step: int
+    end_step: int
     difference: Difference | None
     versions: Mapping[str, tuple[str, str]]
     code: tuple[str, ...]
@@ -88,7 +90,8 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
         run.run,
         stage,
         found.difference is None,
-        found.compared_steps,
+        found.first_step,
+        found.end_step,
         found.difference,
         versions,
         tuple(code),

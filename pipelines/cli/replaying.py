@@ -64,20 +64,17 @@ def _range(text: str) -> tuple[int, int | None]:
 
 
 def _view(console: Console, result: Replay) -> None:
-    steps = result.compared_steps
     print_ = console.print
     print_(
-        f"{result.stage} of {result.run}: {len(steps)} recorded steps from {steps[0]} to {steps[-1]}",
-        soft_wrap=True,
+        f"{result.stage} of {result.run}: steps {result.first_step} to {result.end_step - 1}", soft_wrap=True
     )
     if result.difference is None:
         print_("all are the same, bit for bit")
     else:
         found = result.difference
-        after = "the start" if found.last_equal_step is None else f"step {found.last_equal_step}"
-        print_(
-            f"step {found.step} is the first that differs; the last that is equal is {after}", soft_wrap=True
-        )
+        equal = found.parameters_equal_after_step
+        known = "were not compared before it" if equal is None else f"were equal after step {equal}"
+        print_(f"step {found.step} is the first that differs; the parameters {known}", soft_wrap=True)
         for name in found.fields:
             print_(
                 f"  {name}: recorded {found.recorded[name]}, replayed {found.replayed[name]}", soft_wrap=True

@@ -77,36 +77,39 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
-    """Every recorded step, and a range of them."""
+    """Every step, and a range of them that ends between two digests."""
     code, answer = replayed(trained)
-    assert (code, answer["equal"], answer["compared_steps"]) == (0, True, [4, 9, 14, 19, 22])
+    assert (code, answer["equal"], answer["first_step"], answer["end_step"]) == (0, True, 0, 23)
     assert answer["difference"] is None
     assert answer["versions"] == {}
     assert answer["code"] == []
-    assert replayed(trained, "--steps", "6:15")[1]["compared_steps"] == [9, 14]
+    answer = replayed(trained, "--steps", "6:13")[1]
+    assert (answer["equal"], answer["first_step"], answer["end_step"]) == (True, 6, 13)
 
 
 @pytest.mark.usefixtures("flipped")
 def test_a_flipped_bit_is_found_and_its_step_is_named(trained: Sandbox) -> None:
-    """The parameters after step 14 are the first that differ, after 9; a range that ends before has no difference."""
+    """The update of step 11 went wrong, so 12 is the first with another loss; what ends before has no difference."""
     code, answer = replayed(trained)
     assert (code, answer["equal"]) == (1, False)
-    assert (answer["difference"]["step"], answer["difference"]["last_equal_step"]) == (14, 9)
-    assert "parameters" in answer["difference"]["fields"]
-    assert "batch" not in answer["difference"]["fields"]
-    assert replayed(trained, "--steps", ":11")[0] == 0
+    difference = answer["difference"]
+    assert (difference["step"], difference["parameters_equal_after_step"]) == (12, 9)
+    assert "gradient_norm" in difference["fields"]
+    assert "batch" not in difference["fields"]
+    assert replayed(trained, "--steps", ":12")[0] == 0
+    assert "parameters" in replayed(trained, "--steps", "14:15")[1]["difference"]["fields"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("pretrain", "--steps", "5:9"), "expected a range with a recorded step (4, 9, 14, 19, 22)"),
+        (("pretrain", "--steps", "23:"), "expected some of the recorded (steps from 0 to 22)"),
         (("pretrian",), "did you mean"),
         (("tokenize",), "expected one of pretrain"),
     ],
 )
 def test_what_cannot_be_replayed_is_said(trained: Sandbox, words: tuple[str, ...], message: str) -> None:
-    """A range without a record, a stage that is not there, a stage that does not train."""
+    """Steps that were not made, a stage that is not there, a stage that does not train."""
     done = trained.call("replay", *words[:1], "pipeline.yaml", *words[1:])
     assert done.returncode == 1
     assert message in done.stderr
