@@ -118,7 +118,7 @@ def _columns(store: Store, digest: str, files: Sequence[str]) -> Iterator[Any]:
 
     def look(name: str) -> Any:
         with store.open_file(digest, name) as handle:
-            column = pq.read_table(handle, columns=["text"], use_threads=False)["text"]
+            column = pq.read_table(handle, columns=["text"], use_threads=False, pre_buffer=False)["text"]
         texts = column.combine_chunks().cast(pa.large_string())
         if not len(texts):
             return np.zeros((0, BLOCK_BITS), np.uint8)

@@ -137,8 +137,9 @@ def _scan(
     matches: Any = pc.match_substring_regex if is_regex else pc.match_substring
 
     def look(shard: tuple[str, str]) -> tuple[int, list[tuple[str, str]]]:
+        # A thread of Arrow's that reads ahead may still let go of this file when the process ends, which aborts it.
         with run.store.open_file(*shard) as handle:
-            table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False)
+            table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False, pre_buffer=False)
         # Not Arrow's `indices_nonzero`: it crashes on the column of a shard without rows, which has no chunk.
         rows = np.flatnonzero(matches(table["text"], pattern).to_numpy())
         first = table.take(rows[:limit])
