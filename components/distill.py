@@ -40,10 +40,7 @@ class DistillationConfig(Config):
         1.0, gt=0, description="Softens both distributions: more shows more of the improbable tokens."
     )
     weight: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="Of the divergence from the teacher; the tokens themselves have the rest.",
+        0.9, ge=0, le=1, description="Of the divergence; the loss on the tokens themselves has the rest of 1."
     )
     top_k: int | None = Field(
         None,
@@ -81,6 +78,11 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
         )
     reading = open_reading("distill", context.seed, config, inputs)
     make = online if given == ["teacher"] else from_store
+    how = config.distillation
+    if how.weight == 1 and (how.top_k or given == ["teacher_logits"]):
+        context.log.warning(
+            "with weight 1 and the most probable tokens alone, nothing tells the others apart; 0.9 lets the tokens do it"
+        )
     return train_on(make(context, config, reading, inputs), context, config, reading, inputs, until_steps)
 
 

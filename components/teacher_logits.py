@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -132,13 +132,14 @@ def _distributions(
     from ..model import sharding
     from ..model.distillation_loss import TopLogProbs, teacher_states, top_log_probs
 
-    graph, weights = nnx.split(model)
+    graph, state = nnx.split(model)
+    weights = nnx.to_pure_dict(state)
     if mesh:
         weights = jax.tree.map(np.asarray, weights)
         weights = jax.device_put(weights, sharding.weight_shardings(mesh, weights))
 
     @jax.jit
-    def compute(weights: nnx.State, batch: Mapping[str, jax.Array]) -> TopLogProbs:
+    def compute(weights: Any, batch: Mapping[str, jax.Array]) -> TopLogProbs:
         model = nnx.merge(graph, weights)
         found = top_log_probs(model, teacher_states(model, batch), config.top_k, config.temperature)
         return TopLogProbs(found.log_probs.astype("float16"), found.ids)

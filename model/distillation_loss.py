@@ -11,7 +11,9 @@ information), equals it at k = V, and is 0 only where the student's k probabilit
 and renormalising, the obvious other way, teaches the student that the rest does not exist: its k probabilities come out
 too large by what the teacher leaves to the rest (Anshumann et al., who sample tokens to be without bias; that is noisy,
 and the loss of a model that is its own teacher is then not 0). What is left of the bias: among the other tokens a class
-of their own says nothing, so the student shares the teacher's rest as it would by itself.
+of their own says nothing, so the student shares the teacher's rest as it would by itself, and with a weight of 1 it
+shares it anyhow. A tenth of the loss on the tokens mends that: on a toy of 32 tokens and 60 steps, k = 4 ended at 3.33
+nats held out with a weight of 1 and at 2.83 with 0.9 (3.64 without a teacher, 2.55 with all of its distribution).
 
 Nothing of the size [B, T, V] is ever held: teacher's and student's logits exist for one chunk of positions at a time.
 

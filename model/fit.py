@@ -108,7 +108,8 @@ def fit(
             shape.
         batches: Step -> arrays; a pure function, because a resumed training asks again.
         total_steps: Number of steps.
-        frozen: What the loss takes that is not trained, a teacher's weights say: pytrees of arrays. They are arguments
+        frozen: What the loss takes that is not trained, a teacher's weights say: nested
+            dictionaries of arrays, named as the module's so that a mesh lays them out as its. They are arguments
             of the compiled step and no part of its state, so no program holds them and no checkpoint does.
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
