@@ -207,7 +207,7 @@ def _training(facts: CardFacts) -> list[str]:
     lines = ["## Training", ""]
     rows = []
     for stage in facts.lineage:
-        if stage.component in ("pretrain", "sft", "reward", "rlhf"):
+        if stage.component in ("pretrain", "distill", "sft", "reward", "rlhf"):
             rows.append(_training_row(stage))
     if not rows:
         return [*lines, "The pipeline holds no training stage; the model was given to it."]

@@ -29,6 +29,7 @@ Kind = Literal[
     "chats",
     "preferences",
     "model",
+    "teacher_logits",
     "reward_model",
     "rollouts",
     "report",
@@ -193,6 +194,7 @@ class Component:
             fast: names, versions, sizes and modification times, not contents.
         reads_lineage: Whether ``run`` reads ``context.lineage``, which then is part of the stage's identity.
         gate: Whether a failure of this component blocks deployment by design.
+        seed_of: The component whose seed it sees, where both must draw the same; its own by default.
     """
 
     name: str
@@ -205,3 +207,4 @@ class Component:
     fingerprint: Callable[[Any], Any] | None = None
     reads_lineage: bool = False
     gate: bool = False
+    seed_of: str | None = None

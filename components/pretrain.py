@@ -3,16 +3,19 @@
 What a step reads is a function of its number (see ``data.mixture``), and what the model has learnt is in checkpoints
 of the work folder, so a training that was killed goes on where it was and ends with the same bytes. Held-out bits per
 byte are measured per source while it trains, because the mixture's effect shows there and not in the training loss.
+
+``train`` and ``write`` take an ``Objective``: ``distill`` is the same training with another loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents
 from .contract import Component, ComponentError, Context, Inputs, Port
+from .mixture_config import MixtureConfig
 from .phase_steps import Schedule
 from .pretrain_config import PretrainConfig
 from .pretrain_live import Live
@@ -23,9 +26,49 @@ if TYPE_CHECKING:
 
     from ..data.mixture import Mixture
     from ..data.token_stream import TokenStreams
+    from ..data.tokenizer import Tokenizer
     from ..model.config import ModelConfig
-    from ..model.fit import History
+    from ..model.fit import Batch, History, LossFunction
     from ..model.network import Decoder
+    from ..model.pretraining_loss import NextTokenLoss
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a stage reads, in which order.
+
+    Attributes:
+        streams: The token streams.
+        tokenizer: The tokenizer that made them.
+        mixture: The order.
+    """
+
+    streams: TokenStreams
+    tokenizer: Tokenizer
+    mixture: Mixture
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a training on token streams minimises, and with what besides them.
+
+    Attributes:
+        component: The component that trains, for messages.
+        loss: As ``fit`` takes it.
+        batch: Step -> the step's arrays.
+        flops_per_token: From tokens of a row to the work of training on one of them.
+        frozen: What the loss takes that is not trained.
+        curves: Names of the loss's metrics that go into the report.
+        title: The report's.
+    """
+
+    component: str
+    loss: LossFunction
+    batch: Callable[[int], Batch]
+    flops_per_token: Callable[[int], int]
+    frozen: Sequence[Any] = ()
+    curves: tuple[str, ...] = ()
+    title: str = "Pretraining"
 
 
 @dataclass(frozen=True)
@@ -35,8 +78,8 @@ class Trained:
     config: PretrainConfig
     shape: ModelConfig
     decoder: Decoder
-    streams: TokenStreams
-    mixture: Mixture
+    reading: Reading
+    objective: Objective
     history: History
 
 
@@ -54,6 +97,23 @@ def train(
     Raises:
         ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
     """
+    reading = open_reading("pretrain", context.seed, config, inputs)
+    shape = config.model_shape(reading.streams.vocab_size)
+    objective = Objective(
+        "pretrain",
+        next_token_loss(config),
+        lambda step: read_training_batch(config, reading, step),
+        shape.flops_per_token,
+    )
+    return train_on(objective, context, config, reading, inputs, until_steps)
+
+
+def open_reading(component: str, seed: int, config: MixtureConfig, inputs: Inputs) -> Reading:
+    """Opens the streams and their tokenizer, and plans the order.
+
+    Raises:
+        ComponentError: They do not fit each other or the phases.
+    """
     from ..data.token_stream import TokenStreams
     from ..data.tokenizer import Tokenizer
 
@@ -61,31 +121,58 @@ def train(
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     if streams.vocab_size != tokenizer.vocab_size:
         raise ComponentError(
-            f"pretrain: got tokens of a vocabulary of {streams.vocab_size} and a tokenizer of "
+            f"{component}: got tokens of a vocabulary of {streams.vocab_size} and a tokenizer of "
             f"{tokenizer.vocab_size}, expected the same; take both from one pipeline"
         )
-    mixture = plan(config, context.seed, streams.source_tokens, streams.vocab_size)
-    held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
+    mixture = plan(config, seed, streams.source_tokens, streams.vocab_size, component)
+    return Reading(streams, tokenizer, mixture)
+
+
+def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
+    """The loss on the tokens, with what the configuration adds to it."""
+    from ..model.network import TrainingMode
+    from ..model.pretraining_loss import NextTokenLoss
+
+    return NextTokenLoss(
+        TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
+        z_loss=config.z_loss,
+        router_balance_loss=config.router_balance_loss,
+        router_z_loss=config.router_z_loss,
+    )
+
+
+def train_on(
+    objective: Objective,
+    context: Context,
+    config: PretrainConfig,
+    reading: Reading,
+    inputs: Inputs,
+    until_steps: int | None = None,
+) -> Trained:
+    """``train`` for any objective over a reading of token streams."""
+    mixture = reading.mixture
+    held_out = held_out_text.read(
+        inputs.maybe("benchmarks"), reading.tokenizer, config.held_out_bytes_per_source
+    )
 
     from ..model import accumulate, network
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
-    from ..model.network import TrainingMode
     from ..model.optimizer import learning_rate_schedule, make_optimizer
     from ..model.preemption import Preempted, StopRequest
-    from ..model.pretraining_loss import NextTokenLoss, learnt_tokens
+    from ..model.pretraining_loss import learnt_tokens
 
-    shape = config.model_shape(streams.vocab_size)
+    shape = config.model_shape(reading.streams.vocab_size)
     phases = Schedule(mixture)
     total_tokens = phases.tokens(mixture.total_steps)
     context.log.info(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
-    mesh = device_mesh.build(config.mesh, [phase.batch_size or config.batch_size for phase in config.phases])
+    mesh = device_mesh.build(config.mesh, config.batch_sizes())
     goodput = Goodput()
-    lengths = [phase.sequence_length_tokens for phase in config.phases]
-    on_log = Live(context, phases, mixture.total_steps, lengths, shape, goodput)
+    work = [objective.flops_per_token(phase.sequence_length_tokens) for phase in config.phases]
+    on_log = Live(context, phases, mixture.total_steps, work, shape.compute_dtype, goodput)
 
     def on_evaluation(step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -122,14 +209,10 @@ def train(
             history = fit(
                 decoder,
                 optimizer,
-                NextTokenLoss(
-                    TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
-                    z_loss=config.z_loss,
-                    router_balance_loss=config.router_balance_loss,
-                    router_z_loss=config.router_z_loss,
-                ),
-                lambda step: read_batch(config, streams, mixture, step),
+                objective.loss,
+                objective.batch,
                 mixture.total_steps,
+                frozen=objective.frozen,
                 gradient=accumulate.split(config.accumulate_steps, learnt_tokens),
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
@@ -149,25 +232,30 @@ def train(
                 mesh=mesh,
             )
         except NonFiniteLoss as error:
-            read = step_documents.documents_of(streams, mixture, error.step)
+            read = step_documents.documents_of(reading.streams, mixture, error.step)
             raise ComponentError(
-                f"pretrain: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it, lengthen "
+                f"{objective.component}: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it, lengthen "
                 f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
                 f"blame, drop it or set on_non_finite. The step read{step_documents.in_words(read)}"
             ) from error
         except Preempted as error:
             context.log.warning("%s; %s", error, goodput.summary())
-            raise ComponentError(f"pretrain: {error}") from error
+            raise ComponentError(f"{objective.component}: {error}") from error
     context.log.info("%s", goodput.summary())
-    return Trained(config, shape, decoder, streams, mixture, history)
+    return Trained(config, shape, decoder, reading, objective, history)
 
 
 def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     """Trains, measures, and writes the model and its report."""
+    write(context, train(context, config, inputs))
+
+
+def write(context: Context, trained: Trained, **more: Any) -> None:
+    """Writes a trained model and the report, which also holds ``more``."""
     from ..model import weights
 
-    trained = train(context, config, inputs)
-    shape, mixture, history = trained.shape, trained.mixture, trained.history
+    config, shape, history = trained.config, trained.shape, trained.history
+    streams, mixture = trained.reading.streams, trained.reading.mixture
     phases = Schedule(mixture)
     total_tokens = phases.tokens(mixture.total_steps)
     facts: dict[str, Any] = {
@@ -175,32 +263,37 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
         "steps": mixture.total_steps,
         "tokens": total_tokens,
         "flops": sum(
-            shape.flops_per_token(phase.sequence_length_tokens) * tokens
+            trained.objective.flops_per_token(phase.sequence_length_tokens) * tokens
             for phase, tokens in zip(config.phases, phases.phase_tokens(mixture.total_steps), strict=True)
         ),
         "epochs": {name: round(times, 4) for name, times in sorted(mixture.epochs().items())},
         "final_loss": final_loss(history),
+        "tokenizer_sha256": trained.reading.tokenizer.sha256,
     }
     facts["skipped_steps"] = len(history.skipped_steps)
+    facts |= more
     skipped = [
-        {"step": step, "rows": step_documents.documents_of(trained.streams, mixture, step)}
+        {"step": step, "rows": step_documents.documents_of(streams, mixture, step)}
         for step in history.skipped_steps
     ]
     weights.save(context.output("model"), shape, trained.decoder)
     write_json(context.output("model") / "training.json", facts)
-    full = facts | report(history, phases) | {"skipped": skipped}
+    full = facts | report(history, phases, trained.objective.curves) | {"skipped": skipped}
     write_json(context.output("report") / "report.json", full)
-    page = pretrain_report.page(full, _phase_facts(config, mixture, phases))
+    page = pretrain_report.page(
+        full, _phase_facts(config, mixture, phases), trained.objective.curves, trained.objective.title
+    )
     (context.output("report") / "report.html").write_text(page, encoding="utf-8")
     step_digests.write(
         context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
     )
     if skipped:
         context.metric("skipped_steps", len(skipped))
-    context.metric("tokens_in", sum(trained.streams.source_tokens.values()))
+    context.metric("tokens_in", sum(streams.source_tokens.values()))
     context.metric("tokens_out", total_tokens)
     context.metric("parameters", shape.parameter_count())
-    context.metric("loss", final_loss(history))
+    for name in ("loss", *trained.objective.curves):
+        context.metric(name, final_loss(history, name))
     for name, values in history.evaluations.items():
         context.metric(name, float(values[-1]))
 
@@ -222,7 +315,13 @@ def _phase_facts(config: PretrainConfig, mixture: Mixture, phases: Schedule) -> 
     ]
 
 
-def plan(config: PretrainConfig, seed: int, source_tokens: Mapping[str, int], vocab_size: int) -> Mixture:
+def plan(
+    config: MixtureConfig,
+    seed: int,
+    source_tokens: Mapping[str, int],
+    vocab_size: int,
+    component: str = "pretrain",
+) -> Mixture:
     """The mixture of the phases; the vocabulary counts where the model's size sets the tokens.
 
     Raises:
@@ -237,24 +336,23 @@ def plan(config: PretrainConfig, seed: int, source_tokens: Mapping[str, int], vo
     try:
         mixture = Mixture(seed, config.batch_size, phases, source_tokens)
     except ValueError as error:
-        raise ComponentError(f"pretrain: {error}; change phases or what is tokenized") from error
+        raise ComponentError(f"{component}: {error}; change phases or what is tokenized") from error
     for source, times in sorted(mixture.epochs().items()):
         if times > config.max_epochs:
             raise ComponentError(
-                f"pretrain: the phases read {source!r} ({source_tokens[source]} tokens) {times:.1f} times, expected "
+                f"{component}: the phases read {source!r} ({source_tokens[source]} tokens) {times:.1f} times, expected "
                 f"at most max_epochs = {config.max_epochs:g}; lower its weight or the training's tokens, or add text"
             )
     return mixture
 
 
 def read_batch(
-    config: PretrainConfig, streams: TokenStreams, mixture: Mixture, step: int
+    config: MixtureConfig, streams: TokenStreams, mixture: Mixture, step: int
 ) -> dict[str, np.ndarray]:
-    """The rows of a step, as ``NextTokenLoss`` takes them.
+    """The rows of a step.
 
     Returns:
-        ``tokens`` int32 [B, T+1]; packed by documents, ``segments`` and ``positions`` too; ``rope_base`` float32 [B]
-        where phases differ in it.
+        ``tokens`` int32 [B, T+1]; packed by documents, ``segments`` and ``positions`` too.
     """
     import numpy as np
 
@@ -265,27 +363,30 @@ def read_batch(
     if config.packing == "documents":
         parts = [packing.segments(streams.starts(name), first, length) for name, first, length in spans]
         batch["segments"], batch["positions"] = (np.stack(part) for part in zip(*parts, strict=True))
+    return batch
+
+
+def read_training_batch(config: PretrainConfig, reading: Reading, step: int) -> dict[str, np.ndarray]:
+    """The rows of a step, as ``NextTokenLoss`` takes them: ``rope_base`` float32 [B] too, where phases differ in it."""
+    import numpy as np
+
+    batch = read_batch(config, reading.streams, reading.mixture, step)
     bases = config.rope_bases()
     if len(set(bases)) > 1:
-        batch["rope_base"] = np.full(len(spans), bases[mixture.phase_of(step)], np.float32)
+        base = bases[reading.mixture.phase_of(step)]
+        batch["rope_base"] = np.full(len(batch["tokens"]), base, np.float32)
     return batch
 
 
 def digests(trained: Trained, every_steps: int, until_steps: int | None = None) -> list[step_digests.Record]:
     """The digests of a training's steps, or of the first ``until_steps``."""
-    return step_digests.records(
-        trained.history,
-        lambda step: read_batch(trained.config, trained.streams, trained.mixture, step),
-        every_steps,
-        until_steps,
-    )
+    return step_digests.records(trained.history, trained.objective.batch, every_steps, until_steps)
 
 
-def report(history: History, phases: Schedule) -> dict[str, Any]:
-    """The curves of ``report.json``."""
+def report(history: History, phases: Schedule, curves: Sequence[str] = ()) -> dict[str, Any]:
+    """The curves of ``report.json``; ``curves`` are the loss's metrics among them."""
     return {
-        "loss": loss_curve(history),
-        "gradient_norm": loss_curve(history, "gradient_norm"),
+        **{name: loss_curve(history, name) for name in ("loss", "gradient_norm", *curves)},
         "held_out": [
             {
                 "step": step,

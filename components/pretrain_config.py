@@ -8,42 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from . import device_mesh, token_budget
-from .contract import Config, runtime
+from .contract import runtime
+from .mixture_config import MixtureConfig, MixturePhase
 from .model_shape import ModelShape
 
 if TYPE_CHECKING:
     from ..model.config import ModelConfig
 
 
-class PhaseConfig(Config):
-    """One stage of the staged mixture."""
+class PhaseConfig(MixturePhase):
+    """One stage of the staged mixture, as it is trained."""
 
-    until_tokens: int | None = Field(
-        None, ge=1, description="Training tokens, from the start of the run, at which it ends."
-    )
-    share: float | None = Field(
-        None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
-    )
-    sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
-    weights: dict[str, float] = Field(min_length=1, description="Source -> weight; need not sum to one.")
     learning_rate: float | None = Field(None, gt=0, description="Peak in this phase, if another.")
-    batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
     rope_base: float | None = Field(
         None,
         gt=1,
         description="Base of the rotary frequencies in this phase, if another: more for longer rows.",
     )
 
-    @model_validator(mode="after")
-    def _one_end(self) -> PhaseConfig:
-        if (self.until_tokens is None) == (self.share is None):
-            raise ValueError(
-                f"got until_tokens {self.until_tokens} and share {self.share}, expected exactly one of them"
-            )
-        return self
 
-
-class PretrainConfig(Config):
+class PretrainConfig(MixtureConfig):
     """Settings of ``pretrain``."""
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
@@ -52,10 +36,6 @@ class PretrainConfig(Config):
         None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
     )
     over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
-    packing: Literal["concatenate", "documents"] = Field(
-        "concatenate", description="Whether a row's tokens see all before them, or their own document only."
-    )
-    batch_size: int = Field(8, ge=1, description="Rows per step.")
     accumulate_steps: int = Field(
         1, ge=1, description="Parts of a batch, one after the other; saves memory, changes the last bits."
     )
@@ -91,9 +71,6 @@ class PretrainConfig(Config):
     unroll_layers: bool = Field(
         False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
     )
-    max_epochs: float = Field(
-        16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
-    )
     evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
     held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
     on_non_finite: Literal["stop", "skip", "rewind"] = Field(
@@ -118,20 +95,12 @@ class PretrainConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _phases_fit(self) -> PretrainConfig:
-        shares = [phase.share for phase in self.phases if phase.share is not None]
-        if len(shares) != (0 if self.tokens is None else len(self.phases)):
-            raise ValueError(
-                f"got tokens {self.tokens} and {len(shares)} of {len(self.phases)} phases with a share, expected tokens "
-                "and a share for every phase, or no tokens and until_tokens for every phase"
-            )
-        if shares and abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"got phases whose shares sum to {sum(shares):g}, expected 1")
+    def _budget_and_parts_fit(self) -> PretrainConfig:
         if self.over_train != 1 and self.tokens != "compute_optimal":
             raise ValueError(
                 f"got over_train {self.over_train:g} and tokens {self.tokens}, expected compute_optimal with it"
             )
-        for rows in [phase.batch_size or self.batch_size for phase in self.phases]:
+        for rows in self.batch_sizes():
             if rows % self.accumulate_steps:
                 raise ValueError(
                     f"got accumulate_steps {self.accumulate_steps} and batches of {rows} rows, expected a divisor"
@@ -140,19 +109,16 @@ class PretrainConfig(Config):
 
     def model_shape(self, vocab_size: int) -> ModelConfig:
         """The configuration of the trained model: as the last phase leaves it, with room for the longest row."""
-        longest = max(phase.sequence_length_tokens for phase in self.phases)
-        return replace(self.model.model_config_for(vocab_size, longest), rope_base=self.rope_bases()[-1])
+        shape = self.model.model_config_for(vocab_size, self.longest_row_tokens())
+        return replace(shape, rope_base=self.rope_bases()[-1])
 
     def rope_bases(self) -> list[float]:
         """The base of each phase."""
         return [phase.rope_base or self.model.rope_base for phase in self.phases]
 
-    def phase_ends(self, vocab_size: int) -> list[int]:
-        """Tokens from the start of the run at which each phase ends."""
-        if self.tokens is None:
-            return [phase.until_tokens for phase in self.phases if phase.until_tokens is not None]
-        total = self.tokens
-        if total == "compute_optimal":
-            parameters = self.model_shape(vocab_size).parameter_count()
-            total = token_budget.compute_optimal_tokens(parameters, self.over_train)
-        return token_budget.phase_ends([phase.share or 0.0 for phase in self.phases], total)
+    def total_tokens(self, vocab_size: int) -> int | None:
+        """Training tokens of phases with shares."""
+        if self.tokens != "compute_optimal":
+            return self.tokens
+        parameters = self.model_shape(vocab_size).parameter_count()
+        return token_budget.compute_optimal_tokens(parameters, self.over_train)

@@ -10,7 +10,6 @@ from .contract import Context
 from .phase_steps import Schedule
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
     from ..model.goodput import Goodput
 
 
@@ -21,8 +20,8 @@ class Live:
         context: Takes the metrics.
         phases: The tokens of each phase.
         total_steps: Steps of the training.
-        lengths: Tokens of a row, by phase.
-        shape: The model, which says how much work a token is.
+        token_flops: Work of a token, by phase.
+        compute_dtype: Type of the model's products, which says how fast the device could be.
         goodput: What time was lost to.
     """
 
@@ -31,8 +30,8 @@ class Live:
         context: Context,
         phases: Schedule,
         total_steps: int,
-        lengths: Sequence[int],
-        shape: ModelConfig,
+        token_flops: Sequence[int],
+        compute_dtype: str,
         goodput: Goodput,
     ) -> None:
         import jax
@@ -40,10 +39,10 @@ class Live:
         from ..model import peak
 
         self._context, self._phases, self._goodput = context, phases, goodput
-        self._token_flops = [shape.flops_per_token(length) for length in lengths]
+        self._token_flops = token_flops
         self._total_tokens = phases.tokens(total_steps)
         with goodput.lost("measuring the device"):
-            one = peak.flops_per_second(jax.devices()[0], shape.compute_dtype)
+            one = peak.flops_per_second(jax.devices()[0], compute_dtype)
         self._peak = one * jax.device_count()
         self._last: tuple[float, int] | None = None
 

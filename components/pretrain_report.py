@@ -8,13 +8,20 @@ from typing import Any
 from . import html_page
 
 
-def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
+def page(
+    report: Mapping[str, Any],
+    phases: Sequence[Mapping[str, Any]],
+    parts_of_loss: Sequence[str] = (),
+    title: str = "Pretraining",
+) -> str:
     """The whole file.
 
     Args:
         report: What ``report.json`` holds.
         phases: For each phase its ``first_step``, ``steps``, ``tokens``, ``rows``, ``sequence_length_tokens`` and
             ``weights``.
+        parts_of_loss: Curves of the report that belong beside the loss.
+        title: The page's.
     """
     held_out = report["held_out"]
     last = held_out[-1].get("bits_per_byte") if held_out else None
@@ -26,7 +33,9 @@ def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
     borders = [phase["first_step"] for phase in phases[1:]]
     curves = [
         html_page.lines(
-            {"loss": _points(report["loss"], "loss")}, "Training loss, nats a token, by step", borders
+            {name: _points(report[name], name) for name in ("loss", *parts_of_loss)},
+            "Training loss, nats a token, by step",
+            borders,
         )
     ]
     if held_out:
@@ -59,7 +68,7 @@ def page(report: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]) -> str:
     parts = [html_page.section("Curves", *curves), html_page.section("Mixture", mixture, epochs)]
     if report.get("skipped"):
         parts.append(html_page.section("Steps whose update was left out", _skipped(report["skipped"])))
-    return html_page.page("Pretraining", summary, *parts)
+    return html_page.page(title, summary, *parts)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

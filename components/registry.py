@@ -20,6 +20,8 @@ COMPONENTS: dict[str, str] = {
     "train_tokenizer": "train_tokenizer",
     "tokenize": "tokenize",
     "pretrain": "pretrain",
+    "teacher_logits": "teacher_logits",
+    "distill": "distill",
     "instructions": "instructions",
     "sft": "sft",
     "reward": "reward",

@@ -7,14 +7,16 @@ machine tells which. A finished stage keeps no checkpoints, so a replay begins w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import pretrain, step_digests
+from . import distill, pretrain, step_digests
 from .contract import ComponentError, Context, Inputs
 from .step_digests import Difference, Record
 
 NEVER = 2**31 - 1
+TRAIN: Mapping[str, Callable[..., pretrain.Trained]] = {"pretrain": pretrain.train, "distill": distill.train}
+"""How each component that records its steps trains."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Comparison:
 
 
 def replay(
+    component: str,
     context: Context,
     config: pretrain.PretrainConfig,
     inputs: Inputs,
@@ -43,6 +46,7 @@ def replay(
     """Trains again up to ``end_step`` and compares the steps of ``[first_step, end_step)``.
 
     Args:
+        component: The component that trained.
         context: With the seed of the recorded training and an empty work folder.
         config: The recorded configuration.
         inputs: The recorded inputs.
@@ -62,6 +66,6 @@ def replay(
         )
     quiet = config.model_copy(update={"checkpoint_every_steps": NEVER})
     training = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
-    trained = pretrain.train(context, quiet, training, until_steps=end)
+    trained = TRAIN[component](context, quiet, training, until_steps=end)
     replayed = pretrain.digests(trained, config.digest_every_steps, end)
     return Comparison(first_step, end, step_digests.first_difference(recorded, replayed, first_step, end))

@@ -185,6 +185,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         "beta": config.beta,
         "reward_after": report["after"]["reward"]["score"],
         "kl_after": report["after"]["kl"]["score"],
+        "tokenizer_sha256": tokenizer.sha256,
     }
     write_json(context.output("model") / "training.json", training)
     folder = context.output("report")

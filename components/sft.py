@@ -156,6 +156,7 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
         "epochs": config.epochs,
         "final_loss": final_loss(history),
         "train": train.counts(),
+        "tokenizer_sha256": tokenizer.sha256,
     }
     measured = {name: [round(float(v), 6) for v in values] for name, values in history.evaluations.items()}
     report = facts | {

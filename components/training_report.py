@@ -28,11 +28,12 @@ def loss_curve(history: History, name: str = "loss") -> list[dict[str, Any]]:
     ]
 
 
-def final_loss(history: History) -> float:
-    """Mean training loss of the last ``FINAL_STEPS`` finite steps, nats per token."""
+def final_loss(history: History, name: str = "loss") -> float:
+    """Mean training loss, or a part of it, of the last ``FINAL_STEPS`` finite steps, nats per token."""
     import numpy as np
 
-    found = _mean(history.curves["loss"][np.isfinite(history.curves["loss"])][-FINAL_STEPS:], 6)
+    values = history.curves[name]
+    found = _mean(values[np.isfinite(values)][-FINAL_STEPS:], 6)
     if found is None:
         raise ValueError("got no step with a finite loss, expected one")
     return found

@@ -14,6 +14,7 @@ A ``tokenizer`` artifact holds ``tokenizer.model`` and ``tokenizer.json``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ class Tokenizer:
         special: Control token -> id.
         byte_ids: The id of each single byte, by its value.
         chat_stop_ids: Ids that end an assistant's turn.
+        sha256: Digest of the pieces and control tokens: equal where every id means the same.
     """
 
     def __init__(self, model: bytes, special: Iterable[str]) -> None:
@@ -58,8 +60,10 @@ class Tokenizer:
         Raises:
             ValueError: The model lacks a control token or byte fallback.
         """
+        special = tuple(special)
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._processor = processor
+        self.sha256: str = hashlib.sha256(model + json.dumps(sorted(special)).encode()).hexdigest()
         self.vocab_size: int = processor.vocab_size()
         self.pad_id: int = processor.pad_id()
         self.eos_id: int = processor.eos_id()

@@ -33,7 +33,8 @@ from .preemption import Preempted
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
 Batch = Mapping[str, np.ndarray]
-LossFunction = Callable[[Any, Mapping[str, jax.Array]], tuple[jax.Array, Mapping[str, jax.Array]]]
+LossFunction = Callable[..., tuple[jax.Array, Mapping[str, jax.Array]]]
+"""``(module, batch, *frozen)`` to a scalar loss and scalar metrics by name."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def fit(
     batches: Callable[[int], Batch],
     total_steps: int,
     *,
+    frozen: Sequence[Any] = (),
     gradient: Callable[[accumulate.Loss], accumulate.Gradient] = accumulate.whole,
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
@@ -102,9 +104,13 @@ def fit(
     Args:
         module: Whose ``nnx.Param`` variables are trained.
         optimizer: The gradient transformation.
-        loss_function: (module, batch) -> (scalar loss, dictionary of scalar metrics); traced once per batch shape.
+        loss_function: (module, batch, *frozen) -> (scalar loss, dictionary of scalar metrics); traced once per batch
+            shape.
         batches: Step -> arrays; a pure function, because a resumed training asks again.
         total_steps: Number of steps.
+        frozen: What the loss takes that is not trained, a teacher's weights say: nested
+            dictionaries of arrays, named as the module's so that a mesh lays them out as its. They are arguments
+            of the compiled step and no part of its state, so no program holds them and no checkpoint does.
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
@@ -130,12 +136,19 @@ def fit(
     """
     graph, variables, rest = nnx.split(module, nnx.Param, ...)
 
-    def loss_of(params: Any, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        loss, metrics = loss_function(nnx.merge(graph, params, rest), batch)
+    def loss_of(
+        params: Any, batch: Mapping[str, jax.Array], *frozen: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        loss, metrics = loss_function(nnx.merge(graph, params, rest), batch, *frozen)
         return loss, dict(metrics)
 
-    def train_step(state: dict[str, Any], batch: Mapping[str, jax.Array]) -> dict[str, Any]:
-        (loss, metrics), gradients = gradient(loss_of)(state["params"], batch)
+    def train_step(state: dict[str, Any], batch: Mapping[str, jax.Array], *frozen: Any) -> dict[str, Any]:
+        def loss_beside(
+            params: Any, batch: Mapping[str, jax.Array]
+        ) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return loss_of(params, batch, *frozen)
+
+        (loss, metrics), gradients = gradient(loss_beside)(state["params"], batch)
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         values = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **metrics}
         step = state["step"]
@@ -151,7 +164,7 @@ def fit(
 
     def fresh() -> dict[str, Any]:
         params = jax.tree.map(jnp.copy, nnx.to_pure_dict(variables))
-        metric_names = jax.eval_shape(loss_of, params, dict(batches(0)))[1] if total_steps else {}
+        metric_names = jax.eval_shape(loss_of, params, dict(batches(0)), *frozen)[1] if total_steps else {}
         state = {
             "params": params,
             "optimizer": optimizer.init(params),
@@ -171,6 +184,9 @@ def fit(
     def layout_of(state: Any) -> Any:
         return sharding.state_shardings(mesh, state, state["params"]) if mesh else None
 
+    if mesh:
+        beside = jax.tree.map(np.asarray, tuple(frozen))
+        frozen = jax.device_put(beside, sharding.weight_shardings(mesh, beside))
     points = evaluation.steps(total_steps) if evaluation else []
     clock = goodput or Goodput()
 
@@ -249,7 +265,7 @@ def fit(
         batch = sharding.place_batch(mesh, batches(done)) if mesh else dict(batches(done))
         shape = tuple((name, array.shape) for name, array in batch.items())
         with sharding.on(mesh), contextlib.nullcontext() if shape in shapes else clock.lost("compiling"):
-            state = compiled_step(state, batch)
+            state = compiled_step(state, batch, *frozen)
         shapes.add(shape)
         done += 1
         if digest_every_steps and (done % digest_every_steps == 0 or done == total_steps):

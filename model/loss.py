@@ -2,7 +2,7 @@
 
 Training uses ``linear_cross_entropy``, which never holds the logits of a whole batch: they are the largest array of a
 small model's step (B 16, T 256, V 8192: 134 MB, several times over in the backward pass) and the time goes into moving
-them. It takes a few rows at a time and forms their gradient at once.
+them. It takes a few rows at a time and forms their gradient at once. ``linear_loss`` does so for any loss of logits.
 
 The target's logit is picked by comparing with an index instead of gathering: the comparison fuses into the softmax and
 its gradient, where a gather's gradient is a scatter into [B, T, V], the largest array of a small model's training step.
@@ -11,7 +11,9 @@ its gradient, where a gather's gradient is a scatter into [B, T, V], the largest
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +80,12 @@ class LogitTerms:
     chunk_tokens: int | None = None
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+Metrics = Mapping[str, jax.Array]
+RowLoss = Callable[[jax.Array, Any, Any, LogitTerms], tuple[jax.Array, Metrics, jax.Array]]
+"""What ``linear_loss`` takes the mean of: ``(logits [C, V] float32, parts [C, ...], shared, terms)``, the logits capped
+and the parts those of C positions, to losses [C], what else is measured [C], and the losses' slopes by logit [C, V]."""
+
+
 def linear_cross_entropy(
     hidden: jax.Array,
     embedding: jax.Array,
@@ -97,6 +104,61 @@ def linear_cross_entropy(
 
     Returns:
         Scalar float32, nats per token; 0 when nothing counts.
+    """
+    return linear_loss(hidden, embedding, targets, None, mask, _next_token, terms)[0]
+
+
+def _next_token(
+    logits: jax.Array, wanted: jax.Array, shared: None, terms: LogitTerms
+) -> tuple[jax.Array, Metrics, jax.Array]:
+    losses, normaliser, probability, hit = hard_targets(logits, wanted)
+    if terms.z_loss:
+        losses += terms.z_loss * normaliser**2
+        probability *= 1.0 + 2.0 * terms.z_loss * normaliser[:, None]
+    return losses, {}, probability - hit
+
+
+def hard_targets(logits: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Cross-entropy with the target tokens, and what its slope is made of.
+
+    Args:
+        logits: [C, V] float32.
+        wanted: [C] int32.
+
+    Returns:
+        Losses [C], log-normalisers [C], probabilities [C, V] and 1 at the targets [C, V]; the slope is the difference
+        of the last two.
+    """
+    hit = jnp.arange(logits.shape[-1], dtype=wanted.dtype) == wanted[:, None]
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    losses = normaliser - jnp.take_along_axis(logits, wanted[:, None], axis=-1)[:, 0]
+    return losses, normaliser, jnp.exp(logits - normaliser[:, None]), hit.astype(jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def linear_loss(
+    hidden: jax.Array,
+    embedding: jax.Array,
+    parts: Any,
+    shared: Any,
+    mask: jax.Array,
+    row_loss: RowLoss,
+    terms: LogitTerms,
+) -> tuple[jax.Array, Metrics]:
+    """Mean loss of the logits ``hidden @ embedding.T``, in chunks of tokens.
+
+    Args:
+        hidden: [B, T, D] final normed states.
+        embedding: [V, D] float32.
+        parts: Pytree of [B, T, ...], what the loss compares the logits with; not differentiated.
+        shared: Pytree of arrays that the loss of any position takes; not differentiated.
+        mask: [B, T] bool, the positions that count.
+        row_loss: The loss and its slope.
+        terms: Soft cap, size of the chunks, and what ``row_loss`` takes of them.
+
+    Returns:
+        The mean loss, scalar float32, 0 when nothing counts; and the means of what else is measured, which have no
+        gradient.
 
     References:
         Hsu et al. 2024, Liger Kernel, arXiv 2410.10989, section 3.2 (fused linear cross-entropy: the gradient of a
@@ -104,82 +166,93 @@ def linear_cross_entropy(
     """
     table = embedding.astype(hidden.dtype)
 
-    def chunk(total: jax.Array, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        states, wanted, weights = part
-        logits = jnp.einsum("CD,VD->CV", states, table, preferred_element_type=jnp.float32)
-        logits = soft_cap(logits, terms.soft_cap)
-        losses = terms.z_loss * jax.nn.logsumexp(logits, axis=-1) ** 2 - token_log_probs(logits, wanted)
-        return total + jnp.sum(losses * weights), None
+    def chunk(_: None, part: Any) -> tuple[None, tuple[jax.Array, Metrics]]:
+        return None, _of_chunk(part, table, shared, row_loss, terms)[0]
 
-    return jax.lax.scan(chunk, jnp.zeros(()), _chunks(hidden, targets, mask, terms.chunk_tokens))[0]
+    sums = jax.lax.scan(chunk, None, _chunks(hidden, parts, mask, terms.chunk_tokens))[1]
+    return _totals(sums)
+
+
+def _of_chunk(
+    part: Any, table: jax.Array, shared: Any, row_loss: RowLoss, terms: LogitTerms
+) -> tuple[tuple[jax.Array, Metrics], jax.Array]:
+    """Weighted sums of a chunk, and the slope of the first by logit before the soft cap, [C, V]."""
+    states, given, weights = part
+    logits = jnp.einsum("CD,VD->CV", states, table, preferred_element_type=jnp.float32)
+    logits = soft_cap(logits, terms.soft_cap)
+    losses, metrics, error = row_loss(logits, given, shared, terms)
+    error *= weights[:, None]
+    if terms.soft_cap is not None:
+        error *= 1.0 - (logits / terms.soft_cap) ** 2
+    sums = jax.tree.map(lambda values: jnp.sum(values * weights), (losses, metrics))
+    return sums, error.astype(states.dtype)
+
+
+def _totals(sums: tuple[jax.Array, Metrics]) -> tuple[jax.Array, Metrics]:
+    """Of [chunks] each."""
+    totals: tuple[jax.Array, Metrics] = jax.tree.map(jnp.sum, sums)
+    return totals
 
 
 def _chunks(
-    hidden: jax.Array, targets: jax.Array, mask: jax.Array, chunk_tokens: int | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """States [chunks, C, D], targets [chunks, C] and weights [chunks, C] that sum to one.
+    hidden: jax.Array, parts: Any, mask: jax.Array, chunk_tokens: int | None
+) -> tuple[jax.Array, Any, jax.Array]:
+    """States [chunks, C, D], parts [chunks, C, ...] and weights [chunks, C] that sum to one."""
+    weights = mask.astype(jnp.float32)
+    weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
+    split: tuple[jax.Array, Any, jax.Array] = jax.tree.map(
+        functools.partial(split_time, chunk_tokens=chunk_tokens), (hidden, parts, weights)
+    )
+    return split
+
+
+def split_time(x: jax.Array, chunk_tokens: int | None = None) -> jax.Array:
+    """[B, T, ...] to [chunks, C, ...], with zeros after the last position; ``chunk_tokens`` as in ``LogitTerms``.
 
     A chunk is a stretch of positions of all rows, so that on a mesh each device has its rows in every chunk.
     """
-    weights = mask.astype(jnp.float32)
-    weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
-    b, t = targets.shape
+    b, t = x.shape[:2]
     span = min(max((chunk_tokens or max(CHUNK_TOKENS, b * t // MOST_CHUNKS)) // b, 1), t)
-
-    def split(x: jax.Array) -> jax.Array:
-        padded = jnp.pad(x, [(0, 0), (0, -t % span)] + [(0, 0)] * (x.ndim - 2))
-        return padded.reshape(b, -1, span, *x.shape[2:]).swapaxes(0, 1).reshape(-1, b * span, *x.shape[2:])
-
-    return split(hidden), split(targets), split(weights)
+    padded = jnp.pad(x, [(0, 0), (0, -t % span)] + [(0, 0)] * (x.ndim - 2))
+    return padded.reshape(b, -1, span, *x.shape[2:]).swapaxes(0, 1).reshape(-1, b * span, *x.shape[2:])
 
 
-def _target_logits(states: jax.Array, table: jax.Array, wanted: jax.Array, cap: float | None) -> jax.Array:
-    """[C] float32, formed once more from the table's rows: a pass over all logits costs more than C of them."""
-    return soft_cap(jnp.einsum("CD,CD->C", states, table[wanted], preferred_element_type=jnp.float32), cap)
+def join_time(chunks: jax.Array, b: int, t: int) -> jax.Array:
+    """The inverse of ``split_time``: [chunks, C, ...] to [B, T, ...]."""
+    rest = chunks.shape[2:]
+    return chunks.reshape(chunks.shape[0], b, -1, *rest).swapaxes(0, 1).reshape(b, -1, *rest)[:, :t]
 
 
 def _forward(
-    hidden: jax.Array, embedding: jax.Array, targets: jax.Array, mask: jax.Array, terms: LogitTerms
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    hidden: jax.Array,
+    embedding: jax.Array,
+    parts: Any,
+    shared: Any,
+    mask: jax.Array,
+    row_loss: RowLoss,
+    terms: LogitTerms,
+) -> tuple[tuple[jax.Array, Metrics], tuple[jax.Array, jax.Array]]:
     table = embedding.astype(hidden.dtype)
-    ids = jnp.arange(embedding.shape[0], dtype=targets.dtype)
 
-    def chunk(
-        carry: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        total, slope = carry
-        states, wanted, weights = part
-        logits = jnp.einsum("CD,VD->CV", states, table, preferred_element_type=jnp.float32)
-        logits = soft_cap(logits, terms.soft_cap)
-        hit = ids == wanted[:, None]
-        normaliser = jax.nn.logsumexp(logits, axis=-1)
-        log_probs = _target_logits(states, table, wanted, terms.soft_cap) - normaliser
-        probability = jnp.exp(logits - normaliser[:, None])
-        if terms.z_loss:
-            log_probs -= terms.z_loss * normaliser**2
-            probability *= 1.0 + 2.0 * terms.z_loss * normaliser[:, None]
-        error = (probability - hit.astype(jnp.float32)) * weights[:, None]
-        if terms.soft_cap is not None:
-            error *= 1.0 - (logits / terms.soft_cap) ** 2
-        error = error.astype(states.dtype)
-        slope += jnp.einsum("CV,CD->VD", error, states, preferred_element_type=jnp.float32)
-        return (total - jnp.sum(log_probs * weights), slope), jnp.einsum("CV,VD->CD", error, table)
+    def chunk(slope: jax.Array, part: Any) -> tuple[jax.Array, tuple[tuple[jax.Array, Metrics], jax.Array]]:
+        sums, error = _of_chunk(part, table, shared, row_loss, terms)
+        slope += jnp.einsum("CV,CD->VD", error, part[0], preferred_element_type=jnp.float32)
+        return slope, (sums, jnp.einsum("CV,VD->CD", error, table))
 
-    start = (jnp.zeros(()), jnp.zeros(embedding.shape, jnp.float32))
-    chunks = _chunks(hidden, targets, mask, terms.chunk_tokens)
-    (total, slope), states_slope = jax.lax.scan(chunk, start, chunks)
-    b, t, d = hidden.shape
-    states_slope = (
-        states_slope.reshape(states_slope.shape[0], b, -1, d).swapaxes(0, 1).reshape(b, -1, d)[:, :t]
-    )
-    return total, (states_slope, slope)
+    start = jnp.zeros(embedding.shape, jnp.float32)
+    slope, (sums, states_slope) = jax.lax.scan(chunk, start, _chunks(hidden, parts, mask, terms.chunk_tokens))
+    return _totals(sums), (join_time(states_slope, *hidden.shape[:2]), slope)
 
 
 def _backward(
-    terms: LogitTerms, slopes: tuple[jax.Array, jax.Array], scale: jax.Array
-) -> tuple[jax.Array, jax.Array, None, None]:
+    row_loss: RowLoss,
+    terms: LogitTerms,
+    slopes: tuple[jax.Array, jax.Array],
+    scales: tuple[jax.Array, Metrics],
+) -> tuple[jax.Array, jax.Array, None, None, None]:
     states_slope, slope = slopes
-    return states_slope * scale.astype(states_slope.dtype), slope * scale, None, None
+    scale, _ = scales
+    return states_slope * scale.astype(states_slope.dtype), slope * scale, None, None, None
 
 
-linear_cross_entropy.defvjp(_forward, _backward)
+linear_loss.defvjp(_forward, _backward)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from .experts import RouterLosses
 from .loss import LogitTerms, linear_cross_entropy
 from .network import PLAIN, Decoder, TrainingMode
 
@@ -43,31 +44,42 @@ class NextTokenLoss:
         Returns:
             Nats per learnt token with all weighted terms, and the router's losses unweighted.
         """
-        tokens = batch["tokens"]
-        mask = None
-        if "segments" in batch:
-            inside = batch["segments"][:, :-1]
-            mask = inside[:, :, None] == inside[:, None, :]
-        hidden, router = decoder.train_hidden(
-            tokens[:, :-1],
-            self.mode,
-            positions=batch.get("positions"),
-            mask=mask,
-            rope_base=batch.get("rope_base"),
-        )
+        hidden, router = read_rows(decoder, batch, self.mode)
         terms = LogitTerms(decoder.config.logit_soft_cap, self.z_loss)
-        loss = linear_cross_entropy(hidden, decoder.logit_table(), tokens[:, 1:], _learnt(batch), terms)
+        targets = batch["tokens"][:, 1:]
+        loss = linear_cross_entropy(hidden, decoder.logit_table(), targets, learnt(batch), terms)
+        return self.with_router(loss, router), router
+
+    def with_router(self, loss: jax.Array, router: RouterLosses) -> jax.Array:
+        """The loss and the weighted losses of the router, where the model has experts."""
         if router:
             loss += self.router_balance_loss * router["router_balance"]
             loss += self.router_z_loss * router["router_z"]
-        return loss, router
+        return loss
+
+
+def read_rows(
+    decoder: Decoder, batch: Mapping[str, jax.Array], mode: TrainingMode
+) -> tuple[jax.Array, RouterLosses]:
+    """The final normed states [B, T, D] of a batch's inputs, of which packed rows see their segment only."""
+    mask = None
+    if "segments" in batch:
+        inside = batch["segments"][:, :-1]
+        mask = inside[:, :, None] == inside[:, None, :]
+    return decoder.train_hidden(
+        batch["tokens"][:, :-1],
+        mode,
+        positions=batch.get("positions"),
+        mask=mask,
+        rope_base=batch.get("rope_base"),
+    )
 
 
 def learnt_tokens(batch: Mapping[str, jax.Array]) -> jax.Array:
     """How many targets the loss is a mean over, scalar float32."""
-    return jnp.sum(_learnt(batch).astype(jnp.float32))
+    return jnp.sum(learnt(batch).astype(jnp.float32))
 
 
-def _learnt(batch: Mapping[str, jax.Array]) -> jax.Array:
+def learnt(batch: Mapping[str, jax.Array]) -> jax.Array:
     """[B, T] bool, which targets count."""
     return batch["learn"][:, 1:] if "learn" in batch else jnp.ones_like(batch["tokens"][:, 1:], bool)

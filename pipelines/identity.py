@@ -103,5 +103,9 @@ def identify(
 
 
 def stage_seed(seed: int, component: str) -> int:
-    """The seed that a component sees: the spec's, mixed with the component's name so that stages differ."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{component}".encode()).digest()[:4], "big") & 0x7FFFFFFF
+    """The seed that a component sees: the spec's, mixed with the component's name so that stages differ.
+
+    A component that must draw as another one does (``Component.seed_of``) sees the other's.
+    """
+    name = registry.get(component).seed_of or component
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big") & 0x7FFFFFFF

@@ -18,9 +18,7 @@ from .execute import installed_versions
 from .spec import closest
 from .store import StageRecord, Store
 from .trace.runs import Run
-from .trace.training import recorded_config
-
-REPLAYABLE = "pretrain"
+from .trace.training import TRAIN_ON_TOKENS, recorded_config
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
     from ..components import step_digests
 
     record = _record(run, stage)
-    config = recorded_config(run, stage, record.config)
+    config = recorded_config(run, stage, record.component, record.config)
     report = run.store.folder(record.outputs["report"]["digest"]) / step_digests.FILE
     recorded = step_digests.read(report) if report.exists() else []
     with tempfile.TemporaryDirectory() as work:
@@ -76,7 +74,9 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
             emit=lambda event: None,
             log=log,
         )
-        found = comparing.replay(context, config, _inputs(run.store, record), recorded, first_step, end_step)
+        found = comparing.replay(
+            record.component, context, config, _inputs(run.store, record), recorded, first_step, end_step
+        )
     now = installed_versions()
     versions = {
         name: (version, now.get(name, "none"))
@@ -103,9 +103,10 @@ def _record(run: Run, stage: str) -> StageRecord:
     if found is None:
         names = [known.stage for known in run.stages]
         raise ComponentError(f"the run {run.run} has no finished stage {stage!r}{closest(stage, names)}")
-    if found.component != REPLAYABLE:
+    if found.component not in TRAIN_ON_TOKENS:
         raise ComponentError(
-            f"got {stage}, a stage of {found.component}, expected one of {REPLAYABLE}: only its steps are recorded"
+            f"got {stage}, a stage of {found.component}, expected one of {' or '.join(TRAIN_ON_TOKENS)}: only their steps "
+            "are recorded"
         )
     record = run.store.record(found.key)
     if record is None:

@@ -110,6 +110,10 @@ def example(
 def step(
     number: Annotated[int, typer.Argument(metavar="N", min=0, help="A training step, from 0.")],
     spec: options.SpecPath = options.DEFAULT_SPEC,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", help="A stage that trains on tokens; the run's first when left out."),
+    ] = None,
     store: options.StoreUri = None,
     run: RunId = None,
     as_json: options.Json = False,
@@ -118,7 +122,7 @@ def step(
     from ..trace import training
     from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: training.step(opened, number), tracing_view.step)
+    _answer(spec, store, run, as_json, lambda opened: training.step(opened, number, stage), tracing_view.step)
 
 
 @trace_app.command("artifact")

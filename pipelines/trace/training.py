@@ -10,10 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
+from ...components import registry
 from ...components.contract import ComponentError
 from .. import identity
 from ..row_index import each
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ...components.pretrain_config import PretrainConfig
     from ...data.mixture import Mixture
 
-TRAINS_ON_TOKENS = "pretrain"
+TRAIN_ON_TOKENS = ("pretrain", "distill")
 
 
 @dataclass(frozen=True)
@@ -145,18 +146,29 @@ def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def step(run: Run, number: int) -> StepTrace:
-    """What a step of the run's (first) training stage read.
+def step(run: Run, number: int, name: str | None = None) -> StepTrace:
+    """What a step of a training stage read.
+
+    Args:
+        run: The run.
+        number: The step, from 0.
+        name: The stage; the run's first that trains on token streams by default.
 
     Raises:
-        ComponentError: The run has no training stage, or it has no such step.
+        ComponentError: The run has no such stage, or it has no such step.
     """
     stages = _training_stages(run)
     if not stages:
         raise ComponentError(
-            f"the run {run.run} has no finished {TRAINS_ON_TOKENS} stage, so no training step to trace"
+            f"the run {run.run} has no finished stage of {' or '.join(TRAIN_ON_TOKENS)}, so no training step to trace"
         )
-    stage, tokens = stages[0]
+    found = [pair for pair in stages if name in (None, pair[0].stage)]
+    if not found:
+        raise ComponentError(
+            f"got the stage {name!r}, expected one of the run {run.run} that trains on token streams: "
+            f"{', '.join(stage.stage for stage, _ in stages)}"
+        )
+    stage, tokens = found[0]
     mixture = _mixture(run, stage, tokens)
     if not 0 <= number < mixture.total_steps:
         raise ComponentError(
@@ -224,7 +236,7 @@ def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
     """Stages that train on token streams, each with the digest of its tokens."""
     found = []
     for stage in run.stages:
-        if stage.component == TRAINS_ON_TOKENS:
+        if stage.component in TRAIN_ON_TOKENS:
             found += [(stage, digest) for digest, kind in run.inputs(stage).values() if kind == "tokens"]
     return found
 
@@ -236,21 +248,19 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     with run.store.open_file(tokens, "index.json") as handle:
         index = json.loads(handle.read())
     source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
-    config = recorded_config(run, stage.stage, stage.config)
+    config = recorded_config(run, stage.stage, stage.component, stage.config)
     seed = identity.stage_seed(stage.seed, stage.component)
     return pretrain.plan(config, seed, source_tokens, index["vocab_size"])
 
 
-def recorded_config(run: Run, stage: str, config: Mapping[str, Any]) -> PretrainConfig:
-    """The configuration that a training stage ran with.
+def recorded_config(run: Run, stage: str, component: str, config: Mapping[str, Any]) -> PretrainConfig:
+    """The configuration that a training stage of one of ``TRAIN_ON_TOKENS`` ran with.
 
     Raises:
         ComponentError: This version does not read it.
     """
-    from ...components import pretrain
-
     try:
-        return pretrain.PretrainConfig.model_validate(config)
+        return cast("PretrainConfig", registry.get(component).config.model_validate(config))
     except ValidationError as error:
         raise ComponentError(
             f"the run {run.run} trained {stage} with a configuration that this version does not read "

@@ -16,8 +16,10 @@ from millrace.model.sharding import MeshShape, spec_for
 TRAIN = """
 import json, sys
 import jax, numpy as np
+from flax import nnx
 from millrace.model import network
 from millrace.model.config import ModelConfig
+from millrace.model.distillation_loss import DistillationLoss
 from millrace.model.fit import fit
 from millrace.model.network import TrainingMode
 from millrace.model.optimizer import make_optimizer
@@ -29,6 +31,10 @@ if len(sys.argv) > 2:
     jax.distributed.initialize(sys.argv[2], num_processes=2, process_id=int(sys.argv[3]))
 config = ModelConfig(256, 2, 32, 4, 2, 8, 64, 32, **asked["config"])
 loss = NextTokenLoss(TrainingMode(capacity_factor=asked["capacity_factor"]), z_loss=1e-4, router_balance_loss=0.01)
+frozen = ()
+if "top_k" in asked:
+    graph, weights = nnx.split(network.create(ModelConfig(256, 1, 64, 4, 2, 16, 64, 32), 1))
+    loss, frozen = DistillationLoss(loss, 2.0, 0.9, graph, asked["top_k"]), (nnx.to_pure_dict(weights),)
 
 def batch(step):
     return {"tokens": np.random.default_rng(step % 3).integers(0, 256, (8, 33)).astype(np.int32)}
@@ -37,7 +43,7 @@ found = []
 for axes in asked["meshes"]:
     mesh = MeshShape(**axes).build() if axes else None
     decoder = network.create(config, 0)
-    history = fit(decoder, make_optimizer(1e-2), loss, batch, 8, mesh=mesh)
+    history = fit(decoder, make_optimizer(1e-2), loss, batch, 8, frozen=frozen, mesh=mesh)
     up = decoder.layers.feed_forward.up[...]
     share = up.addressable_shards[0].data.size / up.size
     found.append({"losses": history.curves["loss"].tolist(), "share": share})
@@ -68,9 +74,9 @@ def curves_of(process: subprocess.Popen[str]) -> list[Any]:
 
 
 def train(
-    meshes: list[dict[str, int]], config: dict[str, Any], capacity_factor: float | None = None
+    meshes: list[dict[str, int]], config: dict[str, Any], capacity_factor: float | None = None, **more: Any
 ) -> list[Any]:
-    asked = {"meshes": [None, *meshes], "config": config, "capacity_factor": capacity_factor}
+    asked = {"meshes": [None, *meshes], "config": config, "capacity_factor": capacity_factor, **more}
     return curves_of(start(8, asked))
 
 
@@ -95,6 +101,14 @@ def test_every_mesh_gives_the_curve_of_one_device(
         assert curve["losses"] == pytest.approx(alone["losses"], rel=1e-5), mesh
         split = mesh.get("fsdp", 1) * mesh.get("tensor", 1) * mesh.get("expert", 1)
         assert curve["share"] == 1 / split, mesh
+
+
+@pytest.mark.parametrize("top_k", [None, 5])
+def test_a_student_and_its_teacher_are_spread_alike(top_k: int | None) -> None:
+    """Distillation on a mesh has the curve of one device, with the teacher's whole distribution and with its top."""
+    alone, spread = train([{"data": 2, "fsdp": 2, "tensor": 2}], {}, top_k=top_k)
+    assert alone["losses"][-1] < alone["losses"][0]
+    assert spread["losses"] == pytest.approx(alone["losses"], rel=1e-5)
 
 
 def test_two_processes_give_the_curve_of_one() -> None:

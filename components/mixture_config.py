@@ -1,0 +1,81 @@
+"""What a spec says of the batches that a stage reads from token streams: phases, their mixtures, rows and packing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from . import token_budget
+from .contract import Config
+
+
+class MixturePhase(Config):
+    """One stage of the staged mixture."""
+
+    until_tokens: int | None = Field(
+        None, ge=1, description="Training tokens, from the start of the run, at which it ends."
+    )
+    share: float | None = Field(
+        None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
+    )
+    sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
+    weights: dict[str, float] = Field(min_length=1, description="Source -> weight; need not sum to one.")
+    batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
+
+    @model_validator(mode="after")
+    def _one_end(self) -> MixturePhase:
+        if (self.until_tokens is None) == (self.share is None):
+            raise ValueError(
+                f"got until_tokens {self.until_tokens} and share {self.share}, expected exactly one of them"
+            )
+        return self
+
+
+class MixtureConfig(Config):
+    """What settles which tokens every step reads, but for the seed and the streams themselves."""
+
+    phases: Sequence[MixturePhase] = Field(min_length=1, description="Mixture by phase, in order.")
+    tokens: Annotated[int, Field(ge=1)] | str | None = Field(
+        None, description="Training tokens of phases with shares."
+    )
+    packing: Literal["concatenate", "documents"] = Field(
+        "concatenate", description="Whether a row's tokens see all before them, or their own document only."
+    )
+    batch_size: int = Field(8, ge=1, description="Rows per step.")
+    max_epochs: float = Field(
+        16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
+    )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> MixtureConfig:
+        shares = [phase.share for phase in self.phases if phase.share is not None]
+        if len(shares) != (0 if self.tokens is None else len(self.phases)):
+            raise ValueError(
+                f"got tokens {self.tokens} and {len(shares)} of {len(self.phases)} phases with a share, expected tokens "
+                "and a share for every phase, or no tokens and until_tokens for every phase"
+            )
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"got phases whose shares sum to {sum(shares):g}, expected 1")
+        return self
+
+    def batch_sizes(self) -> list[int]:
+        """Rows per step of each phase."""
+        return [phase.batch_size or self.batch_size for phase in self.phases]
+
+    def longest_row_tokens(self) -> int:
+        """Tokens of the longest row of any phase."""
+        return max(phase.sequence_length_tokens for phase in self.phases)
+
+    def total_tokens(self, vocab_size: int) -> int | None:
+        """Training tokens of phases with shares; the vocabulary counts where the model's size sets them."""
+        del vocab_size
+        return self.tokens if isinstance(self.tokens, int) else None
+
+    def phase_ends(self, vocab_size: int) -> list[int]:
+        """Tokens from the start of the run at which each phase ends."""
+        total = self.total_tokens(vocab_size)
+        if total is None:
+            return [phase.until_tokens for phase in self.phases if phase.until_tokens is not None]
+        return token_budget.phase_ends([phase.share or 0.0 for phase in self.phases], total)
