@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents
+from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents, training_recipe
 from .contract import Component, ComponentError, Context, Inputs, Port
 from .phase_steps import Schedule
 from .pretrain_config import PretrainConfig
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..model.config import ModelConfig
     from ..model.fit import History
     from ..model.network import Decoder
+    from .training_recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,11 @@ class Trained:
 
 
 def train(
-    context: Context, config: PretrainConfig, inputs: Inputs, until_steps: int | None = None
+    context: Context,
+    config: PretrainConfig,
+    inputs: Inputs,
+    until_steps: int | None = None,
+    recipe: Recipe | None = None,
 ) -> Trained:
     """Trains from the newest checkpoint of the work folder, or afresh.
 
@@ -50,6 +55,7 @@ def train(
         config: The settings.
         inputs: Tokens, their tokenizer and, optionally, held-out text.
         until_steps: Ends after so many steps, as a replay does.
+        recipe: How steps are made, if another training of the same configuration, but for the weights, made it.
 
     Raises:
         ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
@@ -67,14 +73,11 @@ def train(
     mixture = plan(config, context.seed, streams.source_tokens, streams.vocab_size)
     held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
 
-    from ..model import accumulate, network
+    from ..model import network
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
-    from ..model.network import TrainingMode
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
     from ..model.preemption import Preempted, StopRequest
-    from ..model.pretraining_loss import NextTokenLoss, learnt_tokens
 
     shape = config.model_shape(streams.vocab_size)
     phases = Schedule(mixture)
@@ -91,25 +94,7 @@ def train(
         for name, value in values.items():
             context.metric(name, value, step)
 
-    schedule = learning_rate_schedule(
-        [
-            (end, phase.learning_rate or config.learning_rate)
-            for end, phase in zip(mixture.ends, config.phases, strict=True)
-        ],
-        total_steps=mixture.total_steps,
-        warmup_steps=config.warmup_steps,
-        decay=config.decay,
-        decay_fraction=config.decay_fraction,
-        final_fraction=config.final_fraction,
-        step_tokens=mixture.step_tokens,
-    )
-    optimizer = make_optimizer(
-        schedule,
-        name=config.optimizer,
-        weight_decay=config.weight_decay,
-        beta2=config.beta2,
-        clip_norm=config.clip_norm,
-    )
+    made = recipe or training_recipe.make(config, mixture)
     decoder = network.create(shape, context.seed)
     stored = Checkpoints(
         context.work / "checkpoints",
@@ -121,16 +106,11 @@ def train(
         try:
             history = fit(
                 decoder,
-                optimizer,
-                NextTokenLoss(
-                    TrainingMode(config.remat, config.capacity_factor),
-                    z_loss=config.z_loss,
-                    router_balance_loss=config.router_balance_loss,
-                    router_z_loss=config.router_z_loss,
-                ),
+                made.optimizer,
+                made.loss,
                 lambda step: read_batch(config, streams, mixture, step),
                 mixture.total_steps,
-                gradient=accumulate.split(config.accumulate_steps, learnt_tokens),
+                gradient=made.gradient,
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
                 log_every_steps=config.log_every_steps,
@@ -147,6 +127,7 @@ def train(
                 notice=context.log.warning,
                 goodput=goodput,
                 mesh=mesh,
+                shared=made.step,
             )
         except NonFiniteLoss as error:
             read = step_documents.documents_of(streams, mixture, error.step)
