@@ -43,15 +43,10 @@ class PhaseConfig(Config):
         return self
 
 
-class PretrainConfig(Config):
-    """Settings of ``pretrain``."""
+class TrainingConfig(Config):
+    """How a decoder is trained from scratch, whatever it reads: what ``pretrain`` and the proxies of ``ablate_mixture`` share."""
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
-    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
-    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
-        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
-    )
-    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
     packing: Literal["concatenate", "documents"] = Field(
         "concatenate", description="Whether a row's tokens see all before them, or their own document only."
     )
@@ -90,7 +85,6 @@ class PretrainConfig(Config):
     max_epochs: float = Field(
         16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
     )
-    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
     held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
     on_non_finite: Literal["stop", "skip", "rewind"] = Field(
         "stop",
@@ -98,17 +92,28 @@ class PretrainConfig(Config):
         "to the newest checkpoint to leave that update out.",
     )
     max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
-    digest_every_steps: int = Field(
-        100, ge=0, description="Steps between the digests that `millrace replay` compares; 0 records none."
-    )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
-    keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
-    keep_checkpoint_every_steps: int = runtime(
-        0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
-    )
     log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
     mesh: device_mesh.MeshConfig = runtime(
         device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
+    )
+
+
+class PretrainConfig(TrainingConfig):
+    """Settings of ``pretrain``."""
+
+    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
+    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
+        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
+    )
+    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
+    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
+    digest_every_steps: int = Field(
+        100, ge=0, description="Steps between the digests that `millrace replay` compares; 0 records none."
+    )
+    keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
+    keep_checkpoint_every_steps: int = runtime(
+        0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
     )
 
     @model_validator(mode="after")
