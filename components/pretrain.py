@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents, training_recipe
+from . import (
+    device_mesh,
+    held_out_text,
+    pretrain_report,
+    proposed_weights,
+    step_digests,
+    step_documents,
+    training_recipe,
+)
 from .contract import Component, ComponentError, Context, Inputs, Port
 from .phase_steps import Schedule
 from .pretrain_config import PretrainConfig
@@ -53,7 +61,7 @@ def train(
     Args:
         context: Takes metrics and has the work folder and the seed.
         config: The settings.
-        inputs: Tokens, their tokenizer and, optionally, held-out text.
+        inputs: Tokens, their tokenizer and, optionally, held-out text and proposed weights.
         until_steps: Ends after so many steps, as a replay does.
         recipe: How steps are made, if another training of the same configuration, but for the weights, made it.
 
@@ -70,6 +78,7 @@ def train(
             f"pretrain: got tokens of a vocabulary of {streams.vocab_size} and a tokenizer of "
             f"{tokenizer.vocab_size}, expected the same; take both from one pipeline"
         )
+    config = proposed_weights.resolve(config, inputs.maybe(proposed_weights.PORT), streams.sources)
     mixture = plan(config, context.seed, streams.source_tokens, streams.vocab_size)
     held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
 
@@ -171,7 +180,7 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     write_json(context.output("model") / "training.json", facts)
     full = facts | report(history, phases) | {"skipped": skipped}
     write_json(context.output("report") / "report.json", full)
-    page = pretrain_report.page(full, _phase_facts(config, mixture, phases))
+    page = pretrain_report.page(full, _phase_facts(trained.config, mixture, phases))
     (context.output("report") / "report.html").write_text(page, encoding="utf-8")
     step_digests.write(
         context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
@@ -197,7 +206,7 @@ def _phase_facts(config: PretrainConfig, mixture: Mixture, phases: Schedule) -> 
             "tokens": count,
             "rows": phase.batch_size or config.batch_size,
             "sequence_length_tokens": phase.sequence_length_tokens,
-            "weights": phase.weights,
+            "weights": phase.numbers(),
         }
         for start, end, count, phase in zip(starts, mixture.ends, tokens, config.phases, strict=True)
     ]
@@ -212,7 +221,7 @@ def plan(config: PretrainConfig, seed: int, source_tokens: Mapping[str, int], vo
     from ..data.mixture import Mixture, Phase
 
     phases = [
-        Phase(end, phase.sequence_length_tokens, phase.weights, phase.batch_size)
+        Phase(end, phase.sequence_length_tokens, phase.numbers(), phase.batch_size)
         for end, phase in zip(config.phase_ends(vocab_size), config.phases, strict=True)
     ]
     try:
@@ -286,6 +295,7 @@ COMPONENT = Component(
         "tokens": Port("tokens", "token streams by source"),
         "tokenizer": Port("tokenizer", "the tokenizer that made them"),
         "benchmarks": Port("benchmarks", "held-out text for bits per byte", optional=True),
+        "mixture": Port("mixture", "weights for phases that have weights: proposed", optional=True),
     },
     outputs={
         "model": Port("model", "the trained decoder"),
@@ -293,4 +303,5 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="bits_per_byte",
+    misfits=proposed_weights.misfits,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +26,9 @@ class PhaseConfig(Config):
         None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
     )
     sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
-    weights: dict[str, float] = Field(min_length=1, description="Source -> weight; need not sum to one.")
+    weights: Annotated[dict[str, float], Field(min_length=1)] | Literal["proposed"] = Field(
+        description="Source -> weight, which need not sum to one; or those that the input mixture proposes."
+    )
     learning_rate: float | None = Field(None, gt=0, description="Peak in this phase, if another.")
     batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
     rope_base: float | None = Field(
@@ -33,6 +36,18 @@ class PhaseConfig(Config):
         gt=1,
         description="Base of the rotary frequencies in this phase, if another: more for longer rows.",
     )
+
+    def numbers(self) -> dict[str, float]:
+        """The weights.
+
+        Raises:
+            ValueError: They are to be proposed, and the mixture that does was not looked at.
+        """
+        if self.weights == "proposed":
+            raise ValueError(
+                "got a phase with weights: proposed, expected them to be filled in from a mixture"
+            )
+        return self.weights
 
     @model_validator(mode="after")
     def _one_end(self) -> PhaseConfig:
@@ -136,6 +151,14 @@ class PretrainConfig(TrainingConfig):
                     f"got accumulate_steps {self.accumulate_steps} and batches of {rows} rows, expected a divisor"
                 )
         return self
+
+    def with_proposed(self, weights: Mapping[str, float]) -> PretrainConfig:
+        """The same with these weights in place of ``proposed``."""
+        phases = [
+            phase.model_copy(update={"weights": dict(weights)}) if phase.weights == "proposed" else phase
+            for phase in self.phases
+        ]
+        return self.model_copy(update={"phases": phases})
 
     def model_shape(self, vocab_size: int) -> ModelConfig:
         """The configuration of the trained model: as the last phase leaves it, with room for the longest row."""

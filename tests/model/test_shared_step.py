@@ -42,7 +42,9 @@ def batch_of(seed: int, step: int) -> dict[str, np.ndarray]:
     return {"x": x, "y": x @ np.asarray([1.0, -2.0, seed], np.float32)}
 
 
-def trained(seed: int, optimizer: optax.GradientTransformation, loss: Squares, step: SharedStep) -> np.ndarray:
+def trained(
+    seed: int, optimizer: optax.GradientTransformation, loss: Squares, step: SharedStep
+) -> np.ndarray:
     line = Line()
     fit(line, optimizer, loss, lambda number: batch_of(seed, number), 20, shared=step)
     return np.asarray(line.slopes[...])
