@@ -23,13 +23,17 @@ class AblateConfig(TrainingConfig):
     )
     samples: int = Field(0, ge=0, le=10_000, description="How many more to draw around the prior.")
     prior: dict[str, float] | None = Field(
-        None, description="The mixture to begin from and to beat; by default the sources' tokens decide."
+        None, description="The mixture to begin from and to beat; by default in proportion to tokens."
     )
-    prior_temperature: float = Field(
-        1.0, gt=0, description="Of the default prior: 1 is proportional to tokens, more is closer to even."
+    temperature: float = Field(
+        2.0,
+        ge=1,
+        description="Samples are drawn around the prior to the power of 1 over it: 1 is the prior, more is closer to even.",
     )
     concentration: float = Field(
-        1.0, gt=0, description="How close samples stay to the prior; below 1 they seek the corners."
+        1.0,
+        gt=0,
+        description="How close samples stay to what they are drawn around; below 1 they seek the corners.",
     )
     min_weight: float = Field(0.0, ge=0, le=1, description="Smallest weight of any source.")
     target_tokens: int | None = Field(

@@ -81,7 +81,7 @@ def _prediction(report: Mapping[str, Any]) -> str:
         ["form", "R² left out", "rank correlation", "error", *(f"R² {source}" for source in sources)],
         [
             [
-                FORMS[form["form"]] + (" (used)" if place == 0 else ""),
+                FORMS[form["form"]] + (" (best)" if place == 0 else ""),
                 form["r2"],
                 form["spearman"],
                 form["rmse"],
@@ -103,7 +103,7 @@ def _mixtures(report: Mapping[str, Any]) -> str:
     runs = sorted(report["runs"], key=lambda run: run["objective"])
     rows = [
         [
-            run["name"] + (" (proposed)" if run["name"] == report["best"] else ""),
+            run["name"].replace(" ", "\u00a0") + ("\u00a0★" if run["name"] == report["best"] else ""),
             *(run["weights"][source] for source in sources),
             *(run["bits_per_byte"][source] for source in held_out),
             run["objective"],
@@ -113,8 +113,8 @@ def _mixtures(report: Mapping[str, Any]) -> str:
     ]
     headers = [
         "mixture",
-        *(f"weight {source}" for source in sources),
-        *(f"{source}, bits a byte" for source in held_out),
+        *sources,
+        *(f"loss {source}" for source in held_out),
         "objective",
         "predicted",
     ]
@@ -123,4 +123,8 @@ def _mixtures(report: Mapping[str, Any]) -> str:
         if len(runs) > MOST_ROWS
         else ""
     )
-    return html_page.table(headers, rows) + more
+    note = html_page.paragraph(
+        "Weights by source, losses in bits a byte by held-out source; ★ is proposed. What was predicted is predicted without "
+        "the mixture's own measurement."
+    )
+    return note + html_page.table(headers, rows) + more

@@ -149,12 +149,17 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], caption: str = "") -
 
     Args:
         groups: Name -> series -> value, the same two series in each.
-        caption: What is drawn; the series' names follow it.
+        caption: What is drawn.
     """
     most = max((value for group in groups.values() for value in group.values()), default=0) or 1
     pieces = []
+    for line, series in enumerate(next(iter(groups.values()), {})):
+        pieces.append(
+            f'<rect class="bar c{line}" x="{150 + 90 * line}" y="3" width="9" height="9"/>'
+            f'<text x="{163 + 90 * line}" y="12">{escape(series)}</text>'
+        )
     for place, (name, group) in enumerate(groups.items()):
-        top = 30 * place
+        top = 20 + 30 * place
         pieces.append(f'<text x="146" y="{top + 17}" text-anchor="end">{escape(name[:24])}</text>')
         for line, value in enumerate(group.values()):
             y, length = top + 3 + 11 * line, 200 * max(value, 0) / most
@@ -162,9 +167,8 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], caption: str = "") -
                 f'<rect class="bar c{line}" x="150" y="{y}" width="{length:.1f}" height="9"/>'
                 f'<text x="{154 + length:.1f}" y="{y + 8}">{number(value)}</text>'
             )
-    names = next((list(group) for group in groups.values()), [])
-    under = f"{caption}: {', '.join(names)} (from above)" if names else caption
-    return _figure(f'viewBox="0 0 440 {30 * len(groups)}" width="440"', "".join(pieces), under)
+    height = 20 + 30 * len(groups)
+    return _figure(f'viewBox="0 0 440 {height}" width="440"', "".join(pieces), caption)
 
 
 def scatter(
@@ -198,13 +202,16 @@ def scatter(
     for x, y in points:
         across, down = at(x, y)
         pieces.append(f'<circle class="dot" cx="{across:.1f}" cy="{down:.1f}" r="3.5"/>')
-    for name, (x, y, error) in marked.items():
+    # From the lowest up, names stand clear of each other.
+    below = math.inf
+    for name, (x, y, error) in sorted(marked.items(), key=lambda item: item[1][1]):
         across, down = at(x, y)
+        below = min(down - 6, below - 12)
         pieces.append(
             f'<line class="mark" x1="{across - error * scale:.1f}" x2="{across + error * scale:.1f}" '
             f'y1="{down:.1f}" y2="{down:.1f}"/>'
             f'<circle class="dot c1" cx="{across:.1f}" cy="{down:.1f}" r="4.5"/>'
-            f'<text x="{across + 8:.1f}" y="{down - 6:.1f}">{escape(name)}</text>'
+            f'<text x="{across + 8:.1f}" y="{below:.1f}">{escape(name)}</text>'
         )
     for value, place in ((low, 8 + size), (high, 16)):
         pieces.append(f'<text x="{left - 6}" y="{place}" text-anchor="end">{number(value)}</text>')

@@ -34,15 +34,20 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
 
     Raises:
         ComponentError: A source is unknown or too short, or weights lie outside the bounds.
+
+    References:
+        Liu et al. 2024, RegMix, arXiv 2407.01492, section 3.1 (Dirichlet around the tokens' distribution; its published
+        code takes the square root of that first).
     """
     from ..data.mixing import bounds as mixing
 
-    sources = set(source_tokens if config.prior is None else config.prior).union(*config.candidates)
-    if unknown := sorted(sources - source_tokens.keys()):
+    named = [source_tokens if config.prior is None else config.prior, *config.candidates]
+    if unknown := sorted(set().union(*named) - source_tokens.keys()):
         raise ComponentError(
             f"ablate_mixture: got weights for {', '.join(map(repr, unknown))}, expected sources of the tokens: "
             f"{', '.join(sorted(source_tokens))}"
         )
+    sources = {name for weights in named for name, weight in weights.items() if weight > 0}
     tokens = {name: source_tokens[name] for name in sorted(sources)}
     try:
         bounds = mixing.within(
@@ -54,14 +59,16 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
             f"each source in {_target(config)} tokens: raise it, lower tokens, target_tokens or min_weight, or add text"
         ) from error
     if config.prior is None:
-        proportional = bounds.array(mixing.proportional(tokens, config.prior_temperature))
-        prior = bounds.rounded(bounds.scaled(proportional[None])[0])
+        prior = bounds.rounded(bounds.scaled(bounds.array(tokens)[None])[0])
     else:
         prior = _checked(bounds, config, "prior", config.prior)
     given = [("prior", prior)]
     for place, weights in enumerate(config.candidates):
         given.append((f"candidate {place + 1}", _checked(bounds, config, f"candidates[{place}]", weights)))
-    samples = mixing.draw(bounds, prior, config.concentration, config.samples, [seed, 0])
+    # A source of few tokens would hardly be drawn around the prior, and that small sources deserve more is what one hopes.
+    flattened = prior ** (1 / config.temperature)
+    mean = flattened / flattened.sum()
+    samples = mixing.draw(bounds, mean, config.concentration, config.samples, [seed, 0])
     given += [(f"sample {place + 1}", weights) for place, weights in enumerate(samples)]
     once = {tuple(weights): (name, weights) for name, weights in reversed(given)}
     return Design(bounds, tuple(reversed(once.values())))

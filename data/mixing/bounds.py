@@ -107,46 +107,28 @@ def within(most: Mapping[str, float], min_weight: float = 0.0) -> Bounds:
     return Bounds(sources, (low,) * len(sources), tuple(top[name] for name in sources))
 
 
-def proportional(tokens: Mapping[str, int], temperature: float = 1.0) -> dict[str, float]:
-    """Weights by the tokens that sources have.
-
-    Args:
-        tokens: Source -> tokens.
-        temperature: 1 is proportional; more is closer to even.
-
-    References:
-        Arivazhagan et al. 2019, arXiv 1907.05019, section 3.2 (temperature-based sampling).
-    """
-    powers = {name: float(count) ** (1 / temperature) for name, count in sorted(tokens.items())}
-    total = sum(powers.values())
-    return {name: power / total for name, power in powers.items()}
-
-
-def draw(bounds: Bounds, prior: Floats, concentration: float, count: int, seed: Sequence[int]) -> Floats:
-    """Weights from a Dirichlet distribution around a prior, inside the bounds.
+def draw(bounds: Bounds, mean: Floats, concentration: float, count: int, seed: Sequence[int]) -> Floats:
+    """Weights from a Dirichlet distribution, inside the bounds.
 
     A weight that is drawn beyond its bound becomes any weight up to it, evenly, and the others take the rest in the
     ratios that they were drawn in: at the bound alone, such a source would not tell what it does.
 
     Args:
         bounds: Of the sources.
-        prior: [K] the distribution's mean before bounds.
-        concentration: Sum of the distribution's parameters over the number of sources: at 1, an even prior draws
-            evenly from all weights; less seeks the corners and more stays near the prior.
+        mean: [K] the distribution's mean before bounds.
+        concentration: Sum of the distribution's parameters over the number of sources: at 1, an even mean draws
+            evenly from all weights; less seeks the corners and more stays near the mean.
         count: N.
         seed: Any integers.
 
     Returns:
         [N, K] in ten-thousandths.
-
-    References:
-        Liu et al. 2024, RegMix, arXiv 2407.01492, section 3.1 (Dirichlet around the tokens' distribution).
     """
     rng = np.random.default_rng(seed)
     size = len(bounds.sources)
-    shares = rng.standard_gamma(concentration * size * prior, (count, size))
+    shares = rng.standard_gamma(concentration * size * mean, (count, size))
     sums = shares.sum(axis=1, keepdims=True)
-    drawn = np.where(sums > 0, shares / np.where(sums > 0, sums, 1), prior)
+    drawn = np.where(sums > 0, shares / np.where(sums > 0, sums, 1), mean)
     least, most = np.asarray(bounds.least) / PARTS, np.asarray(bounds.most) / PARTS
     caps = np.where(drawn > most, rng.uniform(least, most, drawn.shape), most)
     caps = np.where(caps.sum(axis=1, keepdims=True) >= 1, caps, most)

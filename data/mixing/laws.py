@@ -2,7 +2,7 @@
 
 Every form is judged by leaving one mixture out: it is fitted to the others and predicts the one, for each in turn. A
 form with many coefficients fits anything and is found out here. All arrays are float64: weights [N, K] of N mixtures
-and K sources, losses [N, H] on H held-out sources.
+and K sources, positive losses [N, H] on H held-out sources.
 
 References:
     Ye et al. 2024, Data Mixing Laws, arXiv 2403.16952, section 3 (the exponential law);
@@ -28,6 +28,7 @@ PENALTIES = tuple(np.logspace(-6, 2, 17))
 # Where the law's constant may lie below the smallest loss, in spans of the losses; the last is replaced by zero.
 DEPTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 REFINED_STARTS = 2
+WORST = 10.0
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,12 @@ def mixing_law(weights: Floats, losses: Floats) -> Predictor:
     """``c + exp(sum_j t_j w_j)``, c at least zero, by least squares.
 
     The law's factor k is in t, because weights sum to one. Given c it is a line in the logarithm, which gives starts
-    for a range of c; the best are refined together.
+    for a range of c; the best are refined together. No source alone may lose more than ``WORST`` times what was
+    measured: few mixtures would otherwise be fitted exactly by coefficients that explode beside them.
     """
     span = float(np.ptp(losses)) or 1e-12
     low = float(losses.min())
+    steepest = math.log(WORST * losses.max())
     constants = sorted({max(low - depth * span, 0.0) for depth in DEPTHS} | {0.0})
     starts = []
     for constant in constants:
@@ -150,7 +153,7 @@ def mixing_law(weights: Floats, losses: Floats) -> Predictor:
             continue
         # To first order, an error in the logarithm is one in the loss over what is above the constant.
         slopes, *_ = np.linalg.lstsq(weights * above[:, None], np.log(above) * above, rcond=None)
-        starts.append(np.asarray([constant, *slopes]))
+        starts.append(np.asarray([constant, *np.minimum(slopes, steepest - 1e-6)]))
 
     def residuals(point: Floats) -> Floats:
         return _law(point, weights) - losses
@@ -160,10 +163,11 @@ def mixing_law(weights: Floats, losses: Floats) -> Predictor:
         return np.column_stack([np.ones(len(weights)), growth[:, None] * weights])
 
     least = [0.0] + [-np.inf] * weights.shape[1]
+    most = [np.inf] + [steepest] * weights.shape[1]
     starts.sort(key=lambda start: float(np.sum(residuals(start) ** 2)))
     refined = [
         scipy.optimize.least_squares(
-            residuals, start, jacobian, bounds=(least, np.inf), x_scale="jac", max_nfev=200
+            residuals, start, jacobian, bounds=(least, most), x_scale="jac", max_nfev=200
         )
         for start in starts[:REFINED_STARTS]
     ]

@@ -14,6 +14,8 @@ import numpy as np
 from . import laws, proposal
 from .bounds import Bounds, Floats
 
+WEAK_R2 = 0.5
+
 Measure = Callable[[str, Floats], Floats]
 
 
@@ -137,7 +139,7 @@ def _doubt_of(fits: Sequence[laws.Surrogate], mixtures: int, sources: int) -> st
     if fits[0].r2 <= 0:
         return (
             f"no form predicts a mixture that it has not seen better than the mean of the others does (left-out R² of "
-            f"the best, {fits[0].form}: {fits[0].r2:.2f}): nothing was proposed from it"
+            f"the best, {fits[0].form}: {fits[0].r2:.2f}): nothing is proposed from it"
         )
     return None
 
@@ -151,6 +153,10 @@ def _doubts_of(found: Found) -> list[str]:
         doubts.append(
             f"the proposal measured {min(one.objective for one in asked):.4f}, worse than {best.name} with "
             f"{best.objective:.4f}, whose weights are kept instead"
+        )
+    if found.fits and 0 < found.fits[0].r2 < WEAK_R2:
+        doubts.append(
+            f"the fit is weak (left-out R² {found.fits[0].r2:.2f}): read proposals as candidates that a guess chose"
         )
     gain = prior.objective - best.objective
     if best is prior:
