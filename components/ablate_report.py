@@ -11,6 +11,7 @@ MOST_ROWS = 60
 FORMS = {
     "mixing_law": "mixing law, c + exp(t·w)",
     "linear": "linear ridge",
+    "logarithmic": "ridge on log w",
     "quadratic": "quadratic ridge",
 }
 

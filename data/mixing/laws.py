@@ -29,6 +29,7 @@ PENALTIES = tuple(np.logspace(-6, 2, 17))
 DEPTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 REFINED_STARTS = 2
 WORST = 10.0
+FLOOR = 0.001  # of a weight before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def fit_all(weights: Floats, losses: Floats, importance: Floats) -> list[Surroga
 def needs(sources: int) -> dict[str, int]:
     """Form -> the fewest mixtures that it can be fitted to and judged by."""
     # The law has K + 1 coefficients and loses one mixture to the judging; a penalty copes with fewer than coefficients.
-    return {"mixing_law": sources + 2, "linear": 4, "quadratic": 4}
+    return {"mixing_law": sources + 2, "linear": 4, "logarithmic": 4, "quadratic": 4}
 
 
 def _fit(form: str, weights: Floats, losses: Floats, importance: Floats) -> Surrogate:
@@ -184,6 +185,17 @@ def linear(weights: Floats, losses: Floats) -> Predictor:
     return _ridge(weights, losses, lambda given: given)
 
 
+def logarithmic(weights: Floats, losses: Floats) -> Predictor:
+    """A ridge regression on logarithms of weights: a loss that falls as a power of them, to first order.
+
+    It rises steeply where a source that matters has almost no weight, which no other form here can follow.
+
+    References:
+        Ge et al. 2024, BiMix, arXiv 2405.14908 (loss as a power of a domain's proportion).
+    """
+    return _ridge(weights, losses, lambda given: np.log(np.maximum(given, 0) + FLOOR))
+
+
 def quadratic(weights: Floats, losses: Floats) -> Predictor:
     """A ridge regression on weights and their products."""
     rows, columns = np.triu_indices(weights.shape[1])
@@ -219,5 +231,6 @@ def _ridge(weights: Floats, losses: Floats, features: Predictor) -> Predictor:
 FORMS: dict[str, Callable[[Floats, Floats], Predictor]] = {
     "mixing_law": mixing_law,
     "linear": linear,
+    "logarithmic": logarithmic,
     "quadratic": quadratic,
 }

@@ -40,7 +40,7 @@ def test_the_mixing_law_predicts_unseen_mixtures_of_its_own_making(
     np.testing.assert_allclose(model(unseen), exponential(unseen, constant, factor, slopes), rtol=0.02)
 
 
-def test_ridges_predict_what_is_linear_and_quadratic() -> None:
+def test_ridges_predict_what_is_of_their_form() -> None:
     weights, unseen = mixtures(30, 0), mixtures(50, 1)
 
     def line(given: Floats) -> Floats:
@@ -49,7 +49,11 @@ def test_ridges_predict_what_is_linear_and_quadratic() -> None:
     def curve(given: Floats) -> Floats:
         return line(given) + 0.7 * given[:, 0] ** 2 - 0.4 * given[:, 1] * given[:, 2]
 
+    def power(given: Floats) -> Floats:
+        return 2 - np.log(given + laws.FLOOR) @ np.asarray([0.2, 0.1, 0.0])
+
     np.testing.assert_allclose(laws.linear(weights, line(weights))(unseen), line(unseen), atol=1e-4)
+    np.testing.assert_allclose(laws.logarithmic(weights, power(weights))(unseen), power(unseen), atol=1e-3)
     np.testing.assert_allclose(laws.quadratic(weights, curve(weights))(unseen), curve(unseen), atol=1e-3)
 
 
