@@ -13,6 +13,7 @@ from .contract import ComponentError
 if TYPE_CHECKING:
     from ..data.mixing.bounds import Bounds, Floats
 
+DRAWS = 8  # for each sample, because many may round to one corner
 MARGIN_ROWS = 2  # what exact shares may be off by, see ``data/mixture.py``
 
 
@@ -68,10 +69,16 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
     # A source of few tokens would hardly be drawn around the prior, and that small sources deserve more is what one hopes.
     flattened = prior ** (1 / config.temperature)
     mean = flattened / flattened.sum()
-    samples = mixing.draw(bounds, mean, config.concentration, config.samples, [seed, 0])
-    given += [(f"sample {place + 1}", weights) for place, weights in enumerate(samples)]
-    once = {tuple(weights): (name, weights) for name, weights in reversed(given)}
-    return Design(bounds, tuple(reversed(once.values())))
+    drawn = mixing.draw(bounds, mean, config.concentration, DRAWS * config.samples, [seed, 0])
+    once: dict[tuple[float, ...], tuple[str, Floats]] = {}
+    for name, weights in given:
+        once.setdefault(tuple(weights), (name, weights))
+    wanted, count = len(once) + config.samples, 0
+    for weights in drawn:
+        if len(once) < wanted and tuple(weights) not in once:
+            count += 1
+            once[tuple(weights)] = (f"sample {count}", weights)
+    return Design(bounds, tuple(once.values()))
 
 
 def _target(config: AblateConfig) -> int:

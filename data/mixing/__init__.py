@@ -1,1 +1,1 @@
-"""Choosing a mixture by experiment: which weights to try (`bounds`), what they predict (`laws`), what to try next (`proposal`)."""
+"""Choosing a mixture by experiment: what may be tried (`bounds`), fits (`laws`), what to try next (`proposal`), the whole (`search`)."""

@@ -255,6 +255,26 @@ def test_a_source_that_would_be_read_too_often_is_bounded() -> None:
     assert design(config, {"large": 100_000, "small": 5_000}, 0).bounds.most[1] == 10_000
 
 
+def test_no_mixture_is_tried_twice_and_the_prior_is_first() -> None:
+    config = AblateConfig.model_validate(
+        CONFIG
+        | {"candidates": [{"a": 1}, {"a": 2, "b": 2}, {"a": 9}], "samples": 0, "prior": {"a": 1, "b": 1}}
+    )
+    made = design(config, {"a": 5_000, "b": 5_000}, 0)
+    assert [(name, list(weights)) for name, weights in made.given] == [
+        ("prior", [0.5, 0.5]), ("candidate 1", [1.0, 0.0])
+    ]  # fmt: skip
+
+
+def test_samples_give_a_small_source_more_than_its_tokens_do() -> None:
+    """A source of a hundredth is drawn with a tenth or so; as many mixtures as were asked for, all of them different."""
+    config = AblateConfig.model_validate(CONFIG | {"samples": 100})
+    made = design(config, {"large": 990_000, "small": 10_000}, 0)
+    shares = [weights[1] for name, weights in made.given if name.startswith("sample")]
+    assert len(shares) == len(set(shares)) == 100
+    assert 0.05 < np.mean(shares) < 0.3
+
+
 PHASE = {"until_tokens": 8 * 32 * 6, "sequence_length_tokens": 32}
 PRETRAIN: dict[str, Any] = {
     "model": SHAPE,
