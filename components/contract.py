@@ -10,7 +10,7 @@ configuration but runs none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -26,6 +26,7 @@ Kind = Literal[
     "classifier",
     "tokenizer",
     "tokens",
+    "mixture",
     "chats",
     "preferences",
     "model",
@@ -189,6 +190,8 @@ class Component:
         outputs: Port name -> port.
         run: ``run(context, config, inputs)`` fills ``context.output(port)`` for every output port.
         key_metric: The result metric that the closing table shows.
+        misfits: What a configuration and the names of the inputs that a spec gives get wrong together, a sentence each;
+            asked before anything runs.
         fingerprint: For components that read something outside the store (sources, a user's files): a JSON value
             that changes when that does. It is part of the stage's identity and evaluated at plan time, so it must be
             fast: names, versions, sizes and modification times, not contents.
@@ -204,6 +207,7 @@ class Component:
     run: Callable[[Context, Any, Inputs], None]
     inputs: Mapping[str, Port] = field(default_factory=dict)
     key_metric: str | None = None
+    misfits: Callable[[Any, Collection[str]], Iterable[str]] | None = None
     fingerprint: Callable[[Any], Any] | None = None
     reads_lineage: bool = False
     gate: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from . import teacher
+from . import proposed_weights, teacher
 from .contract import Component, ComponentError, Config, Context, Inputs, Port
 from .pretrain import (
     Objective,
@@ -76,7 +76,7 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
             f"distill: got {' and '.join(given) or 'neither teacher nor teacher_logits'} as input, expected exactly one "
             "of teacher and teacher_logits"
         )
-    reading = open_reading("distill", context.seed, config, inputs)
+    config, reading = open_reading("distill", context.seed, config, inputs)
     make = online if given == ["teacher"] else from_store
     how = config.distillation
     if how.weight == 1 and (how.top_k or given == ["teacher_logits"]):
@@ -158,6 +158,7 @@ COMPONENT = Component(
         "teacher": Port("model", "a model that reads every batch; or take teacher_logits", optional=True),
         "teacher_logits": Port("teacher_logits", "what a teacher said of every batch", optional=True),
         "benchmarks": Port("benchmarks", "held-out text for bits per byte", optional=True),
+        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
     },
     outputs={
         "model": Port("model", "the trained decoder"),
@@ -165,5 +166,6 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="bits_per_byte",
+    misfits=proposed_weights.misfits,
     seed_of="pretrain",
 )

@@ -19,13 +19,14 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--soft:#9aa5b4;--line:#343c48;--page:#14181e;--bar:#6ba4dd;--mark:#fb923c;--quote:#1d232c}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:72rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin-bottom:.3rem}
-p.summary{color:var(--soft);margin-top:0}.wide{overflow-x:auto}
+p.summary{color:var(--soft);margin-top:0}p.warning{border-left:3px solid var(--mark);padding:.2rem .8rem;margin:.6rem 0}.wide{overflow-x:auto}
 table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 th{font-weight:600;color:var(--soft)}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td{overflow-wrap:anywhere}
 blockquote{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--quote);margin:.4rem 0;padding:.5rem .8rem;border-left:3px solid var(--line);font:13px/1.45 ui-monospace,monospace}
 figure{display:inline-block;margin:.4rem 1.4rem .4rem 0;vertical-align:top}figcaption{font-size:13px;color:var(--soft)}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .bar{fill:var(--bar)}svg .over{fill:var(--mark);opacity:.55}svg .line{fill:none;stroke-width:1.6;stroke:var(--bar)}
+svg .dot{fill:var(--bar);opacity:.75}svg .dot.c1,svg .bar.c1{fill:var(--mark);opacity:1}svg .even{stroke:var(--line)}
 svg .c1{stroke:var(--mark)}svg .c2{stroke:#4d9a5b}svg .c3{stroke:#9a62b5}svg .mark{stroke:var(--mark);stroke-width:1.5}
 mark{background:var(--mark);color:var(--page)}summary{cursor:pointer;color:var(--soft)}
 """
@@ -65,6 +66,11 @@ def folded(title: str, *parts: str) -> str:
 def paragraph(text: str) -> str:
     """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>\n"
+
+
+def warning(text: str) -> str:
+    """A paragraph that nobody should overlook."""
+    return f'<p class="warning">{escape(text)}</p>\n'
 
 
 def number(value: float | None) -> str:
@@ -136,6 +142,89 @@ def bars(values: Mapping[str, float], caption: str = "") -> str:
             f'<text x="{154 + length:.1f}" y="{y + 12}">{number(value)}</text>'
         )
     return _figure(f'viewBox="0 0 440 {16 * len(rows)}" width="440"', "".join(rows), caption)
+
+
+def grouped_bars(groups: Mapping[str, Mapping[str, float]], caption: str = "") -> str:
+    """Horizontal bars in pairs: under each name one for each of two series, on one scale.
+
+    Args:
+        groups: Name -> series -> value, the same two series in each.
+        caption: What is drawn.
+    """
+    most = max((value for group in groups.values() for value in group.values()), default=0) or 1
+    pieces = []
+    for line, series in enumerate(next(iter(groups.values()), {})):
+        pieces.append(
+            f'<rect class="bar c{line}" x="{150 + 90 * line}" y="3" width="9" height="9"/>'
+            f'<text x="{163 + 90 * line}" y="12">{escape(series)}</text>'
+        )
+    for place, (name, group) in enumerate(groups.items()):
+        top = 20 + 30 * place
+        pieces.append(f'<text x="146" y="{top + 17}" text-anchor="end">{escape(name[:24])}</text>')
+        for line, value in enumerate(group.values()):
+            y, length = top + 3 + 11 * line, 200 * max(value, 0) / most
+            pieces.append(
+                f'<rect class="bar c{line}" x="150" y="{y}" width="{length:.1f}" height="9"/>'
+                f'<text x="{154 + length:.1f}" y="{y + 8}">{number(value)}</text>'
+            )
+    height = 20 + 30 * len(groups)
+    return _figure(f'viewBox="0 0 440 {height}" width="440"', "".join(pieces), caption)
+
+
+def scatter(
+    points: Sequence[tuple[float, float]],
+    marked: Mapping[str, tuple[float, float, float]],
+    caption: str = "",
+    axes: tuple[str, str] = ("", ""),
+) -> str:
+    """Points around the line on which both values are equal.
+
+    Args:
+        points: (x, y) each.
+        marked: Name -> (x, y, error of x) of points that are named and drawn in another colour.
+        caption: What is drawn.
+        axes: What x and y are.
+    """
+    xs = [x for x, _ in points] + [x + sign * e for x, _, e in marked.values() for sign in (-1, 1)]
+    ys = [y for _, y in points] + [y for _, y, _ in marked.values()]
+    low, high = min(xs + ys), max(xs + ys)
+    size, left = 300, 56
+    scale = size / ((high - low) or 1)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + (x - low) * scale, 8 + size - (y - low) * scale
+
+    pieces = [
+        f'<line class="even" x1="{left}" y1="{8 + size}" x2="{left + size}" y2="8"/>',
+        f'<line class="even" x1="{left}" y1="{8 + size}" x2="{left + size}" y2="{8 + size}"/>',
+        f'<line class="even" x1="{left}" y1="{8 + size}" x2="{left}" y2="8"/>',
+    ]
+    for x, y in points:
+        across, down = at(x, y)
+        pieces.append(f'<circle class="dot" cx="{across:.1f}" cy="{down:.1f}" r="3.5"/>')
+    # From the lowest up, names stand clear of each other.
+    below = math.inf
+    for name, (x, y, error) in sorted(marked.items(), key=lambda item: item[1][1]):
+        across, down = at(x, y)
+        below = min(down - 6, below - 12)
+        pieces.append(
+            f'<line class="mark" x1="{across - error * scale:.1f}" x2="{across + error * scale:.1f}" '
+            f'y1="{down:.1f}" y2="{down:.1f}"/>'
+            f'<circle class="dot c1" cx="{across:.1f}" cy="{down:.1f}" r="4.5"/>'
+            f'<text x="{across + 8:.1f}" y="{below:.1f}">{escape(name)}</text>'
+        )
+    for value, place in ((low, 8 + size), (high, 16)):
+        pieces.append(f'<text x="{left - 6}" y="{place}" text-anchor="end">{number(value)}</text>')
+    for value, place, anchor in ((low, left, "start"), (high, left + size, "end")):
+        pieces.append(f'<text x="{place}" y="{size + 24}" text-anchor="{anchor}">{number(value)}</text>')
+    pieces.append(
+        f'<text x="{left + size / 2}" y="{size + 24}" text-anchor="middle">{escape(axes[0])}</text>'
+    )
+    pieces.append(
+        f'<text transform="translate({left - 10},{8 + size / 2}) rotate(-90)" text-anchor="middle">{escape(axes[1])}</text>'
+    )
+    frame = f'viewBox="0 0 {left + size + 90} {size + 30}" width="{left + size + 90}"'
+    return _figure(frame, "".join(pieces), caption)
 
 
 def histogram(

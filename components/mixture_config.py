@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,8 +21,22 @@ class MixturePhase(Config):
         None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
     )
     sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
-    weights: dict[str, float] = Field(min_length=1, description="Source -> weight; need not sum to one.")
+    weights: Annotated[dict[str, float], Field(min_length=1)] | Literal["proposed"] = Field(
+        description="Source -> weight, which need not sum to one; or those that the input mixture proposes."
+    )
     batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
+
+    def numbers(self) -> dict[str, float]:
+        """The weights.
+
+        Raises:
+            ValueError: They are to be proposed, and the mixture that does was not looked at.
+        """
+        if self.weights == "proposed":
+            raise ValueError(
+                "got a phase with weights: proposed, expected them to be filled in from a mixture"
+            )
+        return self.weights
 
     @model_validator(mode="after")
     def _one_end(self) -> MixturePhase:
@@ -33,19 +47,24 @@ class MixturePhase(Config):
         return self
 
 
-class MixtureConfig(Config):
-    """What settles which tokens every step reads, but for the seed and the streams themselves."""
+class RowsConfig(Config):
+    """How tokens become rows and batches, whatever the phases."""
 
-    phases: Sequence[MixturePhase] = Field(min_length=1, description="Mixture by phase, in order.")
-    tokens: Annotated[int, Field(ge=1)] | str | None = Field(
-        None, description="Training tokens of phases with shares."
-    )
     packing: Literal["concatenate", "documents"] = Field(
         "concatenate", description="Whether a row's tokens see all before them, or their own document only."
     )
     batch_size: int = Field(8, ge=1, description="Rows per step.")
     max_epochs: float = Field(
         16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
+    )
+
+
+class MixtureConfig(RowsConfig):
+    """What settles which tokens every step reads, but for the seed and the streams themselves."""
+
+    phases: Sequence[MixturePhase] = Field(min_length=1, description="Mixture by phase, in order.")
+    tokens: Annotated[int, Field(ge=1)] | str | None = Field(
+        None, description="Training tokens of phases with shares."
     )
 
     @model_validator(mode="after")
@@ -59,6 +78,14 @@ class MixtureConfig(Config):
         if shares and abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"got phases whose shares sum to {sum(shares):g}, expected 1")
         return self
+
+    def with_proposed(self, weights: Mapping[str, float]) -> Self:
+        """The same with these weights in place of ``proposed``."""
+        phases = [
+            phase.model_copy(update={"weights": dict(weights)}) if phase.weights == "proposed" else phase
+            for phase in self.phases
+        ]
+        return self.model_copy(update={"phases": phases})
 
     def batch_sizes(self) -> list[int]:
         """Rows per step of each phase."""

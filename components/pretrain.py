@@ -11,9 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents
+from . import (
+    device_mesh,
+    held_out_text,
+    pretrain_report,
+    proposed_weights,
+    step_digests,
+    step_documents,
+    training_recipe,
+)
 from .contract import Component, ComponentError, Context, Inputs, Port
 from .mixture_config import MixtureConfig
 from .phase_steps import Schedule
@@ -31,6 +39,9 @@ if TYPE_CHECKING:
     from ..model.fit import Batch, History, LossFunction
     from ..model.network import Decoder
     from ..model.pretraining_loss import NextTokenLoss
+    from .training_recipe import Recipe
+
+Settings = TypeVar("Settings", bound=MixtureConfig)
 
 
 @dataclass(frozen=True)
@@ -84,20 +95,25 @@ class Trained:
 
 
 def train(
-    context: Context, config: PretrainConfig, inputs: Inputs, until_steps: int | None = None
+    context: Context,
+    config: PretrainConfig,
+    inputs: Inputs,
+    until_steps: int | None = None,
+    recipe: Recipe | None = None,
 ) -> Trained:
     """Trains from the newest checkpoint of the work folder, or afresh.
 
     Args:
         context: Takes metrics and has the work folder and the seed.
         config: The settings.
-        inputs: Tokens, their tokenizer and, optionally, held-out text.
+        inputs: Tokens, their tokenizer and, optionally, held-out text and proposed weights.
         until_steps: Ends after so many steps, as a replay does.
+        recipe: How steps are made, if another training of the same configuration, but for the weights, made it.
 
     Raises:
         ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
     """
-    reading = open_reading("pretrain", context.seed, config, inputs)
+    config, reading = open_reading("pretrain", context.seed, config, inputs)
     shape = config.model_shape(reading.streams.vocab_size)
     objective = Objective(
         "pretrain",
@@ -105,11 +121,11 @@ def train(
         lambda step: read_training_batch(config, reading, step),
         shape.flops_per_token,
     )
-    return train_on(objective, context, config, reading, inputs, until_steps)
+    return train_on(objective, context, config, reading, inputs, until_steps, recipe)
 
 
-def open_reading(component: str, seed: int, config: MixtureConfig, inputs: Inputs) -> Reading:
-    """Opens the streams and their tokenizer, and plans the order.
+def open_reading(component: str, seed: int, config: Settings, inputs: Inputs) -> tuple[Settings, Reading]:
+    """Opens the streams and their tokenizer, fills in proposed weights, and plans the order.
 
     Raises:
         ComponentError: They do not fit each other or the phases.
@@ -124,8 +140,10 @@ def open_reading(component: str, seed: int, config: MixtureConfig, inputs: Input
             f"{component}: got tokens of a vocabulary of {streams.vocab_size} and a tokenizer of "
             f"{tokenizer.vocab_size}, expected the same; take both from one pipeline"
         )
+    proposal = inputs.maybe(proposed_weights.PORT)
+    config = proposed_weights.resolve(component, config, proposal, streams.sources)
     mixture = plan(config, seed, streams.source_tokens, streams.vocab_size, component)
-    return Reading(streams, tokenizer, mixture)
+    return config, Reading(streams, tokenizer, mixture)
 
 
 def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
@@ -148,6 +166,7 @@ def train_on(
     reading: Reading,
     inputs: Inputs,
     until_steps: int | None = None,
+    recipe: Recipe | None = None,
 ) -> Trained:
     """``train`` for any objective over a reading of token streams."""
     mixture = reading.mixture
@@ -155,13 +174,11 @@ def train_on(
         inputs.maybe("benchmarks"), reading.tokenizer, config.held_out_bytes_per_source
     )
 
-    from ..model import accumulate, network
+    from ..model import network
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
     from ..model.preemption import Preempted, StopRequest
-    from ..model.pretraining_loss import learnt_tokens
 
     shape = config.model_shape(reading.streams.vocab_size)
     phases = Schedule(mixture)
@@ -178,25 +195,7 @@ def train_on(
         for name, value in values.items():
             context.metric(name, value, step)
 
-    schedule = learning_rate_schedule(
-        [
-            (end, phase.learning_rate or config.learning_rate)
-            for end, phase in zip(mixture.ends, config.phases, strict=True)
-        ],
-        total_steps=mixture.total_steps,
-        warmup_steps=config.warmup_steps,
-        decay=config.decay,
-        decay_fraction=config.decay_fraction,
-        final_fraction=config.final_fraction,
-        step_tokens=mixture.step_tokens,
-    )
-    optimizer = make_optimizer(
-        schedule,
-        name=config.optimizer,
-        weight_decay=config.weight_decay,
-        beta2=config.beta2,
-        clip_norm=config.clip_norm,
-    )
+    made = recipe or training_recipe.make(config, mixture)
     decoder = network.create(shape, context.seed)
     stored = Checkpoints(
         context.work / "checkpoints",
@@ -208,12 +207,12 @@ def train_on(
         try:
             history = fit(
                 decoder,
-                optimizer,
+                made.optimizer,
                 objective.loss,
                 objective.batch,
                 mixture.total_steps,
                 frozen=objective.frozen,
-                gradient=accumulate.split(config.accumulate_steps, learnt_tokens),
+                gradient=made.gradient,
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
                 log_every_steps=config.log_every_steps,
@@ -230,6 +229,7 @@ def train_on(
                 notice=context.log.warning,
                 goodput=goodput,
                 mesh=mesh,
+                shared=made.step,
             )
         except NonFiniteLoss as error:
             read = step_documents.documents_of(reading.streams, mixture, error.step)
@@ -309,7 +309,7 @@ def _phase_facts(config: PretrainConfig, mixture: Mixture, phases: Schedule) -> 
             "tokens": count,
             "rows": phase.batch_size or config.batch_size,
             "sequence_length_tokens": phase.sequence_length_tokens,
-            "weights": phase.weights,
+            "weights": phase.numbers(),
         }
         for start, end, count, phase in zip(starts, mixture.ends, tokens, config.phases, strict=True)
     ]
@@ -330,7 +330,7 @@ def plan(
     from ..data.mixture import Mixture, Phase
 
     phases = [
-        Phase(end, phase.sequence_length_tokens, phase.weights, phase.batch_size)
+        Phase(end, phase.sequence_length_tokens, phase.numbers(), phase.batch_size)
         for end, phase in zip(config.phase_ends(vocab_size), config.phases, strict=True)
     ]
     try:
@@ -406,6 +406,7 @@ COMPONENT = Component(
         "tokens": Port("tokens", "token streams by source"),
         "tokenizer": Port("tokenizer", "the tokenizer that made them"),
         "benchmarks": Port("benchmarks", "held-out text for bits per byte", optional=True),
+        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
     },
     outputs={
         "model": Port("model", "the trained decoder"),
@@ -413,4 +414,5 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="bits_per_byte",
+    misfits=proposed_weights.misfits,
 )

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from . import device_mesh, token_budget
 from .contract import runtime
-from .mixture_config import MixtureConfig, MixturePhase
+from .mixture_config import MixtureConfig, MixturePhase, RowsConfig
 from .model_shape import ModelShape
 
 if TYPE_CHECKING:
@@ -27,15 +27,10 @@ class PhaseConfig(MixturePhase):
     )
 
 
-class PretrainConfig(MixtureConfig):
-    """Settings of ``pretrain``."""
+class TrainingConfig(RowsConfig):
+    """How a decoder is trained from scratch, whatever it reads: what ``pretrain`` and the proxies of ``ablate_mixture`` share."""
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
-    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
-    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
-        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
-    )
-    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
     accumulate_steps: int = Field(
         1, ge=1, description="Parts of a batch, one after the other; saves memory, changes the last bits."
     )
@@ -71,7 +66,6 @@ class PretrainConfig(MixtureConfig):
     unroll_layers: bool = Field(
         False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
     )
-    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
     held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
     on_non_finite: Literal["stop", "skip", "rewind"] = Field(
         "stop",
@@ -79,19 +73,30 @@ class PretrainConfig(MixtureConfig):
         "to the newest checkpoint to leave that update out.",
     )
     max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
+    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
+    mesh: device_mesh.MeshConfig = runtime(
+        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
+    )
+
+
+class PretrainConfig(TrainingConfig, MixtureConfig):
+    """Settings of ``pretrain``."""
+
+    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
+    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
+        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
+    )
+    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
+    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
     digest_every_steps: int = Field(
         100,
         ge=0,
         description="Steps between checksums of the parameters for `millrace replay`; 0 records nothing for it.",
     )
-    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
     keep_checkpoint_every_steps: int = runtime(
         0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
-    )
-    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
-    mesh: device_mesh.MeshConfig = runtime(
-        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
     )
 
     @model_validator(mode="after")

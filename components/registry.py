@@ -19,6 +19,7 @@ COMPONENTS: dict[str, str] = {
     "decontaminate": "decontaminate",
     "train_tokenizer": "train_tokenizer",
     "tokenize": "tokenize",
+    "ablate_mixture": "ablate_mixture",
     "pretrain": "pretrain",
     "teacher_logits": "teacher_logits",
     "distill": "distill",

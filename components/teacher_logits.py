@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from . import device_mesh, teacher
+from . import device_mesh, proposed_weights, teacher
 from .contract import Component, ComponentError, Context, Inputs, Port, runtime
 from .mixture_config import MixtureConfig
 from .phase_steps import Schedule
@@ -58,7 +58,7 @@ def run(context: Context, config: TeacherLogitsConfig, inputs: Inputs) -> None:
     """Runs the teacher over every batch and writes the shards and their record."""
     from ..data import stored_logits
 
-    reading = open_reading("teacher_logits", context.seed, config, inputs)
+    config, reading = open_reading("teacher_logits", context.seed, config, inputs)
     mixture, vocab_size = reading.mixture, reading.tokenizer.vocab_size
     shape, model = teacher.load("teacher_logits", inputs, reading, config, config.top_k)
     mesh = device_mesh.build(config.mesh, config.batch_sizes())
@@ -203,6 +203,7 @@ COMPONENT = Component(
         "tokens": Port("tokens", "token streams by source"),
         "tokenizer": Port("tokenizer", "the tokenizer that made them, and that the teacher was trained with"),
         "teacher": Port("model", "the model to learn from"),
+        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
     },
     outputs={
         "logits": Port("teacher_logits", "its distributions, by training step"),
@@ -210,5 +211,6 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="top_k_probability",
+    misfits=proposed_weights.misfits,
     seed_of="pretrain",
 )

@@ -29,6 +29,7 @@ from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
 from .preemption import Preempted
+from .shared_step import SharedStep
 
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
@@ -98,6 +99,7 @@ def fit(
     notice: Callable[[str], None] | None = None,
     goodput: Goodput | None = None,
     mesh: Mesh | None = None,
+    shared: SharedStep | None = None,
 ) -> History:
     """Trains a module in place.
 
@@ -126,6 +128,7 @@ def fit(
         notice: Takes one line for each thing that a person should know.
         goodput: Counts what time was lost to.
         mesh: Devices to spread state and batches over (see ``sharding``); None is one device.
+        shared: The compiled step of trainings of the same module, optimizer, loss and mesh, to compile once for all.
 
     Returns:
         The curves, also of the steps before a resumption.
@@ -133,6 +136,7 @@ def fit(
     Raises:
         NonFiniteLoss: At the next log or checkpoint after it happened; no checkpoint holds it.
         Preempted: ``stop`` said so; the state is saved when there are checkpoints.
+        ValueError: ``shared`` is the step of another training.
     """
     graph, variables, rest = nnx.split(module, nnx.Param, ...)
 
@@ -209,7 +213,13 @@ def fit(
 
     end = total_steps if until_steps is None else min(until_steps, total_steps)
     start, state, measured = resumed()
-    compiled_step, shapes = jax.jit(train_step, donate_argnums=0, out_shardings=layout_of(state)), set()
+    compiling = shared or SharedStep()
+    # Variables that are not trained are constants of the program.
+    constants = tuple(map(id, jax.tree.leaves(rest)))
+    compiled_step = compiling.of(
+        (graph, constants, optimizer, loss_function, gradient, on_non_finite, mesh),
+        jax.jit(train_step, donate_argnums=0, out_shardings=layout_of(state)),
+    )
     if start and notice:
         notice(f"going on after {start} of {total_steps} steps")
     done = start
@@ -264,9 +274,10 @@ def fit(
             break
         batch = sharding.place_batch(mesh, batches(done)) if mesh else dict(batches(done))
         shape = tuple((name, array.shape) for name, array in batch.items())
-        with sharding.on(mesh), contextlib.nullcontext() if shape in shapes else clock.lost("compiling"):
+        known = shape in compiling.shapes
+        with sharding.on(mesh), contextlib.nullcontext() if known else clock.lost("compiling"):
             state = compiled_step(state, batch, *frozen)
-        shapes.add(shape)
+        compiling.shapes.add(shape)
         done += 1
         if digest_every_steps and (done % digest_every_steps == 0 or done == total_steps):
             index = (done - 1) // digest_every_steps

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 
@@ -46,8 +47,9 @@ def flops_per_second(device: jax.Device, compute_dtype: str) -> float:
     return measured(device, compute_dtype)
 
 
+@functools.cache
 def measured(device: jax.Device, compute_dtype: str, size: int = MEASURED_SIZE) -> float:
-    """The rate of a square product on a device, the median of a few."""
+    """The rate of a square product on a device, the median of a few; found out once."""
     with jax.default_device(device):
         matrix = jnp.ones((size, size), compute_dtype)
         product = jax.jit(jnp.dot)

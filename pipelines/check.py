@@ -14,12 +14,12 @@ from .source_map import Mistake, SpecError
 from .spec import Graph, Node, Pipeline, closest
 
 Rule = Callable[[Graph], Iterator[Mistake]]
-SINKS = ("report", "package", "decisions", "rollouts")
+SINKS = ("report", "package", "decisions", "rollouts", "mixture")
 
 
 def errors(pipeline: Graph) -> list[Mistake]:
     """Every mistake in the graph."""
-    rules: tuple[Rule, ...] = (ports_exist, inputs_given, references_exist, kinds_fit, cycles)
+    rules: tuple[Rule, ...] = (ports_exist, inputs_given, inputs_fit, references_exist, kinds_fit, cycles)
     return [mistake for rule in rules for mistake in rule(pipeline)]
 
 
@@ -89,6 +89,14 @@ def inputs_given(pipeline: Graph) -> Iterator[Mistake]:
                     None,
                     f"the input {name!r} is missing, expected a {port.kind} output{hint}",
                 )
+
+
+def inputs_fit(pipeline: Graph) -> Iterator[Mistake]:
+    """Every configuration fits the inputs that are given beside it."""
+    for node in pipeline.nodes.values():
+        if node.component.misfits:
+            for message in node.component.misfits(node.config, node.stage.inputs.keys()):
+                yield _mistake(pipeline, node, None, message)
 
 
 def references_exist(pipeline: Graph) -> Iterator[Mistake]:

@@ -243,12 +243,16 @@ def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
 
 def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     """The sampler that a training stage read its batches with."""
-    from ...components import pretrain
+    from ...components import pretrain, proposed_weights
 
     with run.store.open_file(tokens, "index.json") as handle:
         index = json.loads(handle.read())
     source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
     config = recorded_config(run, stage.stage, stage.component, stage.config)
+    for digest, kind in run.inputs(stage).values():
+        if kind == "mixture":
+            with run.store.open_file(digest, proposed_weights.FILE) as handle:
+                config = config.with_proposed(proposed_weights.parse(handle.read().decode()))
     seed = identity.stage_seed(stage.seed, stage.component)
     return pretrain.plan(config, seed, source_tokens, index["vocab_size"])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from millrace.components import html_page as html
@@ -88,3 +90,33 @@ def test_bins_beyond_a_threshold_are_marked_and_those_that_hold_a_bound_at_the_e
     assert marked(maximum=0.0) == [False, True, True]
     assert marked(minimum=2.0) == [True, True, False]
     assert marked(minimum=3.0) == [True, True, False]
+
+
+def test_a_scatter_draws_equal_values_on_its_diagonal_and_names_what_is_marked() -> None:
+    """From the lower left to the upper right; an error is drawn on both sides; names are escaped and stand clear."""
+    drawn = html.scatter(
+        [(1.0, 1.0), (3.0, 3.0)], {"<best>": (2.0, 2.0, 0.5), "next": (2.0, 2.01, 0.0)}, "A & B", ("x", "y")
+    )
+    circles = [tuple(map(float, found)) for found in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+    (x0, y0), (x1, y1), (x2, y2), _ = circles
+    assert x0 < x2 < x1
+    assert y0 > y2 > y1
+    assert x1 - x0 == pytest.approx(y0 - y1)
+    across = re.search(r'<line class="mark" x1="([\d.]+)" x2="([\d.]+)"', drawn)
+    assert across is not None
+    assert float(across[2]) - float(across[1]) == pytest.approx((x1 - x0) / 2, abs=0.2)
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)">(?:&lt;best&gt;|next)<', drawn)]
+    assert abs(heights[0] - heights[1]) >= 12
+    assert "A &amp; B" in drawn
+
+
+def test_grouped_bars_share_one_scale() -> None:
+    drawn = html.grouped_bars(
+        {"code": {"prior": 0.2, "proposed": 0.8}, "docs": {"prior": 0.8, "proposed": 0.2}}
+    )
+    widths = [
+        float(width)
+        for width in re.findall(r'class="bar c\d" x="150" y="\d+" width="([\d.]+)" height="9"', drawn)
+    ]
+    assert widths[-4:] == [50.0, 200.0, 200.0, 50.0]
+    assert drawn.count("prior") == drawn.count("proposed") == 1
