@@ -145,8 +145,7 @@ def top_log_probs(
     def chunk(part: jax.Array) -> TopLogProbs:
         log_probs = jax.nn.log_softmax(teacher.unembed(part) / temperature)
         top, ids = jax.lax.top_k(log_probs, k)
-        inside = _scattered(jnp.full_like(log_probs, -jnp.inf), ids, top)
-        rest = jax.nn.logsumexp(jnp.where(jnp.isneginf(inside), log_probs, -jnp.inf), axis=-1, keepdims=True)
+        rest = jnp.log(jnp.sum(_with(jnp.exp(log_probs), ids, jnp.zeros_like(top)), axis=-1, keepdims=True))
         return TopLogProbs(jnp.concatenate([top, rest], axis=-1), ids.astype(jnp.int32))
 
     found = jax.lax.map(chunk, split_time(states, chunk_tokens))
@@ -180,13 +179,15 @@ class SoftTargets:
         """
         wanted, seen = given
         hard, normaliser, probability, hit = hard_targets(logits, wanted)
+        # At 1 the normaliser is there already.
+        plain = self.temperature == 1
+        ours = logits - normaliser[:, None] if plain else jax.nn.log_softmax(logits / self.temperature)
         if table is None:
-            soft, soft_slope = top_divergence(logits / self.temperature, seen)
+            soft, soft_slope = top_divergence(ours, seen)
         else:
             theirs = jnp.einsum("CD,VD->CV", seen, table, preferred_element_type=jnp.float32)
-            soft, soft_slope = divergence(
-                logits / self.temperature, soft_cap(theirs, self.teacher_cap) / self.temperature
-            )
+            theirs = soft_cap(theirs, self.teacher_cap) / self.temperature
+            soft, soft_slope = divergence(ours, jax.nn.log_softmax(theirs))
         soft *= self.temperature**2
         losses = self.weight * soft + (1.0 - self.weight) * hard
         slope = self.weight * self.temperature * soft_slope + (1.0 - self.weight) * (probability - hit)
@@ -196,26 +197,25 @@ class SoftTargets:
         return losses, {"distillation_loss": soft, "hard_loss": hard}, slope
 
 
-def divergence(logits: jax.Array, teacher_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """KL(teacher || student) of two softmaxes.
+def divergence(ours: jax.Array, theirs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """KL(teacher || student).
 
     Args:
-        logits: [C, V] float32, the student's.
-        teacher_logits: [C, V] float32.
+        ours: [C, V] float32, the student's log-probabilities.
+        theirs: [C, V] float32, the teacher's.
 
     Returns:
         Nats [C], and their slope by the student's logits [C, V].
     """
-    ours, theirs = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher_logits)
     target = jnp.exp(theirs)
     return jnp.sum(target * (theirs - ours), axis=-1), jnp.exp(ours) - target
 
 
-def top_divergence(logits: jax.Array, teacher: TopLogProbs) -> tuple[jax.Array, jax.Array]:
+def top_divergence(ours: jax.Array, teacher: TopLogProbs) -> tuple[jax.Array, jax.Array]:
     """KL(teacher || student) of k tokens and one class for all others.
 
     Args:
-        logits: [C, V] float32, the student's.
+        ours: [C, V] float32, the student's log-probabilities.
         teacher: Of C positions, in any float type; rounded ones are made to sum to one again.
 
     Returns:
@@ -223,17 +223,17 @@ def top_divergence(logits: jax.Array, teacher: TopLogProbs) -> tuple[jax.Array, 
     """
     given = jax.nn.log_softmax(teacher.log_probs.astype(jnp.float32))
     top, rest = given[:, :-1], given[:, -1]
-    ours = jax.nn.log_softmax(logits)
-    dense = _scattered(jnp.full_like(ours, -jnp.inf), teacher.ids, top)
-    outside = jnp.isneginf(dense)
-    our_rest = jax.nn.logsumexp(jnp.where(outside, ours, -jnp.inf), axis=-1)
-    inside_nats = jnp.sum(jnp.where(outside, 0.0, jnp.exp(dense) * (dense - ours)), axis=-1)
-    rest_nats = jnp.where(jnp.isneginf(rest), 0.0, jnp.exp(rest) * (rest - our_rest))
-    # Among the others the class says nothing: its probability lies as the student's own does.
-    target = jnp.exp(jnp.where(outside, (rest - our_rest)[:, None] + ours, dense))
-    return inside_nats + rest_nats, jnp.exp(ours) - target
+    our_top = jnp.take_along_axis(ours, teacher.ids, axis=-1)
+    others = _with(jnp.exp(ours), teacher.ids, jnp.zeros_like(top))
+    # A sum of what is there and no difference from one, which would lose a small rest; it may be too small for a float.
+    our_rest = jnp.log(jnp.maximum(jnp.sum(others, axis=-1), jnp.finfo(jnp.float32).tiny))
+    nats = jnp.sum(jnp.exp(top) * (top - our_top), axis=-1)
+    nats += jnp.where(jnp.isneginf(rest), 0.0, jnp.exp(rest) * (rest - our_rest))
+    # The others' class moves all of them by one factor: among them it says nothing.
+    slope = others * (1.0 - jnp.exp(rest - our_rest))[:, None]
+    return nats, _with(slope, teacher.ids, jnp.exp(our_top) - jnp.exp(top))
 
 
-def _scattered(rows: jax.Array, ids: jax.Array, values: jax.Array) -> jax.Array:
-    """[C, V] with each row's values [C, k] at its ids; row by row, so that a mesh which splits rows keeps them."""
+def _with(rows: jax.Array, ids: jax.Array, values: jax.Array) -> jax.Array:
+    """Rows [C, V] with the values [C, k] at ids [C, k]; row by row, so that a mesh which splits rows leaves them."""
     return jax.vmap(lambda row, at, value: row.at[at].set(value))(rows, ids, values)
