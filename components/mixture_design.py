@@ -74,10 +74,10 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
     for name, weights in given:
         once.setdefault(tuple(weights), (name, weights))
     wanted, count = len(once) + config.samples, 0
-    for weights in drawn:
-        if len(once) < wanted and tuple(weights) not in once:
+    for mix in drawn:
+        if len(once) < wanted and tuple(mix) not in once:
             count += 1
-            once[tuple(weights)] = (f"sample {count}", weights)
+            once[tuple(mix)] = (f"sample {count}", mix)
     return Design(bounds, tuple(once.values()))
 
 
