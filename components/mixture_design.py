@@ -64,8 +64,8 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
     else:
         prior = _checked(bounds, config, "prior", config.prior)
     given = [("prior", prior)]
-    for place, weights in enumerate(config.candidates):
-        given.append((f"candidate {place + 1}", _checked(bounds, config, f"candidates[{place}]", weights)))
+    for place, candidate in enumerate(config.candidates):
+        given.append((f"candidate {place + 1}", _checked(bounds, config, f"candidates[{place}]", candidate)))
     # A source of few tokens would hardly be drawn around the prior, and that small sources deserve more is what one hopes.
     flattened = prior ** (1 / config.temperature)
     mean = flattened / flattened.sum()
