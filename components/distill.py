@@ -9,6 +9,7 @@ a teacher differ in nothing but the loss.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CURVES = ("distillation_loss", "hard_loss")
+TEACHERS = ("teacher", "teacher_logits")
 
 
 class DistillationConfig(Config):
@@ -70,16 +72,13 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
     Raises:
         ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
     """
-    given = [port for port in ("teacher", "teacher_logits") if inputs.maybe(port)]
-    if len(given) != 1:
-        raise ComponentError(
-            f"distill: got {' and '.join(given) or 'neither teacher nor teacher_logits'} as input, expected exactly one "
-            "of teacher and teacher_logits"
-        )
+    for message in misfits(config, inputs.ports.keys()):
+        raise ComponentError(f"distill: {message}")
+    is_online = "teacher" in inputs.ports
     config, reading = open_reading("distill", context.seed, config, inputs)
-    make = online if given == ["teacher"] else from_store
+    make = online if is_online else from_store
     how = config.distillation
-    if how.weight == 1 and (how.top_k or given == ["teacher_logits"]):
+    if how.weight == 1 and (how.top_k or not is_online):
         context.log.warning(
             "with weight 1 and the most probable tokens alone, nothing tells the others apart; 0.9 lets the tokens do it"
         )
@@ -142,6 +141,17 @@ def from_store(context: Context, config: DistillConfig, reading: Reading, inputs
     )
 
 
+def misfits(config: DistillConfig, ports: Collection[str]) -> Iterator[str]:
+    """What phases and the inputs that are given get wrong together, and a teacher that is missing or there twice."""
+    yield from proposed_weights.misfits(config, ports)
+    given = [port for port in TEACHERS if port in ports]
+    if len(given) != 1:
+        yield (
+            f"got {' and '.join(given) or 'neither teacher nor teacher_logits'} as input, expected exactly one of teacher "
+            "and teacher_logits"
+        )
+
+
 def run(context: Context, config: DistillConfig, inputs: Inputs) -> None:
     """Trains, measures, and writes the model and its report."""
     trained = train(context, config, inputs)
@@ -166,6 +176,6 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="bits_per_byte",
-    misfits=proposed_weights.misfits,
+    misfits=misfits,
     seed_of="pretrain",
 )

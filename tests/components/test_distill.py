@@ -158,7 +158,7 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_step(
 
     config = teacher_logits.TeacherLogitsConfig.model_validate(ORDER)
     given = Inputs({port: Artifact(path, "", "", port) for port, path in inputs.items()})
-    reading = open_reading("teacher_logits", 0, config, given)
+    config, reading = open_reading("teacher_logits", 0, config, given)
     _, model = weights.load(inputs["teacher"])
     opened = StoredLogits.load(logits["logits"])
     for step in (1, 7, 8, 15):
