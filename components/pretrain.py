@@ -7,7 +7,7 @@ byte are measured per source while it trains, because the mixture's effect shows
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from .pretrain_live import Live
 from .training_report import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
+    import jax
     import numpy as np
 
     from ..data.mixture import Mixture
@@ -67,7 +68,9 @@ def train(
     mixture = plan(config, context.seed, streams.source_tokens, streams.vocab_size)
     held_out = held_out_text.read(inputs.maybe("benchmarks"), tokenizer, config.held_out_bytes_per_source)
 
-    from ..model import accumulate, network
+    import jax
+
+    from ..model import accumulate, network, sharding
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
@@ -111,6 +114,15 @@ def train(
         clip_norm=config.clip_norm,
     )
     decoder = network.create(shape, context.seed)
+
+    def batches(step: int) -> Mapping[str, np.ndarray | jax.Array]:
+        if mesh is None or jax.process_count() == 1:
+            return read_batch(config, streams, mixture, step)
+        count = config.phases[mixture.phase_of(step)].batch_size or config.batch_size
+        return sharding.read_own_rows(
+            mesh, count, lambda rows: read_batch(config, streams, mixture, step, rows)
+        )
+
     stored = Checkpoints(
         context.work / "checkpoints",
         keep=config.keep_checkpoints,
@@ -128,7 +140,7 @@ def train(
                     router_balance_loss=config.router_balance_loss,
                     router_z_loss=config.router_z_loss,
                 ),
-                lambda step: read_batch(config, streams, mixture, step),
+                batches,
                 mixture.total_steps,
                 gradient=accumulate.split(config.accumulate_steps, learnt_tokens),
                 checkpoints=checkpoints,
@@ -167,6 +179,8 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     from ..model import weights
 
     trained = train(context, config, inputs)
+    if context.host:
+        return  # host 0 writes what all of them trained
     shape, mixture, history = trained.shape, trained.mixture, trained.history
     phases = Schedule(mixture)
     total_tokens = phases.tokens(mixture.total_steps)
@@ -248,9 +262,13 @@ def plan(config: PretrainConfig, seed: int, source_tokens: Mapping[str, int], vo
 
 
 def read_batch(
-    config: PretrainConfig, streams: TokenStreams, mixture: Mixture, step: int
+    config: PretrainConfig,
+    streams: TokenStreams,
+    mixture: Mixture,
+    step: int,
+    rows: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The rows of a step, as ``NextTokenLoss`` takes them.
+    """The rows of a step, or only those with these numbers, as ``NextTokenLoss`` takes them.
 
     Returns:
         ``tokens`` int32 [B, T+1]; packed by documents, ``segments`` and ``positions`` too; ``rope_base`` float32 [B]
@@ -261,6 +279,8 @@ def read_batch(
     from ..data import packing
 
     spans = mixture.locate(step)
+    if rows is not None:
+        spans = [spans[row] for row in rows]
     batch = {"tokens": np.stack([streams.read(*span) for span in spans]).astype(np.int32)}
     if config.packing == "documents":
         parts = [packing.segments(streams.starts(name), first, length) for name, first, length in spans]
@@ -312,4 +332,5 @@ COMPONENT = Component(
     },
     run=run,
     key_metric="bits_per_byte",
+    several_hosts=True,
 )

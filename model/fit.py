@@ -24,7 +24,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from . import accumulate, checksum, non_finite, sharding
+from . import accumulate, checksum, hosts, non_finite, sharding
 from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
@@ -32,7 +32,7 @@ from .preemption import Preempted
 
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
-Batch = Mapping[str, np.ndarray]
+Batch = Mapping[str, np.ndarray | jax.Array]
 LossFunction = Callable[[Any, Mapping[str, jax.Array]], tuple[jax.Array, Mapping[str, jax.Array]]]
 
 
@@ -103,7 +103,8 @@ def fit(
         module: Whose ``nnx.Param`` variables are trained.
         optimizer: The gradient transformation.
         loss_function: (module, batch) -> (scalar loss, dictionary of scalar metrics); traced once per batch shape.
-        batches: Step -> arrays; a pure function, because a resumed training asks again.
+        batches: Step -> arrays; a pure function, because a resumed training asks again. On several hosts each gives
+            the whole batch, or arrays that are spread already (``sharding.read_own_rows``).
         total_steps: Number of steps.
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
@@ -116,7 +117,7 @@ def fit(
         most_skipped_steps: More such steps than this end the training under ``skip`` and ``rewind`` too.
         digest_every_steps: Steps between checksums of the parameters; 0 takes none.
         until_steps: Ends after so many steps of the ``total_steps``, as a replay does.
-        stop: Asked between steps whether to save and end.
+        stop: Asked between steps whether to save and end; on several hosts, which have to agree, at logs only.
         notice: Takes one line for each thing that a person should know.
         goodput: Counts what time was lost to.
         mesh: Devices to spread state and batches over (see ``sharding``); None is one device.
@@ -198,10 +199,11 @@ def fit(
         notice(f"going on after {start} of {total_steps} steps")
     done = start
     told = 0
+    alone = jax.process_count() == 1
     while True:
-        stopping = stop is not None and done < end and stop()
-        due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
         log = done > start and (done == end or done % log_every_steps == 0)
+        stopping = stop is not None and done < end and (alone or log) and hosts.any_of(stop())
+        due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
         if log or due:
             curves = _curves(state)
             bad = non_finite.bad_steps(curves, done)
@@ -230,7 +232,7 @@ def fit(
         unmeasured = evaluation and done in points and not stopping
         if evaluation and unmeasured and np.isnan(measured[evaluation.names[0]][points.index(done)]):
             with clock.lost("evaluating"):
-                held = nnx.merge(graph, state["params"], rest)
+                held = nnx.merge(graph, jax.tree.map(hosts.gathered, state["params"]), rest)
                 values = dict(zip(evaluation.names, evaluation.measure(held), strict=True))
             for name, value in values.items():
                 measured[name][points.index(done)] = value
@@ -241,6 +243,7 @@ def fit(
                 checkpoints.save(done, {"train": state, "measured": measured})
                 if stopping:
                     checkpoints.wait()
+                    hosts.any_of(True)  # none ends before host 0 has written
             clock.saved()
         if stopping:
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
@@ -259,7 +262,7 @@ def fit(
     if checkpoints:
         with clock.lost("checkpointing"):
             checkpoints.wait()
-    nnx.update(module, state["params"])
+    nnx.update(module, jax.tree.map(hosts.gathered, state["params"]))
     curves = _curves(state)
     return History(
         curves=curves,

@@ -1,0 +1,96 @@
+"""A stage on several hosts: real processes joined by JAX's coordinator over a socket, supervised, killed, restarted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from millrace.components import registry
+from millrace.components.contract import ComponentError
+from millrace.data import tokenizer as tokenizers
+from millrace.data import tokenizer_training
+from millrace.pipelines.execute import Request, execute
+from millrace.pipelines.store import Store
+from safetensors.numpy import load_file
+from small_training import CONFIG, TEXTS, write_corpus
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("hosts")
+    special = (*tokenizers.CHAT_TOKENS, *tokenizers.reserved_tokens(2))
+    trained = tokenizer_training.train(
+        [*TEXTS.values()] * 2, vocab_size=300, algorithm="bpe", special=special, character_coverage=1.0
+    )
+    (folder / "tokenizer").mkdir()
+    tokenizers.write(folder / "tokenizer", trained, special, {})
+    return write_corpus(folder, folder / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory, corpus: Mapping[str, Path]) -> Run:
+    """Runs ``pretrain`` as a stage: ``train(hosts=2, retries=1, log_every_steps=1)``."""
+
+    def run(
+        folder: Path | None = None, hosts: int = 1, retries: int = 0, on_event: Any = None, **config: Any
+    ) -> SimpleNamespace:
+        store = Store(str(folder or tmp_path_factory.mktemp("store")))
+        component = registry.get("pretrain")
+        inputs = {}
+        for port, path in corpus.items():
+            copy = store.scratch / "work" / port
+            copy.mkdir(parents=True)
+            for file in [file for file in path.rglob("*") if file.is_file()]:
+                (copy / file.relative_to(path)).parent.mkdir(exist_ok=True)
+                (copy / file.relative_to(path)).write_bytes(file.read_bytes())
+            inputs[port] = {"stage": port, "digest": store.publish(copy, component.inputs[port].kind, {})}
+        request = Request(
+            store=store.uri,
+            run="run",
+            pipeline="hosts",
+            stage="pretrain",
+            component="pretrain",
+            key="0" * 64,
+            config=CONFIG | config,
+            semantic={},
+            seed=0,
+            inputs=inputs,
+            code="",
+            modules={},
+            hosts=hosts,
+            retries=retries,
+        )
+        events: list[dict[str, Any]] = []
+
+        def emit(event: dict[str, Any]) -> None:
+            events.append(event)
+            if on_event:
+                on_event(event)
+
+        record, _ = execute(request, emit, logging.getLogger("pretrain"))
+        model = store.folder(record.outputs["model"]["digest"])
+        report = json.loads((store.folder(record.outputs["report"]["digest"]) / "report.json").read_text())
+        return SimpleNamespace(
+            weights=load_file(model / "weights.safetensors"), report=report, events=events, record=record
+        )
+
+    return run
+
+
+def test_two_hosts_train_the_model_of_one(train: Run) -> None:
+    """Weights, losses and held-out bits agree within float rounding, and the metrics are host 0's."""
+    alone, together = train(), train(hosts=2)
+    assert together.weights.keys() == alone.weights.keys()
+    for name, weight in together.weights.items():
+        np.testing.assert_allclose(weight, alone.weights[name], atol=1e-5, rtol=0, err_msg=name)
+    for ours, theirs in zip(together.report["loss"], alone.report["loss"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    assert together.record.metrics == pytest.approx(alone.record.metrics, rel=1e-4)
