@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 10.0  # for the other hosts to end by themselves, when one has told why it did
 POLL_SECONDS = 0.1
+# Compiled programs are kept for the next attempt: compiling is most of what a restart costs.
+PROGRAMS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+}
 MEMORY_FILES = 2  # of each host: while one is written the other is whole
 
 
@@ -134,7 +139,7 @@ def _attempt(
             hosts.append(_start(request, seat, selector))
         return _watch(request, context, hosts, selector)
     finally:
-        for host in hosts:
+        for host in reversed(hosts):  # host 0, which coordinates, last: the others would complain
             _kill(host)
             host.process.wait()
         _drain(context, selector, request.hosts)
@@ -156,7 +161,8 @@ def _watch(
         if not ended:
             continue
         _drain(context, selector, request.hosts)
-        for host in ended:
+        # JAX aborts a host that has lost another, so that is the last cause to name.
+        for host in sorted(ended, key=lambda host: host.signalled() == "SIGABRT"):
             if (name := host.signalled()) is not None:
                 hint = (
                     "; the kernel kills a process this way when memory runs out" if name == "SIGKILL" else ""
@@ -191,6 +197,7 @@ def _start(request: Request, seat: Seat, selector: selectors.BaseSelector) -> _H
         stderr=subprocess.STDOUT,
         pass_fds=(write_end, *seat.memory),
         start_new_session=True,  # signals come by way of the supervisor, once
+        env={**os.environ, **PROGRAMS, "JAX_COMPILATION_CACHE_DIR": str(Path(seat.work, "programs"))},
     )
     os.close(write_end)
     assert process.stdin is not None

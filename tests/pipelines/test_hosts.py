@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import random
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ from millrace.data import tokenizer_training
 from millrace.pipelines.execute import Request, execute
 from millrace.pipelines.store import Store
 from safetensors.numpy import load_file
+from sandbox import descendants
 from small_training import CONFIG, TEXTS, write_corpus
 
 Run = Callable[..., SimpleNamespace]
@@ -85,12 +89,57 @@ def train(tmp_path_factory: pytest.TempPathFactory, corpus: Mapping[str, Path]) 
     return run
 
 
-def test_two_hosts_train_the_model_of_one(train: Run) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(train: Run) -> SimpleNamespace:
+    return train(hosts=2)
+
+
+def kill_host(number: int) -> None:
+    """``kill -9`` of one of this process's hosts."""
+    children = [child for child in descendants(os.getpid()) if b"host_process" in command_line(child)]
+    os.kill(sorted(children)[number], signal.SIGKILL)
+
+
+def command_line(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def killing(at: Mapping[int, int]) -> Callable[[dict[str, Any]], None]:
+    """Kills host ``at[step]`` once, when host 0 has told the loss of that step."""
+    left = dict(at)
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "metric" and event["name"] == "loss" and event["step"] in left:
+            kill_host(left.pop(event["step"]))
+
+    return on_event
+
+
+def same_bits(one: SimpleNamespace, other: SimpleNamespace) -> bool:
+    return one.report == other.report and all(
+        np.array_equal(weight, other.weights[name]) for name, weight in one.weights.items()
+    )
+
+
+def test_two_hosts_train_the_model_of_one(train: Run, undisturbed: SimpleNamespace) -> None:
     """Weights, losses and held-out bits agree within float rounding, and the metrics are host 0's."""
-    alone, together = train(), train(hosts=2)
+    alone, together = train(), undisturbed
     assert together.weights.keys() == alone.weights.keys()
     for name, weight in together.weights.items():
         np.testing.assert_allclose(weight, alone.weights[name], atol=1e-5, rtol=0, err_msg=name)
     for ours, theirs in zip(together.report["loss"], alone.report["loss"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert together.record.metrics == pytest.approx(alone.record.metrics, rel=1e-4)
+
+
+def test_a_killed_host_ends_the_others_and_all_go_on_from_the_newest_checkpoint(
+    train: Run, undisturbed: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed in the middle of a step, host 1 first and host 0 later: the model is the undisturbed one, bit for bit."""
+    chance = random.Random(0)
+    steps = {chance.randrange(6, 10): 1, chance.randrange(11, 15): 0}
+    done = train(hosts=2, retries=2, log_every_steps=1, on_event=killing(steps))
+    causes = [event["message"] for event in done.events if event["event"] == "retry"]
+    assert len(causes) == 2
+    assert "was ended by SIGKILL" in causes[0] + causes[1]
+    assert same_bits(done, undisturbed)
