@@ -78,6 +78,7 @@ def train(
     from ..model.optimizer import learning_rate_schedule, make_optimizer
     from ..model.preemption import Preempted, StopRequest
     from ..model.pretraining_loss import NextTokenLoss, learnt_tokens
+    from ..model.replicas import NoRoom, Replicas
 
     shape = config.model_shape(streams.vocab_size)
     phases = Schedule(mixture)
@@ -123,6 +124,9 @@ def train(
             mesh, count, lambda rows: read_batch(config, streams, mixture, step, rows)
         )
 
+    replicas = None
+    if config.replica_every_steps and context.memory:
+        replicas = Replicas(context.memory, config.replica_every_steps, context.log.warning)
     stored = Checkpoints(
         context.work / "checkpoints",
         keep=config.keep_checkpoints,
@@ -145,6 +149,7 @@ def train(
                 gradient=accumulate.split(config.accumulate_steps, learnt_tokens),
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
+                replicas=replicas,
                 log_every_steps=config.log_every_steps,
                 on_log=on_log,
                 evaluation=held_out_text.evaluation(
@@ -167,6 +172,8 @@ def train(
                 f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
                 f"blame, drop it or set on_non_finite. The step read{step_documents.in_words(read)}"
             ) from error
+        except NoRoom as error:
+            raise ComponentError(f"pretrain: {error}") from error
         except Preempted as error:
             context.log.warning("%s; %s", error, goodput.summary())
             raise ComponentError(f"pretrain: {error}") from error
@@ -333,4 +340,5 @@ COMPONENT = Component(
     run=run,
     key_metric="bits_per_byte",
     several_hosts=True,
+    keeps_memory=lambda config: config.replica_every_steps > 0,
 )

@@ -106,6 +106,11 @@ class PretrainConfig(Config):
     keep_checkpoint_every_steps: int = runtime(
         0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
     )
+    replica_every_steps: int = runtime(
+        0,
+        ge=0,
+        description="Steps between copies of the state in memory, from which a stage with retries goes on; 0 keeps none.",
+    )
     log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
     mesh: device_mesh.MeshConfig = runtime(
         device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."

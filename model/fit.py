@@ -29,6 +29,7 @@ from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
 from .preemption import Preempted
+from .replicas import Replicas
 
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
@@ -84,6 +85,7 @@ def fit(
     gradient: Callable[[accumulate.Loss], accumulate.Gradient] = accumulate.whole,
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
+    replicas: Replicas | None = None,
     log_every_steps: int = 10,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
     evaluation: Evaluation | None = None,
@@ -109,6 +111,7 @@ def fit(
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
+        replicas: Copies of the state in memory, more often; the newest of both kinds is gone on from.
         log_every_steps: Steps between calls of ``on_log``; the host waits for the device then.
         on_log: Called with the number of finished steps and the values of the last one.
         evaluation: Held-out measurement.
@@ -181,8 +184,15 @@ def fit(
             measured = {
                 name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
             }
-            if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
-                done, restored = found
+            kept = {"train": state, "measured": measured}
+            if replicas:
+                replicas.lay_out(kept)
+            sources = [
+                (step, source) for source in (replicas, checkpoints) if source and (step := source.newest())
+            ]
+            if sources:
+                done, source = max(sources, key=lambda found: found[0])  # memory before disk, if both have it
+                restored = source.restore(done, kept)
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
                 return done, restored["train"], measured
             return 0, state, measured
@@ -204,7 +214,10 @@ def fit(
         log = done > start and (done == end or done % log_every_steps == 0)
         stopping = stop is not None and done < end and (alone or log) and hosts.any_of(stop())
         due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
-        if log or due:
+        copied = (
+            replicas is not None and start < done < end and not stopping and done % replicas.every_steps == 0
+        )
+        if log or due or copied:
             curves = _curves(state)
             bad = non_finite.bad_steps(curves, done)
             if on_non_finite == "rewind":
@@ -238,6 +251,10 @@ def fit(
                 measured[name][points.index(done)] = value
             if on_evaluation:
                 on_evaluation(done, values)
+        if replicas and copied:
+            with clock.lost("copying to memory"):
+                replicas.save(done, {"train": state, "measured": measured})
+            clock.saved()
         if checkpoints and due:
             with clock.lost("checkpointing"):
                 checkpoints.save(done, {"train": state, "measured": measured})

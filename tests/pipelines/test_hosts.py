@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -143,3 +145,73 @@ def test_a_killed_host_ends_the_others_and_all_go_on_from_the_newest_checkpoint(
     assert len(causes) == 2
     assert "was ended by SIGKILL" in causes[0] + causes[1]
     assert same_bits(done, undisturbed)
+
+
+def lose_memory(host: int) -> None:
+    """Overwrites all that a host keeps in memory."""
+    for number in memory_files(f"host {host}"):
+        os.pwrite(number, b"x" * os.fstat(number).st_size, 0)
+
+
+def memory_files(name: str = "host") -> list[int]:
+    """This process's open files in memory whose names start so."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{number}").startswith(f"/memfd:{name}"):
+                found.append(int(number))
+    return found
+
+
+def going_on(log: str) -> list[int]:
+    """The steps from which host 0 went on, or the only host."""
+    lines = [line for line in log.splitlines() if not line.startswith("host 1 ")]
+    return [int(step) for step in re.findall(r"going on after (\d+) of", "\n".join(lines))]
+
+
+def test_with_one_hosts_memory_lost_all_go_on_from_the_newest_copy(
+    train: Run, undisturbed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each host holds half of the state; host 1 dies with its memory, and host 0 has its half, too."""
+    kill = killing({13: 1})
+
+    def on_event(event: dict[str, Any]) -> None:
+        kill(event)
+        if event["event"] == "retry":
+            lose_memory(1)
+
+    done = train(
+        hosts=2,
+        retries=1,
+        log_every_steps=1,
+        checkpoint_every_steps=1000,
+        replica_every_steps=2,
+        on_event=on_event,
+    )
+    log = capsys.readouterr().err
+    assert "is lost: taken from host 0" in log
+    assert going_on(log)[0] in (12, 14, 16, 18)
+    assert same_bits(done, undisturbed)
+    assert memory_files() == []
+
+
+def test_one_host_goes_on_from_memory_as_well(train: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage that keeps copies has a supervisor, and ends with the bits of a training without either."""
+    done = train(
+        retries=1,
+        log_every_steps=1,
+        checkpoint_every_steps=1000,
+        replica_every_steps=1,
+        on_event=killing({13: 0}),
+    )
+    assert going_on(capsys.readouterr().err)[0] >= 13
+    assert same_bits(done, train())
+
+
+def test_hosts_that_die_more_often_than_the_stage_has_retries_fail_it_with_the_cause(
+    train: Run, tmp_path: Path
+) -> None:
+    """Nothing of it is left running, and the next run goes on."""
+    with pytest.raises(ComponentError, match=r"host 0 was ended by SIGKILL.*and the stage has no retries"):
+        train(tmp_path, log_every_steps=1, replica_every_steps=5, on_event=killing({8: 0}))
+    assert not [child for child in descendants(os.getpid()) if b"host_process" in command_line(child)]
