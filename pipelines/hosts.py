@@ -28,7 +28,6 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from ..components.contract import Component, ComponentError, Context
-from ..model.preemption import SIGNALS
 
 if TYPE_CHECKING:
     from .execute import Request
@@ -197,7 +196,7 @@ def _start(request: Request, seat: Seat, selector: selectors.BaseSelector) -> _H
         stderr=subprocess.STDOUT,
         pass_fds=(write_end, *seat.memory),
         start_new_session=True,  # signals come by way of the supervisor, once
-        env={**os.environ, **PROGRAMS, "JAX_COMPILATION_CACHE_DIR": str(Path(seat.work, "programs"))},
+        env={"JAX_COMPILATION_CACHE_DIR": str(Path(seat.work, "programs")), **PROGRAMS, **os.environ},
     )
     os.close(write_end)
     assert process.stdin is not None
@@ -272,6 +271,8 @@ class _Told:
 @contextlib.contextmanager
 def _forwarded() -> Iterator[_Told]:
     """SIGTERM and SIGINT go to the hosts, which save their state and end."""
+    from ..model.preemption import SIGNALS
+
     told = _Told()
     if threading.current_thread() is not threading.main_thread():
         yield told

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +39,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "tokenizer").mkdir()
     tokenizers.write(folder / "tokenizer", trained, special, {})
     return write_corpus(folder, folder / "tokenizer")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hosts of all tests compile a program once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("programs")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +100,11 @@ def train(tmp_path_factory: pytest.TempPathFactory, corpus: Mapping[str, Path]) 
 
 
 @pytest.fixture(scope="module")
+def alone(train: Run) -> SimpleNamespace:
+    return train()
+
+
+@pytest.fixture(scope="module")
 def undisturbed(train: Run) -> SimpleNamespace:
     return train(hosts=2)
 
@@ -123,9 +136,9 @@ def same_bits(one: SimpleNamespace, other: SimpleNamespace) -> bool:
     )
 
 
-def test_two_hosts_train_the_model_of_one(train: Run, undisturbed: SimpleNamespace) -> None:
+def test_two_hosts_train_the_model_of_one(alone: SimpleNamespace, undisturbed: SimpleNamespace) -> None:
     """Weights, losses and held-out bits agree within float rounding, and the metrics are host 0's."""
-    alone, together = train(), undisturbed
+    together = undisturbed
     assert together.weights.keys() == alone.weights.keys()
     for name, weight in together.weights.items():
         np.testing.assert_allclose(weight, alone.weights[name], atol=1e-5, rtol=0, err_msg=name)
@@ -134,16 +147,17 @@ def test_two_hosts_train_the_model_of_one(train: Run, undisturbed: SimpleNamespa
     assert together.record.metrics == pytest.approx(alone.record.metrics, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("host", "low"), [(1, 6), pytest.param(0, 11, marks=pytest.mark.slow)], ids=["a host", "the coordinator"]
+)
 def test_a_killed_host_ends_the_others_and_all_go_on_from_the_newest_checkpoint(
-    train: Run, undisturbed: SimpleNamespace, caplog: pytest.LogCaptureFixture
+    train: Run, undisturbed: SimpleNamespace, host: int, low: int
 ) -> None:
-    """Killed in the middle of a step, host 1 first and host 0 later: the model is the undisturbed one, bit for bit."""
-    chance = random.Random(0)
-    steps = {chance.randrange(6, 10): 1, chance.randrange(11, 15): 0}
-    done = train(hosts=2, retries=2, log_every_steps=1, on_event=killing(steps))
-    causes = [event["message"] for event in done.events if event["event"] == "retry"]
-    assert len(causes) == 2
-    assert "was ended by SIGKILL" in causes[0] + causes[1]
+    """Killed in the middle of a random step: the model is the undisturbed one, bit for bit."""
+    step = random.Random(host).randrange(low, low + 4)
+    done = train(hosts=2, retries=1, log_every_steps=1, on_event=killing({step: host}))
+    (cause,) = [event["message"] for event in done.events if event["event"] == "retry"]
+    assert cause.startswith(f"host {host} was ended by SIGKILL")
     assert same_bits(done, undisturbed)
 
 
@@ -195,7 +209,9 @@ def test_with_one_hosts_memory_lost_all_go_on_from_the_newest_copy(
     assert memory_files() == []
 
 
-def test_one_host_goes_on_from_memory_as_well(train: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_host_goes_on_from_memory_as_well(
+    train: Run, alone: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A stage that keeps copies has a supervisor, and ends with the bits of a training without either."""
     done = train(
         retries=1,
@@ -205,7 +221,7 @@ def test_one_host_goes_on_from_memory_as_well(train: Run, capsys: pytest.Capture
         on_event=killing({13: 0}),
     )
     assert going_on(capsys.readouterr().err)[0] >= 13
-    assert same_bits(done, train())
+    assert same_bits(done, alone)
 
 
 def test_hosts_that_die_more_often_than_the_stage_has_retries_fail_it_with_the_cause(
@@ -215,3 +231,49 @@ def test_hosts_that_die_more_often_than_the_stage_has_retries_fail_it_with_the_c
     with pytest.raises(ComponentError, match=r"host 0 was ended by SIGKILL.*and the stage has no retries"):
         train(tmp_path, log_every_steps=1, replica_every_steps=5, on_event=killing({8: 0}))
     assert not [child for child in descendants(os.getpid()) if b"host_process" in command_line(child)]
+
+
+def test_asked_to_end_the_hosts_agree_on_a_step_and_the_next_run_goes_on_with_another_number_of_hosts(
+    train: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM reaches the supervisor only; the state is saved, and host 0 told which step it was."""
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "metric" and event["name"] == "loss" and event["step"] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    never = {"checkpoint_every_steps": 1000, "log_every_steps": 1}
+    with pytest.raises(
+        ComponentError, match=r"stopped after (\d+) of 20 steps; the state is saved"
+    ) as caught:
+        train(tmp_path, hosts=2, retries=1, on_event=on_event, **never)
+    stopped = int(str(caught.value).split("stopped after ")[1].split()[0])
+    assert stopped >= 7
+    train(tmp_path, replica_every_steps=100, **never)
+    assert going_on(capsys.readouterr().err) == [stopped]
+
+
+@pytest.mark.slow
+def test_kills_at_ten_random_steps_of_random_hosts_leave_no_trace(
+    train: Run, undisturbed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With copies in memory every step, checkpoints every third and memory lost now and then."""
+    chance = random.Random(1)
+    steps = {step: chance.randrange(2) for step in chance.sample(range(1, 19), 10)}
+    kill = killing(steps)
+
+    def on_event(event: dict[str, Any]) -> None:
+        kill(event)
+        if event["event"] == "retry" and chance.random() < 0.3:
+            lose_memory(chance.randrange(2))
+
+    done = train(
+        hosts=2,
+        retries=10,
+        log_every_steps=1,
+        checkpoint_every_steps=3,
+        replica_every_steps=1,
+        on_event=on_event,
+    )
+    assert len(going_on(capsys.readouterr().err)) >= 8
+    assert same_bits(done, undisturbed)
