@@ -87,7 +87,7 @@ def train(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
     mesh = device_mesh.build(config.mesh, [phase.batch_size or config.batch_size for phase in config.phases])
-    goodput = Goodput()
+    goodput = Goodput() if context.host else Goodput.since(context.work / "started")
     lengths = [phase.sequence_length_tokens for phase in config.phases]
     on_log = Live(context, phases, mixture.total_steps, lengths, shape, goodput)
 

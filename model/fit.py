@@ -178,24 +178,30 @@ def fit(
     points = evaluation.steps(total_steps) if evaluation else []
     clock = goodput or Goodput()
 
-    def resumed() -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+    def kept(state: dict[str, Any], measured: dict[str, np.ndarray]) -> dict[str, Any]:
+        useful_seconds = np.asarray(clock.useful_seconds())
+        return {"train": state, "measured": measured, "useful_seconds": useful_seconds}
+
+    def resumed(reason: str | None = None) -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+        done, useful_seconds = 0, 0.0
         with clock.lost("restoring"):
             state = fresh()
             measured = {
                 name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
             }
-            kept = {"train": state, "measured": measured}
+            template = kept(state, measured)
             if replicas:
-                replicas.lay_out(kept)
+                replicas.lay_out(template)
             sources = [
                 (step, source) for source in (replicas, checkpoints) if source and (step := source.newest())
             ]
             if sources:
                 done, source = max(sources, key=lambda found: found[0])  # memory before disk, if both have it
-                restored = source.restore(done, kept)
+                restored = source.restore(done, template)
+                state, useful_seconds = restored["train"], float(restored["useful_seconds"])
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
-                return done, restored["train"], measured
-            return 0, state, measured
+        clock.resumed(useful_seconds, reason)
+        return done, state, measured
 
     # A function of its own: compiled once, not again for every shape of batch, and the step is the same with digests.
     @functools.partial(jax.jit, donate_argnums=0)
@@ -224,9 +230,8 @@ def fit(
                 skips = np.array(state["skips"])
                 new = bad[~skips[bad]]
                 if new.size and skips.sum() < most_skipped_steps:
-                    clock.rewound()
                     skips[new[0]] = True
-                    start, state, measured = resumed()
+                    start, state, measured = resumed("rewound steps")
                     state["skips"] = jnp.asarray(skips) | state["skips"]
                     done = start
                     if notice:
@@ -253,15 +258,13 @@ def fit(
                 on_evaluation(done, values)
         if replicas and copied:
             with clock.lost("copying to memory"):
-                replicas.save(done, {"train": state, "measured": measured})
-            clock.saved()
+                replicas.save(done, kept(state, measured))
         if checkpoints and due:
             with clock.lost("checkpointing"):
-                checkpoints.save(done, {"train": state, "measured": measured})
+                checkpoints.save(done, kept(state, measured))
                 if stopping:
                     checkpoints.wait()
                     hosts.any_of(True)  # none ends before host 0 has written
-            clock.saved()
         if stopping:
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
         if done == end:
