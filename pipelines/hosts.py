@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -112,11 +113,14 @@ def run(request: Request, context: Context, emit: Any, work: Path, outputs: Mapp
                 "%s; all hosts start again (retry %d of %d)", cause, attempt + 1, request.retries
             )
             emit({"event": "retry", "message": cause})
-    retries = (
-        f" and {request.retries} retries are used up" if request.retries else " and the stage has no retries"
-    )
+    if told.number is not None:
+        end = f"while it was ended by {signal.Signals(told.number).name}"
+    elif request.retries:
+        end = f"and its retries ({request.retries}) are used up"
+    else:
+        end = "and the stage has no retries"
     raise ComponentError(
-        f"{cause},{retries}; `millrace logs {request.stage}` tells more, and running again goes on"
+        f"{cause}, {end}; `millrace logs {request.stage}` tells more, and running again goes on from what is saved"
     )
 
 
@@ -131,6 +135,9 @@ def _attempt(
     """Starts all hosts and waits for them; returns why they ended too early, or None."""
     coordinator = f"localhost:{_free_port()}"
     folders = {port: str(path) for port, path in outputs.items()}
+    for path in outputs.values():  # host 0 may have died while it wrote
+        shutil.rmtree(path)
+        path.mkdir()
     selector, hosts = selectors.DefaultSelector(), told.hosts
     try:
         for number in range(request.hosts):
