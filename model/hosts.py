@@ -27,7 +27,10 @@ def join(coordinator: str, hosts: int, host: int) -> None:
     """
     # SIGTERM belongs to ``preemption``; JAX's own service would swallow it.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(coordinator, num_processes=hosts, process_id=host)
+    # Bound to the address itself: by default it would listen on every network of the machine.
+    jax.distributed.initialize(
+        coordinator, num_processes=hosts, process_id=host, coordinator_bind_address=coordinator
+    )
 
 
 def any_of(flag: bool) -> bool:

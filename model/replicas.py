@@ -100,9 +100,16 @@ class Replicas:
         file = self._files[target]
         file.begin()
         part = file.part(0)
-        for leaf, place in zip(jax.tree.leaves(state), layout.places, strict=True):
-            for box, begin, end in place:
-                part[begin:end] = _bytes_of(leaf, box)
+        pieces = [
+            (_piece(leaf, box), begin, end)
+            for leaf, place in zip(jax.tree.leaves(state), layout.places, strict=True)
+            for box, begin, end in place
+        ]
+        for piece, _, _ in pieces:
+            if isinstance(piece, jax.Array):
+                piece.copy_to_host_async()
+        for piece, begin, end in pieces:
+            part[begin:end] = np.ascontiguousarray(piece).reshape(-1).view(np.uint8)
         if layout.ring:
             self._send(part, file.part(1))
         file.commit(step)
@@ -291,11 +298,11 @@ def _box(index: tuple[slice, ...], shape: tuple[int, ...]) -> Box:
     return tuple(bounds)
 
 
-def _bytes_of(leaf: Any, box: Box) -> np.ndarray:
-    values = leaf
-    if isinstance(leaf, jax.Array):
-        values = next(shard.data for shard in leaf.addressable_shards if _box(shard.index, leaf.shape) == box)
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+def _piece(leaf: Any, box: Box) -> Any:
+    """A piece of an array that a device of this host holds."""
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    return next(shard.data for shard in leaf.addressable_shards if _box(shard.index, leaf.shape) == box)
 
 
 def _array(leaf: Any, place: tuple[tuple[Box, int, int], ...], part: np.ndarray) -> Any:

@@ -233,24 +233,34 @@ def test_hosts_that_die_more_often_than_the_stage_has_retries_fail_it_with_the_c
     assert not [child for child in descendants(os.getpid()) if b"host_process" in command_line(child)]
 
 
-def test_asked_to_end_the_hosts_agree_on_a_step_and_the_next_run_goes_on_with_another_number_of_hosts(
-    train: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)], ids=["fewer", "more"]
+)
+def test_asked_to_end_the_hosts_agree_on_a_step_and_another_number_of_hosts_goes_on_from_it(
+    train: Run,
+    alone: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    before: int,
+    after: int,
 ) -> None:
-    """SIGTERM reaches the supervisor only; the state is saved, and host 0 told which step it was."""
+    """SIGTERM reaches the supervisor only; the state is saved, and the error tells after which step."""
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "metric" and event["name"] == "loss" and event["step"] == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    never = {"checkpoint_every_steps": 1000, "log_every_steps": 1}
+    never = {"checkpoint_every_steps": 1000, "log_every_steps": 1, "replica_every_steps": 100}
     with pytest.raises(
         ComponentError, match=r"stopped after (\d+) of 20 steps; the state is saved"
     ) as caught:
-        train(tmp_path, hosts=2, retries=1, on_event=on_event, **never)
+        train(tmp_path, hosts=before, retries=1, on_event=on_event, **never)
     stopped = int(str(caught.value).split("stopped after ")[1].split()[0])
     assert stopped >= 7
-    train(tmp_path, replica_every_steps=100, **never)
+    done = train(tmp_path, hosts=after, **never)
     assert going_on(capsys.readouterr().err) == [stopped]
+    for name, weight in done.weights.items():
+        np.testing.assert_allclose(weight, alone.weights[name], atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.slow
