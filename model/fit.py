@@ -232,7 +232,8 @@ def fit(
                 if new.size and skips.sum() < most_skipped_steps:
                     skips[new[0]] = True
                     start, state, measured = resumed("rewound steps")
-                    state["skips"] = jnp.asarray(skips) | state["skips"]
+                    skips |= np.array(state["skips"])
+                    state["skips"] = jax.device_put(skips, state["skips"].sharding)
                     done = start
                     if notice:
                         notice(f"step {new[0]} is not finite: rewound to step {start}, to skip its update")
