@@ -22,6 +22,7 @@ import platform
 import random
 import re
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -64,6 +65,7 @@ def main() -> None:
                 with tempfile.TemporaryDirectory(dir=folder) as store:
                     found = measure(Path(store), inputs, options, every, settings)
                 rows.append({"failure_every_steps": every or None, "state": way} | found)
+                print(rows[-1], file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps(rows, indent=1))
         return
