@@ -138,6 +138,8 @@ class Context(Protocol):
         lineage: Records of every stage upstream of this one (see ``Upstream``), in topological order; filled only for
             components that declare ``reads_lineage``.
         threads: How many shards a Beam worker should work on at once.
+        host: Which of the processes of a stage on several hosts this is; host 0 fills the outputs.
+        memory: Descriptors of files in memory that outlive this process; none without a supervisor.
     """
 
     seed: int
@@ -145,6 +147,8 @@ class Context(Protocol):
     log: logging.Logger
     lineage: tuple[Upstream, ...]
     threads: int
+    host: int
+    memory: tuple[int, ...]
 
     def output(self, port: str) -> Path:
         """The empty folder to fill for an output port; published when ``run`` returns."""
@@ -198,6 +202,8 @@ class Component:
         reads_lineage: Whether ``run`` reads ``context.lineage``, which then is part of the stage's identity.
         gate: Whether a failure of this component blocks deployment by design.
         seed_of: The component whose seed it sees, where both must draw the same; its own by default.
+        several_hosts: Whether ``run`` may be one of several processes that JAX has joined.
+        keeps_memory: Whether a configuration wants ``context.memory``, which then is there on one host, too.
     """
 
     name: str
@@ -212,3 +218,5 @@ class Component:
     reads_lineage: bool = False
     gate: bool = False
     seed_of: str | None = None
+    several_hosts: bool = False
+    keeps_memory: Callable[[Any], bool] | None = None

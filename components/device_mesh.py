@@ -29,7 +29,7 @@ class MeshConfig(Config):
 
 
 def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
-    """The mesh over all devices that this process sees, or None for a single one.
+    """The mesh over all devices, those of other hosts too, or None for a single one.
 
     Args:
         config: The axes.

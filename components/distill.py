@@ -9,7 +9,7 @@ a teacher differ in nothing but the loss.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -101,7 +101,7 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
     return Objective(
         "distill",
         DistillationLoss(next_token_loss(config), how.temperature, how.weight, graph, how.top_k),
-        lambda step: read_training_batch(config, reading, step),
+        lambda step, rows: read_training_batch(config, reading, step, rows),
         # A forward pass is a third of what the formula counts for a training step.
         lambda length: student.flops_per_token(length) + taught.flops_per_token(length) // 3,
         (nnx.to_pure_dict(weights),),
@@ -127,9 +127,10 @@ def from_store(context: Context, config: DistillConfig, reading: Reading, inputs
         )
     context.log.info("a teacher's %d most probable tokens of every position", stored.top_k)
 
-    def batch(step: int) -> dict[str, np.ndarray]:
-        log_probs, ids = stored.read(step)
-        return {**read_training_batch(config, reading, step), TEACHER_LOG_PROBS: log_probs, TEACHER_IDS: ids}
+    def batch(step: int, rows: Sequence[int] | None) -> dict[str, np.ndarray]:
+        log_probs, ids = (part if rows is None else part[list(rows)] for part in stored.read(step))
+        tokens = read_training_batch(config, reading, step, rows)
+        return {**tokens, TEACHER_LOG_PROBS: log_probs, TEACHER_IDS: ids}
 
     return Objective(
         "distill",

@@ -43,6 +43,8 @@ class ProxyContext:
         self.log: logging.Logger = stage.log.getChild(f"proxy{number + 1}")
         self.lineage: tuple[Upstream, ...] = ()
         self.threads = stage.threads
+        self.host = 0
+        self.memory: tuple[int, ...] = ()
         self.work.mkdir(parents=True, exist_ok=True)
 
     def output(self, port: str) -> Path:

@@ -30,13 +30,14 @@ from .pretrain_live import Live
 from .training_report import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
+    import jax
     import numpy as np
 
     from ..data.mixture import Mixture
     from ..data.token_stream import TokenStreams
     from ..data.tokenizer import Tokenizer
     from ..model.config import ModelConfig
-    from ..model.fit import Batch, History, LossFunction
+    from ..model.fit import History, LossFunction
     from ..model.network import Decoder
     from ..model.pretraining_loss import NextTokenLoss
     from .training_recipe import Recipe
@@ -66,7 +67,7 @@ class Objective:
     Attributes:
         component: The component that trains, for messages.
         loss: As ``fit`` takes it.
-        batch: Step -> the step's arrays.
+        batch: (step, rows) -> the step's arrays, of all rows or of those with these numbers.
         flops_per_token: From tokens of a row to the work of training on one of them.
         frozen: What the loss takes that is not trained.
         curves: Names of the loss's metrics that go into the report.
@@ -75,7 +76,7 @@ class Objective:
 
     component: str
     loss: LossFunction
-    batch: Callable[[int], Batch]
+    batch: Callable[[int, Sequence[int] | None], Mapping[str, np.ndarray]]
     flops_per_token: Callable[[int], int]
     frozen: Sequence[Any] = ()
     curves: tuple[str, ...] = ()
@@ -118,7 +119,7 @@ def train(
     objective = Objective(
         "pretrain",
         next_token_loss(config),
-        lambda step: read_training_batch(config, reading, step),
+        lambda step, rows: read_training_batch(config, reading, step, rows),
         shape.flops_per_token,
     )
     return train_on(objective, context, config, reading, inputs, until_steps, recipe)
@@ -174,11 +175,14 @@ def train_on(
         inputs.maybe("benchmarks"), reading.tokenizer, config.held_out_bytes_per_source
     )
 
-    from ..model import network
+    import jax
+
+    from ..model import network, sharding
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
     from ..model.preemption import Preempted, StopRequest
+    from ..model.replicas import NoRoom, Replicas
 
     shape = config.model_shape(reading.streams.vocab_size)
     phases = Schedule(mixture)
@@ -187,7 +191,7 @@ def train_on(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
     mesh = device_mesh.build(config.mesh, config.batch_sizes())
-    goodput = Goodput()
+    goodput = Goodput() if context.host else Goodput.since(context.work / "started")
     work = [objective.flops_per_token(phase.sequence_length_tokens) for phase in config.phases]
     on_log = Live(context, phases, mixture.total_steps, work, shape.compute_dtype, goodput)
 
@@ -197,6 +201,16 @@ def train_on(
 
     made = recipe or training_recipe.make(config, mixture)
     decoder = network.create(shape, context.seed)
+
+    def batches(step: int) -> Mapping[str, np.ndarray | jax.Array]:
+        if mesh is None or jax.process_count() == 1:
+            return objective.batch(step, None)
+        count = config.batch_sizes()[mixture.phase_of(step)]
+        return sharding.read_own_rows(mesh, count, lambda rows: objective.batch(step, rows))
+
+    replicas = None
+    if config.replica_every_steps and context.memory:
+        replicas = Replicas(context.memory, config.replica_every_steps, context.log.warning)
     stored = Checkpoints(
         context.work / "checkpoints",
         keep=config.keep_checkpoints,
@@ -209,12 +223,13 @@ def train_on(
                 decoder,
                 made.optimizer,
                 objective.loss,
-                objective.batch,
+                batches,
                 mixture.total_steps,
                 frozen=objective.frozen,
                 gradient=made.gradient,
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
+                replicas=replicas,
                 log_every_steps=config.log_every_steps,
                 on_log=on_log,
                 evaluation=held_out_text.evaluation(
@@ -238,6 +253,8 @@ def train_on(
                 f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
                 f"blame, drop it or set on_non_finite. The step read{step_documents.in_words(read)}"
             ) from error
+        except NoRoom as error:
+            raise ComponentError(f"{objective.component}: {error}") from error
         except Preempted as error:
             context.log.warning("%s; %s", error, goodput.summary())
             raise ComponentError(f"{objective.component}: {error}") from error
@@ -247,7 +264,10 @@ def train_on(
 
 def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     """Trains, measures, and writes the model and its report."""
-    write(context, train(context, config, inputs))
+    trained = train(context, config, inputs)
+    if context.host:
+        return  # host 0 writes what all of them trained
+    write(context, trained)
 
 
 def write(context: Context, trained: Trained, **more: Any) -> None:
@@ -347,9 +367,13 @@ def plan(
 
 
 def read_batch(
-    config: MixtureConfig, streams: TokenStreams, mixture: Mixture, step: int
+    config: MixtureConfig,
+    streams: TokenStreams,
+    mixture: Mixture,
+    step: int,
+    rows: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The rows of a step.
+    """The rows of a step, or only those with these numbers.
 
     Returns:
         ``tokens`` int32 [B, T+1]; packed by documents, ``segments`` and ``positions`` too.
@@ -359,6 +383,8 @@ def read_batch(
     from ..data import packing
 
     spans = mixture.locate(step)
+    if rows is not None:
+        spans = [spans[row] for row in rows]
     batch = {"tokens": np.stack([streams.read(*span) for span in spans]).astype(np.int32)}
     if config.packing == "documents":
         parts = [packing.segments(streams.starts(name), first, length) for name, first, length in spans]
@@ -366,11 +392,13 @@ def read_batch(
     return batch
 
 
-def read_training_batch(config: PretrainConfig, reading: Reading, step: int) -> dict[str, np.ndarray]:
+def read_training_batch(
+    config: PretrainConfig, reading: Reading, step: int, rows: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
     """The rows of a step, as ``NextTokenLoss`` takes them: ``rope_base`` float32 [B] too, where phases differ in it."""
     import numpy as np
 
-    batch = read_batch(config, reading.streams, reading.mixture, step)
+    batch = read_batch(config, reading.streams, reading.mixture, step, rows)
     bases = config.rope_bases()
     if len(set(bases)) > 1:
         base = bases[reading.mixture.phase_of(step)]
@@ -380,7 +408,9 @@ def read_training_batch(config: PretrainConfig, reading: Reading, step: int) -> 
 
 def digests(trained: Trained, every_steps: int, until_steps: int | None = None) -> list[step_digests.Record]:
     """The digests of a training's steps, or of the first ``until_steps``."""
-    return step_digests.records(trained.history, trained.objective.batch, every_steps, until_steps)
+    return step_digests.records(
+        trained.history, lambda step: trained.objective.batch(step, None), every_steps, until_steps
+    )
 
 
 def report(history: History, phases: Schedule, curves: Sequence[str] = ()) -> dict[str, Any]:
@@ -415,4 +445,6 @@ COMPONENT = Component(
     run=run,
     key_metric="bits_per_byte",
     misfits=proposed_weights.misfits,
+    several_hosts=True,
+    keeps_memory=lambda config: config.replica_every_steps > 0,
 )

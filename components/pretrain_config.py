@@ -98,6 +98,11 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
     keep_checkpoint_every_steps: int = runtime(
         0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
     )
+    replica_every_steps: int = runtime(
+        0,
+        ge=0,
+        description="Steps between copies of the state in memory, from which a stage with retries goes on; 0 keeps none.",
+    )
 
     @model_validator(mode="after")
     def _budget_and_parts_fit(self) -> PretrainConfig:

@@ -42,7 +42,7 @@ class Live:
         self._token_flops = token_flops
         self._total_tokens = phases.tokens(total_steps)
         with goodput.lost("measuring the device"):
-            one = peak.flops_per_second(jax.devices()[0], compute_dtype)
+            one = peak.flops_per_second(jax.local_devices()[0], compute_dtype)
         self._peak = one * jax.device_count()
         self._last: tuple[float, int] | None = None
 

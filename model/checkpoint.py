@@ -7,6 +7,10 @@ so a process killed at any instant leaves at least the newest sealed step. Resto
 step is named in the log, deleted, and the one before it is used. When all are damaged, training starts afresh, which
 costs time and no correctness, because the same inputs give the same bits.
 
+On several hosts the folder is shared. Host 0 alone verifies, writes, seals and deletes: a save gathers the state leaf by
+leaf, so a checkpoint is the same files whatever the layout, and any number of hosts can go on from it, each reading
+what its devices hold. The price is that host 0's memory takes the whole state while it is written.
+
 Folders hold timestamps and random file names, therefore they are never published; artifacts hold safetensors (see
 ``weights``).
 """
@@ -25,7 +29,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from . import integrity
+from . import hosts, integrity
 
 
 class Checkpoints:
@@ -56,10 +60,19 @@ class Checkpoints:
         self._keep = keep
         self._keep_every_steps = keep_every_steps
         self._log = log or logging.getLogger(__name__).warning
+        host = jax.process_index()
+        self._writes = host == 0
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                enable_async_checkpointing=False, cleanup_tmp_directories=True
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=self._writes,
+                create=False,
+                # Each host by itself: Orbax would have all of them write, and meet at every save.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=host, active_processes={host}, barrier_sync_key_prefix=f"host{host}"
+                ),
             ),
         )
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -74,7 +87,7 @@ class Checkpoints:
         self.close()
 
     def save(self, step: int, state: Any) -> None:
-        """Keeps a pytree of arrays as the state after ``step`` steps.
+        """Keeps a pytree of arrays as the state after ``step`` steps; on several hosts a collective.
 
         Returns when the state is copied; the caller may then overwrite its buffers. At most one save is being
         written: a second waits for it, so host memory holds one copy.
@@ -83,10 +96,12 @@ class Checkpoints:
             OSError: The save before this one could not be written.
         """
         self.wait()
-        self._pending = self._writer.submit(self._write, step, _host_copy(state))
+        copy = _host_copy(state, keep=self._writes)
+        if self._writes:
+            self._pending = self._writer.submit(self._write, step, copy)
 
     def wait(self) -> None:
-        """Returns when the last save is sealed on disk.
+        """Returns when the last save is sealed on disk; on several hosts only host 0 waits.
 
         Raises:
             OSError: It could not be written.
@@ -100,23 +115,39 @@ class Checkpoints:
         self.wait()
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
-    def restore_latest(self, template: Any) -> tuple[int, Any] | None:
-        """The newest state that is whole; damaged ones are named in the log and deleted.
+    def newest(self) -> int | None:
+        """The step of the newest state that is whole, or None; on several hosts a collective.
+
+        Damaged ones that are newer are named in the log and deleted.
+        """
+        found = self._newest_whole() if self._writes else None
+        step = int(hosts.every(np.asarray(-1 if found is None else found))[0])
+        return None if step < 0 else step
+
+    def restore(self, step: int, template: Any) -> Any:
+        """The state of a step that ``newest`` gave.
 
         Args:
-            template: A pytree of arrays with the structure, shapes and dtypes that were saved.
-
-        Returns:
-            (steps done, state), or None when there is none.
+            step: The step.
+            template: A pytree of arrays with the structure, shapes and dtypes that were saved, laid out as wanted.
         """
+        self._manager.reload()
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def restore_latest(self, template: Any) -> tuple[int, Any] | None:
+        """The newest state that is whole, as (steps done, state), or None; see ``newest`` and ``restore``."""
+        step = self.newest()
+        return None if step is None else (step, self.restore(step, template))
+
+    def _newest_whole(self) -> int | None:
         damaged: list[int] = []
         for step in reversed(self.steps()):
             wrong = integrity.damage(self._folder / str(step))
             if not wrong:
                 if damaged:
                     self._log(f"going on from the checkpoint of step {step} instead of {damaged[0]}")
-                abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-                return step, self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                return step
             for line in wrong:
                 self._log(f"checkpoint of step {step} is damaged: {line}")
             damaged.append(step)
@@ -155,9 +186,14 @@ class Checkpoints:
         self._manager.reload()
 
 
-def _host_copy(state: Any) -> Any:
-    """A pytree of NumPy arrays that share no memory with the devices' buffers."""
+def _host_copy(state: Any, *, keep: bool) -> Any:
+    """A pytree of NumPy arrays that share no memory with the devices' buffers; nothing for a host that keeps none."""
     for leaf in jax.tree.leaves(state):
-        if isinstance(leaf, jax.Array):
+        if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
             leaf.copy_to_host_async()
-    return jax.tree.map(np.array, state)
+
+    def copy(leaf: Any) -> np.ndarray | None:
+        whole = hosts.gathered(leaf)
+        return np.array(whole) if keep else None
+
+    return jax.tree.map(copy, state)

@@ -24,16 +24,17 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from . import accumulate, checksum, non_finite, sharding
+from . import accumulate, checksum, hosts, non_finite, sharding
 from .checkpoint import Checkpoints
 from .goodput import Goodput
 from .non_finite import NonFiniteLoss, Policy
 from .preemption import Preempted
+from .replicas import Replicas
 from .shared_step import SharedStep
 
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]
 
-Batch = Mapping[str, np.ndarray]
+Batch = Mapping[str, np.ndarray | jax.Array]
 LossFunction = Callable[..., tuple[jax.Array, Mapping[str, jax.Array]]]
 """``(module, batch, *frozen)`` to a scalar loss and scalar metrics by name."""
 
@@ -87,6 +88,7 @@ def fit(
     gradient: Callable[[accumulate.Loss], accumulate.Gradient] = accumulate.whole,
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
+    replicas: Replicas | None = None,
     log_every_steps: int = 10,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
     evaluation: Evaluation | None = None,
@@ -108,7 +110,8 @@ def fit(
         optimizer: The gradient transformation.
         loss_function: (module, batch, *frozen) -> (scalar loss, dictionary of scalar metrics); traced once per batch
             shape.
-        batches: Step -> arrays; a pure function, because a resumed training asks again.
+        batches: Step -> arrays; a pure function, because a resumed training asks again. On several hosts each gives
+            the whole batch, or arrays that are spread already (``sharding.read_own_rows``).
         total_steps: Number of steps.
         frozen: What the loss takes that is not trained, a teacher's weights say: nested
             dictionaries of arrays, named as the module's so that a mesh lays them out as its. They are arguments
@@ -116,6 +119,7 @@ def fit(
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
+        replicas: Copies of the state in memory, more often; the newest of both kinds is gone on from.
         log_every_steps: Steps between calls of ``on_log``; the host waits for the device then.
         on_log: Called with the number of finished steps and the values of the last one.
         evaluation: Held-out measurement.
@@ -124,7 +128,7 @@ def fit(
         most_skipped_steps: More such steps than this end the training under ``skip`` and ``rewind`` too.
         digest_every_steps: Steps between checksums of the parameters; 0 takes none.
         until_steps: Ends after so many steps of the ``total_steps``, as a replay does.
-        stop: Asked between steps whether to save and end.
+        stop: Asked between steps whether to save and end; on several hosts, which have to agree, at logs only.
         notice: Takes one line for each thing that a person should know.
         goodput: Counts what time was lost to.
         mesh: Devices to spread state and batches over (see ``sharding``); None is one device.
@@ -194,17 +198,30 @@ def fit(
     points = evaluation.steps(total_steps) if evaluation else []
     clock = goodput or Goodput()
 
-    def resumed() -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+    def kept(state: dict[str, Any], measured: dict[str, np.ndarray]) -> dict[str, Any]:
+        useful_seconds = np.asarray(clock.useful_seconds())
+        return {"train": state, "measured": measured, "useful_seconds": useful_seconds}
+
+    def resumed(reason: str | None = None) -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
+        done, useful_seconds = 0, 0.0
         with clock.lost("restoring"):
             state = fresh()
             measured = {
                 name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
             }
-            if checkpoints and (found := checkpoints.restore_latest({"train": state, "measured": measured})):
-                done, restored = found
+            template = kept(state, measured)
+            if replicas:
+                replicas.lay_out(template)
+            sources = [
+                (step, source) for source in (replicas, checkpoints) if source and (step := source.newest())
+            ]
+            if sources:
+                done, source = max(sources, key=lambda found: found[0])  # memory before disk, if both have it
+                restored = source.restore(done, template)
+                state, useful_seconds = restored["train"], float(restored["useful_seconds"])
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
-                return done, restored["train"], measured
-            return 0, state, measured
+        clock.resumed(useful_seconds, reason)
+        return done, state, measured
 
     # A function of its own: compiled once, not again for every shape of batch, and the step is the same with digests.
     @functools.partial(jax.jit, donate_argnums=0)
@@ -224,21 +241,25 @@ def fit(
         notice(f"going on after {start} of {total_steps} steps")
     done = start
     told = 0
+    alone = jax.process_count() == 1
     while True:
-        stopping = stop is not None and done < end and stop()
-        due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
         log = done > start and (done == end or done % log_every_steps == 0)
-        if log or due:
+        stopping = stop is not None and done < end and (alone or log) and hosts.any_of(stop())
+        due = done > start and (done == end or stopping or done % checkpoint_every_steps == 0)
+        copied = (
+            replicas is not None and start < done < end and not stopping and done % replicas.every_steps == 0
+        )
+        if log or due or copied:
             curves = _curves(state)
             bad = non_finite.bad_steps(curves, done)
             if on_non_finite == "rewind":
                 skips = np.array(state["skips"])
                 new = bad[~skips[bad]]
                 if new.size and skips.sum() < most_skipped_steps:
-                    clock.rewound()
                     skips[new[0]] = True
-                    start, state, measured = resumed()
-                    state["skips"] = jnp.asarray(skips) | state["skips"]
+                    start, state, measured = resumed("rewound steps")
+                    skips |= np.array(state["skips"])
+                    state["skips"] = jax.device_put(skips, state["skips"].sharding)
                     done = start
                     if notice:
                         notice(f"step {new[0]} is not finite: rewound to step {start}, to skip its update")
@@ -256,18 +277,21 @@ def fit(
         unmeasured = evaluation and done in points and not stopping
         if evaluation and unmeasured and np.isnan(measured[evaluation.names[0]][points.index(done)]):
             with clock.lost("evaluating"):
-                held = nnx.merge(graph, state["params"], rest)
+                held = nnx.merge(graph, jax.tree.map(hosts.gathered, state["params"]), rest)
                 values = dict(zip(evaluation.names, evaluation.measure(held), strict=True))
             for name, value in values.items():
                 measured[name][points.index(done)] = value
             if on_evaluation:
                 on_evaluation(done, values)
+        if replicas and copied:
+            with clock.lost("copying to memory"):
+                replicas.save(done, kept(state, measured))
         if checkpoints and due:
             with clock.lost("checkpointing"):
-                checkpoints.save(done, {"train": state, "measured": measured})
+                checkpoints.save(done, kept(state, measured))
                 if stopping:
                     checkpoints.wait()
-            clock.saved()
+                    hosts.any_of(True)  # none ends before host 0 has written
         if stopping:
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
         if done == end:
@@ -286,7 +310,7 @@ def fit(
     if checkpoints:
         with clock.lost("checkpointing"):
             checkpoints.wait()
-    nnx.update(module, state["params"])
+    nnx.update(module, jax.tree.map(hosts.gathered, state["params"]))
     curves = _curves(state)
     return History(
         curves=curves,

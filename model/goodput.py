@@ -1,7 +1,9 @@
 """Goodput: the share of a training's wall time that went into steps that count.
 
-Everything else is named: compiling, evaluating, copying and waiting for checkpoints, restoring, and steps that a rewind
-threw away. Wall times are for the log and live metrics only; no artifact may hold them.
+Everything else is named: starting, compiling, evaluating, copying and waiting for checkpoints, restoring, steps that a
+rewind threw away, and what earlier attempts cost besides the steps that this one goes on from: their own overhead,
+steps that a failure lost, and the time until training ran again. Wall times are for the log, live metrics and
+checkpoints only; no artifact may hold them.
 """
 
 from __future__ import annotations
@@ -9,20 +11,33 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 class Goodput:
-    """A stopwatch that runs from its making, in the thread of the training loop.
+    """A stopwatch that runs from a training's first start, in the thread of the training loop.
 
     Args:
-        clock: Seconds from any fixed moment.
+        clock: Seconds from any fixed moment, the same for all processes.
+        start: When an earlier attempt at the same training first started; now, without one.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, start: float | None = None) -> None:
         self._clock = clock
-        self._start = clock()
+        self._start = clock() if start is None else start
         self._lost: dict[str, float] = {}
-        self._useful_when_saved = 0.0
+        self._before = "starting" if start is None else "earlier attempts"
+
+    @classmethod
+    def since(cls, file: Path) -> Goodput:
+        """A stopwatch that runs from the moment that a file holds, or from now, which the file then holds."""
+        if file.exists():
+            return cls(start=float(file.read_text()))
+        goodput = cls()
+        aside = file.with_name(f".{file.name}.tmp")
+        aside.write_text(repr(goodput._start))
+        aside.rename(file)
+        return goodput
 
     @contextlib.contextmanager
     def lost(self, reason: str) -> Iterator[None]:
@@ -33,23 +48,25 @@ class Goodput:
         finally:
             self._lost[reason] = self._lost.get(reason, 0.0) + self._clock() - start
 
-    def saved(self) -> None:
-        """The steps until now can be gone on from."""
-        self._useful_when_saved = self._useful()
+    def resumed(self, useful_seconds: float, reason: str | None = None) -> None:
+        """The training stands where so many seconds of steps have brought it; the rest of the time until now is lost.
 
-    def rewound(self) -> None:
-        """The steps since the last ``saved`` are done again."""
-        wasted = self._useful() - self._useful_when_saved
-        self._lost["rewound steps"] = self._lost.get("rewound steps", 0.0) + wasted
+        Args:
+            useful_seconds: What ``useful_seconds`` gave when the state was saved; 0 for a fresh one.
+            reason: Why; starting or earlier attempts when left out.
+        """
+        reason = reason or self._before
+        self._lost[reason] = self._lost.get(reason, 0.0) + self.useful_seconds() - useful_seconds
+
+    def useful_seconds(self) -> float:
+        """Time until now that is not lost."""
+        return self._clock() - self._start - sum(self._lost.values())
 
     def share(self) -> float:
         """Useful time over elapsed time, in [0, 1]."""
-        return self._useful() / max(self._clock() - self._start, 1e-9)
+        return self.useful_seconds() / max(self._clock() - self._start, 1e-9)
 
     def summary(self) -> str:
         """One line for the log."""
         parts = "".join(f", {seconds:.1f} s {reason}" for reason, seconds in sorted(self._lost.items()))
-        return f"goodput {self.share():.1%}: {self._useful():.1f} s of steps{parts}"
-
-    def _useful(self) -> float:
-        return self._clock() - self._start - sum(self._lost.values())
+        return f"goodput {self.share():.1%}: {self.useful_seconds():.1f} s of steps{parts}"

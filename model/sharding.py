@@ -20,7 +20,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -156,15 +156,51 @@ def state_shardings(mesh: Mesh, state: Any, params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """A batch with its rows spread over the mesh; every process is given the whole of it and keeps its own rows."""
+def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray | jax.Array]) -> dict[str, jax.Array]:
+    """A batch with its rows spread over the mesh, and arrays that are spread already as they are.
+
+    Every process is given the whole of an array and keeps its own rows.
+    """
 
     def place(rows: np.ndarray) -> jax.Array:
-        axes = ("batch", *(None,) * (rows.ndim - 1))
-        sharding = NamedSharding(mesh, spec_for(axes, rows.shape, mesh.shape))
+        sharding = _rows_sharding(mesh, rows.shape)
         return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 
-    return {name: place(np.asarray(rows)) for name, rows in batch.items()}
+    return {
+        name: rows if isinstance(rows, jax.Array) else place(np.asarray(rows)) for name, rows in batch.items()
+    }
+
+
+def read_own_rows(
+    mesh: Mesh, rows: int, read: Callable[[Sequence[int]], Mapping[str, np.ndarray]]
+) -> dict[str, jax.Array]:
+    """A batch of which each process reads only the rows that its devices hold.
+
+    Args:
+        mesh: The devices.
+        rows: B, of the whole batch.
+        read: Row numbers in [0, B), ascending -> arrays whose first axis is these rows.
+
+    Returns:
+        Arrays of the whole batch, [B, ...], spread over the mesh as ``place_batch`` does it.
+    """
+    held = _rows_sharding(mesh, (rows,)).addressable_devices_indices_map((rows,)).values()
+    own = sorted({row for index in held if index for row in range(rows)[index[0]]})
+
+    def place(part: np.ndarray) -> jax.Array:
+        shape = (rows, *part.shape[1:])
+
+        def lookup(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            return part[np.searchsorted(own, range(rows)[index[0]])]
+
+        return jax.make_array_from_callback(shape, _rows_sharding(mesh, shape), lookup)
+
+    return {name: place(part) for name, part in read(own).items()}
+
+
+def _rows_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    return NamedSharding(mesh, spec_for(("batch", *(None,) * (len(shape) - 1)), shape, mesh.shape))
 
 
 def on(mesh: Mesh | None) -> AbstractContextManager[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..components import registry
 from . import spec as specs
 from .plan import ancestors
 from .source_map import Mistake, SpecError
@@ -19,7 +20,15 @@ SINKS = ("report", "package", "decisions", "rollouts", "mixture")
 
 def errors(pipeline: Graph) -> list[Mistake]:
     """Every mistake in the graph."""
-    rules: tuple[Rule, ...] = (ports_exist, inputs_given, inputs_fit, references_exist, kinds_fit, cycles)
+    rules: tuple[Rule, ...] = (
+        ports_exist,
+        inputs_given,
+        inputs_fit,
+        references_exist,
+        kinds_fit,
+        cycles,
+        hosts_fit,
+    )
     return [mistake for rule in rules for mistake in rule(pipeline)]
 
 
@@ -143,6 +152,17 @@ def cycles(pipeline: Graph) -> Iterator[Mistake]:
         if path and not reported & set(path):
             reported |= set(path)
             yield _mistake(pipeline, node, None, f"stages need each other in a cycle: {' -> '.join(path)}")
+
+
+def hosts_fit(pipeline: Graph) -> Iterator[Mistake]:
+    """Only components that can run on several hosts are asked to."""
+    able = [name for name in registry.names() if registry.get(name).several_hosts]
+    for node in pipeline.nodes.values():
+        hosts = node.stage.resources.hosts
+        if hosts > 1 and not node.component.several_hosts:
+            path = ("stages", node.name, "resources", "hosts")
+            message = f"got {hosts}, expected 1: {node.component.name} runs on one host (several: {', '.join(able)})"
+            yield Mistake(pipeline.source.where(path), ".".join(path), message)
 
 
 def outputs_used(pipeline: Graph) -> Iterator[Mistake]:

@@ -35,11 +35,15 @@ class StageContext:
         beam_runner: str | None = None,
         beam_options: Mapping[str, Any] | None = None,
         cores: int | None = None,
+        host: int = 0,
+        memory: tuple[int, ...] = (),
     ) -> None:
         self.seed = seed
         self.work = work
         self.log = log
         self.lineage = lineage
+        self.host = host
+        self.memory = memory
         self.metrics: dict[str, float] = {}
         self._outputs = outputs
         self._emit = emit

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..components import registry
 from ..components.contract import Artifact, ComponentError, Inputs, Upstream
-from . import identity
+from . import hosts, identity
 from .context import StageContext
 from .identity import Identity
 from .store import StageRecord, Store
@@ -79,6 +79,8 @@ class Request:
         lineage: Upstream records, for components that read them, else None.
         beam_runner: Beam runner's name, or None.
         beam_options: Beam pipeline options.
+        hosts: Processes that run it together.
+        retries: How often these start again after a crash; a stage of one process is started again by its engine.
     """
 
     store: str
@@ -97,6 +99,8 @@ class Request:
     lineage: Any = None
     beam_runner: str | None = None
     beam_options: Mapping[str, Any] = field(default_factory=dict)
+    hosts: int = 1
+    retries: int = 0
 
     def input_digests(self) -> dict[str, Any]:
         """Port -> digest, or label -> digest."""
@@ -148,7 +152,11 @@ def execute(
             beam_options=request.beam_options,
         )
         config = component.config.model_validate(request.config)
-        component.run(context, config, _inputs(request, store))
+        inputs = stage_inputs(request, store)
+        if hosts.needs_supervisor(component, config, request.hosts):
+            hosts.run(request, context, emit, work, outputs)
+        else:
+            component.run(context, config, inputs)
         for port, path in outputs.items():
             if not any(path.iterdir()):
                 raise ComponentError(
@@ -190,7 +198,7 @@ def execute(
             run=request.run,
             started=started,
             seconds=time.monotonic() - clock,
-            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_bytes=_peak_bytes(),
             versions=versions,
             lineage=request.lineage,
         )
@@ -199,7 +207,13 @@ def execute(
     return record, True
 
 
-def _inputs(request: Request, store: Store) -> Inputs:
+def stage_inputs(request: Request, store: Store) -> Inputs:
+    """The artifacts that a stage is given, in local folders.
+
+    Raises:
+        ComponentError: The store has one of them no more.
+    """
+
     def artifact(value: Mapping[str, str]) -> Artifact:
         digest = value["digest"]
         manifest = store.manifest(digest)
@@ -215,6 +229,13 @@ def _inputs(request: Request, store: Store) -> Inputs:
             artifact(value) if "digest" in value else {label: artifact(item) for label, item in value.items()}
         )
     return Inputs(ports)
+
+
+def _peak_bytes() -> int:
+    """Peak memory of this process, or of its largest host."""
+    return 1024 * max(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 def installed_versions() -> dict[str, str]:
@@ -263,6 +284,8 @@ def request_for(pipeline: Pipeline, store: Store, node: Node, current: Identity,
         lineage=current.lineage,
         beam_runner=beam.runner,
         beam_options=beam.options,
+        hosts=node.stage.resources.hosts,
+        retries=node.stage.resources.retries,
     )
 
 

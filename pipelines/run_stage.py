@@ -19,10 +19,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..components.contract import ComponentError, GateClosed
 from . import check, shared_run, spec
@@ -226,9 +226,28 @@ def _time_limit(node: Node, tell: Callable[..., None]) -> Iterator[None]:
         timer.cancel()
 
 
+class _Both(io.TextIOBase):
+    """What is written goes to two places."""
+
+    def __init__(self, *places: TextIO) -> None:
+        self._places = places
+
+    def write(self, text: str) -> int:
+        for place in self._places:
+            place.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for place in self._places:
+            place.flush()
+
+
 @contextmanager
 def _logger(name: str, text: io.StringIO) -> Iterator[logging.Logger]:
-    """A logger that writes to standard error, which the cluster keeps, and into a text for the store."""
+    """A logger that writes to standard error, which the cluster keeps, and into a text for the store.
+
+    What is written to standard error beside it, as the lines of a stage's hosts are, goes to both, too.
+    """
     form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     root = logging.getLogger()
     before = root.level
@@ -240,7 +259,8 @@ def _logger(name: str, text: io.StringIO) -> Iterator[logging.Logger]:
     for noisy in ("absl", "jax", "orbax", "apache_beam", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        yield logging.getLogger(name)
+        with redirect_stderr(_Both(sys.stderr, text)):
+            yield logging.getLogger(name)
     finally:
         root.setLevel(before)
         for handler in handlers:

@@ -51,7 +51,12 @@ class Resources(Strict):
     cpu: float | None = Field(None, gt=0, description="CPU cores.")
     memory: Memory | None = Field(None, description="Memory, for example 4Gi.")
     accelerator: Accelerator | None = Field(None, description="GPUs or TPUs.")
-    hosts: int = Field(1, ge=1, le=1, description="Machines; more than one is not supported yet.")
+    hosts: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that train together, one for each host; all on this machine under the local engine.",
+    )
     retries: int = Field(
         0, ge=0, le=20, description="Further attempts after a crash; a stage goes on from its checkpoints."
     )

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,39 @@ from ..components.contract import ComponentError, GateClosed
 from .execute import Request, execute
 from .failures import explain
 
+Emit = Callable[[dict[str, Any]], None]
+
 PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
     """Runs the request in a file; see the module."""
-    _die_with(int(arguments[2]))
+    die_with(int(arguments[2]))
     request = Request(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
-    pipe = os.fdopen(int(arguments[1]), "w", buffering=1, encoding="utf-8")
+    emit = pipe_to(int(arguments[1]))
+    log_to_standard_error()
+
+    def work() -> dict[str, Any]:
+        record, ran = execute(request, emit, logging.getLogger(request.stage))
+        return {"event": "done" if ran else "reused", "key": record.key}
+
+    return reported(work, emit)
+
+
+def pipe_to(descriptor: int) -> Emit:
+    """A function that writes events to a pipe, from any thread."""
+    pipe = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
     lock = threading.Lock()
 
     def emit(event: dict[str, Any]) -> None:
         with lock:
             pipe.write(json.dumps(event) + "\n")
 
+    return emit
+
+
+def log_to_standard_error() -> None:
+    """Sends log lines to standard error, those of noisy libraries only when they warn."""
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -44,8 +64,12 @@ def main(arguments: list[str]) -> int:
     )
     for noisy in ("absl", "jax", "orbax", "apache_beam"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def reported(work: Callable[[], dict[str, Any]], emit: Emit) -> int:
+    """Emits the event that the work ends with, or why it failed; returns the exit code."""
     try:
-        record, ran = execute(request, emit, logging.getLogger(request.stage))
+        event = work()
     except ComponentError as error:
         closed = isinstance(error, GateClosed)
         emit({"event": "failed", "message": str(error), "gate": closed})
@@ -65,15 +89,15 @@ def main(arguments: list[str]) -> int:
             }
         )
         return 1
-    emit({"event": "done" if ran else "reused", "key": record.key})
+    emit(event)
     return 0
 
 
-def _die_with(engine: int) -> None:
-    """Asks the kernel to end this process when its engine dies, so that no orphan goes on writing."""
+def die_with(parent: int) -> None:
+    """Asks the kernel to end this process when its parent dies, so that no orphan goes on writing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != engine:
+    if os.getppid() != parent:
         os._exit(1)  # it died before it could be asked
 
 

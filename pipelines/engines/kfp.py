@@ -51,7 +51,7 @@ def compile_pipeline(pipeline: Pipeline, output: Path, *, image: str) -> None:
     Raises:
         SpecError: The spec cannot run on a cluster, with everything that keeps it from that.
     """
-    mistakes = [*_store_mistakes(pipeline), *_secret_mistakes(pipeline)]
+    mistakes = [*_store_mistakes(pipeline), *_secret_mistakes(pipeline), *_hosts_mistakes(pipeline)]
     if output.suffix not in SUFFIXES:
         mistakes.append(Mistake("--output", "", f"got {output}, expected a name that ends in .yaml"))
     text = spec_json(pipeline)
@@ -207,6 +207,20 @@ def _store_mistakes(pipeline: Pipeline) -> list[Mistake]:
         "for example --store s3://my-bucket/millrace"
     )
     return [Mistake(pipeline.source.where(("store",)), "store", message)]
+
+
+def _hosts_mistakes(pipeline: Pipeline) -> list[Mistake]:
+    """A task of this pipeline is one pod, whose processes share its processors: not what several hosts are for."""
+    return [
+        Mistake(
+            pipeline.source.where(("stages", name, "resources", "hosts")),
+            f"stages.{name}.resources.hosts",
+            f"got {node.stage.resources.hosts}, expected 1: stages on several hosts are not compiled for Kubeflow yet; "
+            "train on one host with more accelerators, or with `millrace run` on one machine",
+        )
+        for name, node in pipeline.nodes.items()
+        if node.stage.resources.hosts > 1
+    ]
 
 
 def _secret_mistakes(pipeline: Pipeline) -> list[Mistake]:

@@ -8,20 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from millrace.data import token_stream, tokenizer_training
 from millrace.data import tokenizer as tokenizers
+from millrace.data import tokenizer_training
 from millrace.model import network, weights
 from millrace.model.config import ModelConfig
+from small_training import write_corpus
 
 NOUNS = ("count", "name", "value", "index", "path", "number")
 VERBS = ("Return", "Check", "Set", "Find", "Print", "Remove")
-STREAM_TEXTS = {
-    "code": "def set_count(items): Return the count of the items. " * 60,
-    "docs": "Check the path. " * 150,
-}
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -99,23 +94,4 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, tiny: SimpleNamespace) -> dict[str, Path]:
     """Folders ``tokens`` of two sources, their ``tokenizer``, and ``benchmarks`` with held-out text of both."""
-    folder = tmp_path_factory.mktemp("pretrain")
-    tokenizer = tokenizers.Tokenizer.load(tiny.tokenizer)
-    entries = {}
-    for source, text in STREAM_TEXTS.items():
-        ids = np.asarray([*tokenizer.encode(text), tokenizer.eos_id])
-        spans = pa.table({"doc_id": ["0" * 32], "start": [0], "length": [len(ids)]})
-        entries[source] = token_stream.write_source(
-            folder / "tokens", source, [ids], spans, tokenizer.vocab_size
-        )
-    token_stream.write_index(folder / "tokens", tokenizer.vocab_size, entries)
-    (folder / "benchmarks").mkdir()
-    rows = [{"id": source, "text": text[:500], "source": source} for source, text in STREAM_TEXTS.items()]
-    (folder / "benchmarks" / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    entry = {"name": "held_out", "type": "text", "examples": 2, "file": "held_out.jsonl"}
-    (folder / "benchmarks" / "index.json").write_text(json.dumps({"benchmarks": [entry]}))
-    return {
-        "tokens": folder / "tokens",
-        "tokenizer": tiny.tokenizer,
-        "benchmarks": folder / "benchmarks",
-    }
+    return write_corpus(tmp_path_factory.mktemp("pretrain"), tiny.tokenizer)

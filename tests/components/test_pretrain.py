@@ -23,34 +23,7 @@ from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
 from millrace.model import network, weights
 from millrace.model.pretraining_loss import NextTokenLoss
-
-SHAPE = {
-    "layers": 1,
-    "model_size": 32,
-    "heads": 2,
-    "kv_heads": 1,
-    "head_size": 16,
-    "feed_forward_size": 48,
-}
-PHASES = [
-    {"until_tokens": 8 * 32 * 10, "sequence_length_tokens": 32, "weights": {"code": 3, "docs": 1}},
-    {
-        "until_tokens": 8 * 32 * 20,
-        "sequence_length_tokens": 32,
-        "weights": {"docs": 1},
-        "learning_rate": 0.01,
-    },
-]
-CONFIG: dict[str, Any] = {
-    "model": SHAPE,
-    "phases": PHASES,
-    "batch_size": 8,
-    "learning_rate": 0.02,
-    "warmup_steps": 2,
-    "evaluate_every_steps": 10,
-    "checkpoint_every_steps": 5,
-    "max_epochs": 100,
-}
+from small_training import CONFIG, PHASES
 
 
 def files(outputs: dict[str, Path]) -> dict[str, bytes]:

@@ -56,10 +56,34 @@ SPARSE: list[dict[str, int]] = [{"expert": 4, "fsdp": 2}]
 SPARSE_MORE: list[dict[str, int]] = [{"expert": 8}, {"data": 2, "expert": 2, "tensor": 2}]
 
 
-def start(devices: int, asked: dict[str, Any], *more: str) -> subprocess.Popen[str]:
+READ = """
+import json, sys
+import numpy as np
+from millrace.model import hosts
+from millrace.model.sharding import MeshShape, place_batch, read_own_rows
+
+hosts.join(sys.argv[2], 2, int(sys.argv[3]))
+whole = {"tokens": np.arange(24).reshape(8, 3), "rope_base": np.arange(8.0)}
+found = []
+for axes in json.loads(sys.argv[1]):
+    mesh, asked = MeshShape(**axes).build(), []
+    def read(rows):
+        asked.append(rows)
+        return {name: array[rows] for name, array in whole.items()}
+    batch = read_own_rows(mesh, 8, read)
+    for name, array in place_batch(mesh, whole).items():
+        assert batch[name].sharding == array.sharding and batch[name].shape == array.shape
+        for ours, theirs in zip(batch[name].addressable_shards, array.addressable_shards, strict=True):
+            assert np.array_equal(ours.data, theirs.data)
+    found += asked
+print(json.dumps(found))
+"""
+
+
+def start(devices: int, asked: Any, *more: str, program: str = TRAIN) -> subprocess.Popen[str]:
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, json.dumps(asked), *more],
+        [sys.executable, "-c", program, json.dumps(asked), *more],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,15 +139,30 @@ def test_two_processes_give_the_curve_of_one() -> None:
     """Two hosts of two devices each, which reduce gradients and gather weights over a socket, train as one device."""
     meshes = [{"data": 2, "fsdp": 2}]
     asked: dict[str, Any] = {"config": {}, "capacity_factor": None}
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+    address = free_address()
     hosts = [start(2, asked | {"meshes": meshes}, address, str(number)) for number in range(2)]
     alone = curves_of(start(1, asked | {"meshes": [None]}))[0]
     with hosts[0], hosts[1]:  # neither outlives the test
         found = [curve for host in hosts for curve in curves_of(host)]
     for curve in found:
         assert curve["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+
+
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def test_each_process_reads_only_the_rows_that_its_devices_hold() -> None:
+    """Half of them, and all where every device needs all; placed as ever."""
+    meshes = [{"data": 2, "fsdp": 2}, {"data": 2, "tensor": 2}, {"tensor": 2, "expert": 2}, {"tensor": 4}]
+    address = free_address()
+    processes = [start(2, meshes, address, str(number), program=READ) for number in range(2)]
+    with processes[0], processes[1]:
+        first, second = (curves_of(process) for process in processes)
+    assert first == [[0, 1, 2, 3], [0, 1, 2, 3], [*range(8)], [*range(8)]]
+    assert second == [[4, 5, 6, 7], [4, 5, 6, 7], [*range(8)], [*range(8)]]
 
 
 def test_an_axis_that_does_not_divide_stays_whole() -> None:

@@ -55,6 +55,10 @@ def test_the_chain_is_right() -> None:
         ),
         ({"a": step("a.documents")}, "stages.a: stages need each other in a cycle: a -> a"),
         ({"a": step("c.documents"), "b": step("a.documents"), "c": step("b.documents")}, "a -> c -> b -> a"),
+        (
+            {"a": SOURCE | {"resources": {"hosts": 2}}},
+            r"stages.a.resources.hosts: got 2, expected 1: toy_source runs on one host \(several: pretrain, toy_hosts\)",
+        ),
     ],
 )  # fmt: skip
 def test_each_rule_names_the_place_and_the_remedy(stages: dict[str, Any], expected: str) -> None:

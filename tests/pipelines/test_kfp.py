@@ -166,6 +166,18 @@ def test_secrets_in_a_spec_are_refused_where_they_stand(
     assert [mistake.path for mistake in caught.value.mistakes] == ["store", "stages.source_1.with.note"]
 
 
+def test_several_hosts_are_refused_where_they_stand(tmp_path: Path) -> None:
+    """Not compiled for Kubeflow yet, and said before anything is written."""
+    pipeline = check.load(
+        ROOT / "pipeline.yaml", store="s3://bucket/store", sets=["stages.pretrain.resources.hosts=4"]
+    )
+    with pytest.raises(
+        SpecError, match=r"pretrain.resources.hosts.*got 4, expected 1: stages on several hosts"
+    ):
+        kfp.compile_pipeline(pipeline, tmp_path / "out.yaml", image=IMAGE)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_spec_that_no_argument_can_hold_is_refused(toys: Callable[..., Pipeline], tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="expected at most 114688"):
         kfp.compile_pipeline(toys(note="x" * 120_000), tmp_path / "out.yaml", image=IMAGE)

@@ -53,6 +53,20 @@ def test_stages_one_by_one_give_the_keys_and_bytes_of_a_run_which_then_reuses_th
     assert set(sandbox.statuses("--store", store).values()) == {"reused"}
 
 
+def test_the_lines_of_a_stages_hosts_are_in_the_runs_log(sandbox: Sandbox) -> None:
+    """As in a whole run, and on standard error."""
+    sandbox.write({"gather": {"uses": "toy_hosts", "resources": {"hosts": 2}}})
+    store = f"file://{sandbox.folder}/objects"
+    done = sandbox.call("run-stage", "--stage", "gather", "--store", store)
+    assert done.returncode == 0, done.stderr
+    (log,) = (sandbox.folder / "objects" / "runs").rglob("gather.log")
+    for text in (done.stderr, log.read_text()):
+        assert [f"host {host} | " in text and f"this is host {host}" in text for host in range(2)] == [
+            True,
+            True,
+        ]
+
+
 class _Plain(Config):
     words: str = "one"
 

@@ -1,0 +1,69 @@
+"""One host of a stage on several: joins the others, runs the component, and reports to its supervisor on a pipe.
+
+Usage: ``python -P -m millrace.pipelines.host_process EVENT_FD SUPERVISOR_PID``, with the request and the seat (see
+``hosts``) as one line of JSON on standard input. A host that is done waits for its input to end, since the others may
+still need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..components import registry
+from ..components.contract import Inputs
+from . import identity
+from .context import StageContext
+from .execute import Request, stage_inputs
+from .hosts import Seat
+from .stage_process import die_with, log_to_standard_error, pipe_to, reported
+from .store import Store
+
+
+def main(arguments: list[str]) -> int:
+    """Runs this host; see the module."""
+    die_with(int(arguments[1]))
+    told = json.loads(sys.stdin.readline())
+    request, seat = Request(**told["request"]), Seat(**told["seat"])
+    log_to_standard_error()
+    emit = pipe_to(int(arguments[0]))
+
+    def work() -> dict[str, Any]:
+        component = registry.get(request.component)
+        if seat.hosts > 1:
+            from ..model import hosts
+
+            hosts.join(seat.coordinator, seat.hosts, seat.host)
+        context = StageContext(
+            seed=identity.stage_seed(request.seed, request.component),
+            work=Path(seat.work),
+            outputs={port: Path(path) for port, path in seat.outputs.items()},
+            emit=emit,
+            log=logging.getLogger(request.stage),
+            host=seat.host,
+            memory=tuple(seat.memory),
+        )
+        component.run(
+            context,
+            component.config.model_validate(request.config),
+            Inputs(stage_inputs(request, Store(request.store)).ports),
+        )
+        return {"event": "done"}
+
+    code = reported(work, emit)
+    if code == 0:
+        sys.stdin.read()
+    return code
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

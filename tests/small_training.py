@@ -1,0 +1,67 @@
+"""A training that takes seconds: its configuration, and token streams with held-out text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from millrace.data import token_stream
+from millrace.data.tokenizer import Tokenizer
+
+SHAPE = {
+    "layers": 1,
+    "model_size": 32,
+    "heads": 2,
+    "kv_heads": 1,
+    "head_size": 16,
+    "feed_forward_size": 48,
+}
+PHASES = [
+    {"until_tokens": 8 * 32 * 10, "sequence_length_tokens": 32, "weights": {"code": 3, "docs": 1}},
+    {
+        "until_tokens": 8 * 32 * 20,
+        "sequence_length_tokens": 32,
+        "weights": {"docs": 1},
+        "learning_rate": 0.01,
+    },
+]
+CONFIG: dict[str, Any] = {
+    "model": SHAPE,
+    "phases": PHASES,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "warmup_steps": 2,
+    "evaluate_every_steps": 10,
+    "checkpoint_every_steps": 5,
+    "max_epochs": 100,
+}
+TEXTS = {
+    "code": "def set_count(items): Return the count of the items. " * 60,
+    "docs": "Check the path. " * 150,
+}
+
+
+def write_corpus(folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
+    """Writes two sources and their held-out text into an empty folder; returns the inputs of ``pretrain``."""
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    entries = {}
+    for source, text in TEXTS.items():
+        ids = np.asarray([*tokenizer.encode(text), tokenizer.eos_id])
+        spans = pa.table({"doc_id": ["0" * 32], "start": [0], "length": [len(ids)]})
+        entries[source] = token_stream.write_source(
+            folder / "tokens", source, [ids], spans, tokenizer.vocab_size
+        )
+    token_stream.write_index(folder / "tokens", tokenizer.vocab_size, entries)
+    (folder / "benchmarks").mkdir()
+    rows = [{"id": source, "text": text[:500], "source": source} for source, text in TEXTS.items()]
+    (folder / "benchmarks" / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry = {"name": "held_out", "type": "text", "examples": 2, "file": "held_out.jsonl"}
+    (folder / "benchmarks" / "index.json").write_text(json.dumps({"benchmarks": [entry]}))
+    return {
+        "tokens": folder / "tokens",
+        "tokenizer": tokenizer_folder,
+        "benchmarks": folder / "benchmarks",
+    }
