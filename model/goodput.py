@@ -31,9 +31,10 @@ class Goodput:
     @classmethod
     def since(cls, file: Path) -> Goodput:
         """A stopwatch that runs from the moment that a file holds, or from now, which the file then holds."""
-        if file.exists():
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a power cut may leave the file empty
             return cls(start=float(file.read_text()))
         goodput = cls()
+        file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.name}.tmp")
         aside.write_text(repr(goodput._start))
         aside.rename(file)
