@@ -220,7 +220,7 @@ def test_one_host_goes_on_from_memory_as_well(
         replica_every_steps=1,
         on_event=killing({13: 0}),
     )
-    assert going_on(capsys.readouterr().err)[0] >= 13
+    assert going_on(capsys.readouterr().err)[0] >= 12  # the copy of step 13 follows its log
     assert same_bits(done, alone)
 
 
