@@ -37,6 +37,7 @@ import pyarrow as pa
 from flax import nnx
 from millrace.data.mixture import Mixture, Phase
 from millrace.model import network, peak
+from millrace.model.checkpoint import Checkpoints
 from millrace.model.config import ModelConfig
 from millrace.model.fit import fit
 from millrace.model.network import REMAT, Decoder, TrainingMode
@@ -149,6 +150,7 @@ def part_step(repeats: int) -> None:
     )
     took = ROWS * LENGTH / statistics.median(rates)
     _input(took)
+    _resumption(repeats)
 
 
 def _flops(key: Any) -> int:
@@ -160,7 +162,8 @@ def _flops(key: Any) -> int:
 
 def _input(step_seconds: float) -> None:
     """How long a batch takes to be found and read from memory-mapped streams."""
-    from millrace.components.pretrain import PretrainConfig, read_batch
+    from millrace.components.pretrain_config import PretrainConfig
+    from millrace.components.stream_reading import read_batch
     from millrace.data.token_stream import SPANS, TokenStreams, write_index, write_source
 
     with tempfile.TemporaryDirectory() as name:
@@ -184,6 +187,36 @@ def _input(step_seconds: float) -> None:
     took = statistics.median(times)
     print(
         f"reading a batch      {took * 1e3:.2f} ms, {took / step_seconds:.2%} of a step of {step_seconds * 1e3:.0f} ms"
+    )
+
+
+def _resumption(repeats: int) -> None:
+    """Steps of one training before it is interrupted and after it goes on from its checkpoint."""
+    half = 4 * (repeats + 1)
+    tokens = np.random.default_rng(3).integers(0, SHRUNK.vocab_size, (ROWS, LENGTH + 1)).astype(np.int32)
+
+    def train(folder: Path, until: int) -> float:
+        ends: list[float] = []
+        with Checkpoints(folder) as checkpoints:
+            fit(
+                network.create(SHRUNK, 0),
+                make_optimizer(1e-3),
+                NextTokenLoss(),
+                lambda step: {"tokens": tokens},
+                2 * half,
+                checkpoints=checkpoints,
+                checkpoint_every_steps=half,
+                log_every_steps=4,
+                on_log=lambda step, values: ends.append(time.perf_counter()),
+                until_steps=until,
+            )
+        # The first of a process is compiled, the last is followed by a checkpoint.
+        return statistics.median(np.diff(ends)) / 4
+
+    with tempfile.TemporaryDirectory() as name:
+        before, after = train(Path(name), half), train(Path(name), 2 * half)
+    print(
+        f"after a resumption   {after * 1e3:.0f} ms a step, {before * 1e3:.0f} ms before: {after / before:.2f} times"
     )
 
 

@@ -16,17 +16,9 @@ from pydantic import Field
 
 from . import proposed_weights, teacher
 from .contract import Component, ComponentError, Config, Context, Inputs, Port
-from .pretrain import (
-    Objective,
-    Reading,
-    Trained,
-    next_token_loss,
-    open_reading,
-    read_training_batch,
-    train_on,
-    write,
-)
 from .pretrain_config import PretrainConfig
+from .stream_reading import Reading, open_reading
+from .stream_training import Objective, Trained, next_token_loss, read_training_batch, train_on, write
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import held_out_text, pretrain, training_recipe
+from . import held_out_text, pretrain, stream_reading, training_recipe
 from .ablate_config import AblateConfig
 from .contract import ComponentError, Context, Inputs, Upstream
 
@@ -139,7 +139,7 @@ class Proxies:
 
         config = self._config.proxy(weights)
         streams = TokenStreams.load(self._inputs.one("tokens").path)
-        mixture = pretrain.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)
+        mixture = stream_reading.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)
         self._recipe = self._recipe or training_recipe.make(config, mixture)
         within = ProxyContext(self._context, number, self._planned, mixture.total_steps)
         trained = pretrain.train(within, config, self._inputs, recipe=self._recipe)

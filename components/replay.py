@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import distill, pretrain, step_digests
+from . import distill, pretrain, step_digests, stream_training
 from .contract import ComponentError, Context, Inputs
+from .pretrain_config import PretrainConfig
 from .step_digests import Difference, Record
 
 NEVER = 2**31 - 1
-TRAIN: Mapping[str, Callable[..., pretrain.Trained]] = {"pretrain": pretrain.train, "distill": distill.train}
+TRAIN: Mapping[str, Callable[..., stream_training.Trained]] = {
+    "pretrain": pretrain.train,
+    "distill": distill.train,
+}
 """How each component that records its steps trains."""
 
 
@@ -37,7 +41,7 @@ class Comparison:
 def replay(
     component: str,
     context: Context,
-    config: pretrain.PretrainConfig,
+    config: PretrainConfig,
     inputs: Inputs,
     recorded: Sequence[Record],
     first_step: int,
@@ -67,5 +71,5 @@ def replay(
     quiet = config.model_copy(update={"checkpoint_every_steps": NEVER})
     training = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
     trained = TRAIN[component](context, quiet, training, until_steps=end)
-    replayed = pretrain.digests(trained, config.digest_every_steps, end)
+    replayed = stream_training.digests(trained, config.digest_every_steps, end)
     return Comparison(first_step, end, step_digests.first_difference(recorded, replayed, first_step, end))

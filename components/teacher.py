@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .contract import ComponentError, Inputs
 from .mixture_config import MixtureConfig
-from .pretrain import Reading
+from .stream_reading import Reading
 
 if TYPE_CHECKING:
     from ..model.config import ModelConfig

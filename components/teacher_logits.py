@@ -22,7 +22,7 @@ from . import device_mesh, proposed_weights, teacher
 from .contract import Component, ComponentError, Context, Inputs, Port, runtime
 from .mixture_config import MixtureConfig
 from .phase_steps import Schedule
-from .pretrain import open_reading, read_batch
+from .stream_reading import open_reading, read_batch
 from .training_report import write_json
 
 if TYPE_CHECKING:

@@ -243,7 +243,7 @@ def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
 
 def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
     """The sampler that a training stage read its batches with."""
-    from ...components import pretrain, proposed_weights
+    from ...components import proposed_weights, stream_reading
 
     with run.store.open_file(tokens, "index.json") as handle:
         index = json.loads(handle.read())
@@ -254,7 +254,7 @@ def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
             with run.store.open_file(digest, proposed_weights.FILE) as handle:
                 config = config.with_proposed(proposed_weights.parse(handle.read().decode()))
     seed = identity.stage_seed(stage.seed, stage.component)
-    return pretrain.plan(config, seed, source_tokens, index["vocab_size"])
+    return stream_reading.plan(config, seed, source_tokens, index["vocab_size"])
 
 
 def recorded_config(run: Run, stage: str, component: str, config: Mapping[str, Any]) -> PretrainConfig:

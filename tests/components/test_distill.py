@@ -154,7 +154,7 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_step(
     inputs: dict[str, Path], logits: dict[str, Path]
 ) -> None:
     """Ids and log-probabilities of a step of each phase are those of the teacher's plain logits, its bytes as told."""
-    from millrace.components.pretrain import open_reading, read_batch
+    from millrace.components.stream_reading import open_reading, read_batch
 
     config = teacher_logits.TeacherLogitsConfig.model_validate(ORDER)
     given = Inputs({port: Artifact(path, "", "", port) for port, path in inputs.items()})

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pytest
 from millrace.components import held_out_text
 from millrace.components.contract import ComponentError
-from millrace.components.pretrain import PretrainConfig, plan, read_batch
+from millrace.components.pretrain_config import PretrainConfig
+from millrace.components.stream_reading import plan, read_batch
 from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
 from millrace.model import network, weights

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.components.pretrain import PretrainConfig, plan
+from millrace.components.pretrain_config import PretrainConfig
+from millrace.components.stream_reading import plan
 from millrace.components.token_budget import compute_optimal_tokens, phase_ends
 from pydantic import ValidationError
 
