@@ -37,6 +37,10 @@ class SftConfig(Config):
     decay: Literal["stable", "cosine", "constant"] = Field("cosine", description="Schedule after warmup.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    router_balance_loss: float = Field(
+        0.01, ge=0, description="Weight of the balance loss of experts' routers, where the model has experts."
+    )
+    router_z_loss: float = Field(0.001, ge=0, description="Weight of the routers' z-loss.")
     max_sequence_tokens: int | None = Field(
         None, ge=8, description="Tokens per row, and of the longest chat; the model's own by default."
     )
@@ -133,7 +137,9 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
             history = fit(
                 decoder,
                 optimizer,
-                NextTokenLoss(),
+                NextTokenLoss(
+                    router_balance_loss=config.router_balance_loss, router_z_loss=config.router_z_loss
+                ),
                 batches,
                 batches.steps,
                 checkpoints=checkpoints,

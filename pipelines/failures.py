@@ -37,7 +37,10 @@ def explain(error: BaseException) -> str | None:
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"no permission to write or read {name}; make it writable, or choose another store with --store"
         if isinstance(cause, MemoryError) or any(words in text for words in MEMORY):
-            return "out of memory; give the stage more memory, or lower its batch or shard size"
+            return (
+                "out of memory; give the stage more memory, or lower its batch or shard size (a training also takes less with "
+                "remat: full or more accumulate_steps)"
+            )
     return None
 
 

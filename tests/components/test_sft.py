@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from millrace.components.contract import ComponentError
 from millrace.components.sft import PackedBatches, SftConfig, read_chats
 from millrace.data.tokenizer import Tokenizer
+from millrace.model import network, weights
 
 CONFIG = {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
 
@@ -41,6 +44,22 @@ def test_held_out_answers_become_likelier(run_component, tiny: SimpleNamespace, 
     assert report["train"]["chats"] == 30
     for port, name in (("model", "weights.safetensors"), ("report", "report.json")):
         assert (done.outputs[port] / name).read_bytes() == (again.outputs[port] / name).read_bytes()
+
+
+def test_routers_are_kept_even(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """The first loss of a model with experts grows by its router's balance loss times the weight."""
+    folder = tmp_path / "sparse"
+    shutil.copytree(tiny.model, folder)
+    config = replace(weights.load_config(tiny.model), experts=4, feed_forward_size=32)
+    weights.save(folder, config, network.create(config, 0))
+
+    def first_loss(weight: float, name: str) -> float:
+        settings = CONFIG | {"epochs": 0.5, "router_balance_loss": weight, "router_z_loss": 0.0}
+        done = run_component("sft", settings, inputs_of(tiny, model=folder), work=tmp_path / name)
+        return json.loads((done.outputs["report"] / "report.json").read_text())["loss"][0]["loss"]
+
+    # The balance loss is at least one, which is that of even routers (Fedus et al. 2021, arXiv 2101.03961).
+    assert first_loss(2.0, "even") - first_loss(0.0, "free") >= 2.0 - 1e-3
 
 
 def test_only_answers_are_learnt(tiny: SimpleNamespace) -> None:
