@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Live:
         with goodput.lost("measuring the device"):
             one = peak.flops_per_second(jax.local_devices()[0], compute_dtype)
         self._peak = one * jax.device_count()
-        self._last: tuple[float, int] | None = None
+        self._last: tuple[float, int, float] | None = None
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the state after ``step`` steps."""
@@ -57,8 +58,11 @@ class Live:
             work = self._flops(step) - self._flops(self._last[1])
             self._context.metric("tokens_per_second", tokens / seconds, step)
             self._context.metric("mfu", work / seconds / self._peak, step)
+            reading = self._goodput.reading_seconds - self._last[2]
+            self._context.metric("data_wait", reading / seconds, step)
         self._context.metric("goodput", self._goodput.share(), step)
-        self._last = now, step
+        self._context.metric("peak_memory_bytes", peak_memory_bytes(), step)
+        self._last = now, step, self._goodput.reading_seconds
         self._context.progress(self._phases.tokens(step), self._total_tokens, "tokens")
 
     def _flops(self, step: int) -> int:
@@ -66,3 +70,12 @@ class Live:
             tokens * work
             for tokens, work in zip(self._phases.phase_tokens(step), self._token_flops, strict=True)
         )
+
+
+def peak_memory_bytes() -> int:
+    """The most that this host's fullest device has held; where devices do not tell, as on CPU, the process."""
+    import jax
+
+    told = [device.memory_stats() or {} for device in jax.local_devices()]
+    of_devices = [stats["peak_bytes_in_use"] for stats in told if "peak_bytes_in_use" in stats]
+    return max(of_devices, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -296,7 +296,9 @@ def fit(
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
         if done == end:
             break
-        batch = sharding.place_batch(mesh, batches(done)) if mesh else dict(batches(done))
+        with clock.reading():
+            rows = batches(done)
+        batch = sharding.place_batch(mesh, rows) if mesh else dict(rows)
         shape = tuple((name, array.shape) for name, array in batch.items())
         known = shape in compiling.shapes
         with sharding.on(mesh), contextlib.nullcontext() if known else clock.lost("compiling"):

@@ -20,12 +20,17 @@ class Goodput:
     Args:
         clock: Seconds from any fixed moment, the same for all processes.
         start: When an earlier attempt at the same training first started; now, without one.
+
+    Attributes:
+        reading_seconds: Time that went into reading batches. It is part of the steps': the device works meanwhile, and
+            waits for so long at most.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, start: float | None = None) -> None:
         self._clock = clock
         self._start = clock() if start is None else start
         self._lost: dict[str, float] = {}
+        self.reading_seconds = 0.0
         self._before = "starting" if start is None else "earlier attempts"
 
     @classmethod
@@ -49,6 +54,15 @@ class Goodput:
         finally:
             self._lost[reason] = self._lost.get(reason, 0.0) + self._clock() - start
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Counts the time inside the block as reading."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self.reading_seconds += self._clock() - start
+
     def resumed(self, useful_seconds: float, reason: str | None = None) -> None:
         """The training stands where so many seconds of steps have brought it; the rest of the time until now is lost.
 
@@ -70,4 +84,5 @@ class Goodput:
     def summary(self) -> str:
         """One line for the log."""
         parts = "".join(f", {seconds:.1f} s {reason}" for reason, seconds in sorted(self._lost.items()))
-        return f"goodput {self.share():.1%}: {self.useful_seconds():.1f} s of steps{parts}"
+        steps = f"{self.useful_seconds():.1f} s of steps ({self.reading_seconds:.1f} s reading)"
+        return f"goodput {self.share():.1%}: {steps}{parts}"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from flax import nnx
 from millrace.model.checkpoint import Checkpoints
 from millrace.model.fit import Evaluation, History, NonFiniteLoss, fit
+from millrace.model.goodput import Goodput
 from millrace.model.preemption import Preempted
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
@@ -247,3 +249,15 @@ def test_two_processes_train_to_the_same_bits() -> None:
         digests.add(done.stdout.strip())
     assert len(digests) == 1
     assert digests != {hashlib.sha256().hexdigest()}
+
+
+def test_reading_is_counted_beside_the_steps() -> None:
+    """Batches that take their time, each once."""
+
+    def slow(step: int) -> dict[str, np.ndarray]:
+        time.sleep(0.02)
+        return batch_of(step)
+
+    goodput = Goodput()
+    train(Line(), 5, batches=slow, goodput=goodput)
+    assert 0.1 <= goodput.reading_seconds <= goodput.useful_seconds()
