@@ -68,6 +68,13 @@ def replay(
         raise ComponentError(
             f"got steps {first_step}:{'' if end_step is None else end_step}, expected some of the recorded ({there})"
         )
+    import jax
+
+    if (devices := int(recorded[0]["devices"])) != jax.device_count():
+        raise ComponentError(
+            f"got a training on {devices} devices and {jax.device_count()} here, expected as many: sums over other numbers "
+            "of devices differ in their last bits; replay where there are as many, in one process"
+        )
     quiet = config.model_copy(update={"checkpoint_every_steps": NEVER})
     training = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
     trained = TRAIN[component](context, quiet, training, until_steps=end)

@@ -4,11 +4,11 @@ A processor that computes wrongly now and then gives no error. Training on one k
 time, so the records of a sound training are met by every replay, and the first step that is not tells where it went
 wrong.
 
-    digests.jsonl   {"first_step", "step", "loss", "gradient_norm", "parameters", "batch"}, one line for every block
+    digests.jsonl   {"first_step", "step", "loss", "gradient_norm", "parameters", "batch", "devices"}, a line for a block
 
 A block is the steps from ``first_step`` to ``step``. ``loss`` and ``gradient_norm`` are the bits of a float32 number for
 each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.checksum``) and
-``batch`` a SHA-256 of what it read. All are hexadecimal.
+``batch`` a SHA-256 of what it read, all hexadecimal. ``devices`` is their number, since sums over others differ in bits.
 
 References:
     Dixit et al. 2021, Silent Data Corruptions at Scale, arXiv 2102.11245.
@@ -70,6 +70,7 @@ def records(
     batch_of: Callable[[int], Mapping[str, np.ndarray]],
     every_steps: int,
     until_steps: int | None = None,
+    devices: int = 1,
 ) -> list[Record]:
     """The blocks of a training, or of its first ``until_steps`` steps: then the last may lack what its end would tell."""
     total_steps = len(history.curves["loss"])
@@ -82,7 +83,7 @@ def records(
         first = last // every_steps * every_steps
         if first >= end:
             break
-        block: dict[str, int | str] = {"first_step": first, "step": min(last, end - 1)}
+        block: dict[str, int | str] = {"first_step": first, "step": min(last, end - 1), "devices": devices}
         for name, curve in bits.items():
             block[name] = "".join(f"{int(word):0{DIGITS}x}" for word in curve[first : min(last + 1, end)])
         if last < end:

@@ -262,9 +262,12 @@ def read_training_batch(
 
 def digests(trained: Trained, every_steps: int, until_steps: int | None = None) -> list[step_digests.Record]:
     """The digests of a training's steps, or of the first ``until_steps``."""
-    return step_digests.records(
-        trained.history, lambda step: trained.objective.batch(step, None), every_steps, until_steps
-    )
+    import jax
+
+    def batch(step: int) -> Mapping[str, np.ndarray]:
+        return trained.objective.batch(step, None)
+
+    return step_digests.records(trained.history, batch, every_steps, until_steps, jax.device_count())
 
 
 def report(history: History, phases: Schedule, curves: Sequence[str] = ()) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from millrace.components.contract import ComponentError
 from millrace.model import optimizer as optimizers
 from millrace.pipelines.cli import app
 from millrace.pipelines.store import Store
@@ -98,6 +99,15 @@ def test_a_flipped_bit_is_found_and_its_step_is_named(trained: Sandbox) -> None:
     assert "batch" not in difference["fields"]
     assert replayed(trained, "--steps", ":12")[0] == 0
     assert "parameters" in replayed(trained, "--steps", "14:15")[1]["difference"]["fields"]
+
+
+def test_another_number_of_devices_is_said(trained: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits would differ, and nobody would know why."""
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    with pytest.raises(ComponentError, match="got a training on 1 devices and 4 here"):
+        CliRunner().invoke(
+            app, ["replay", "pretrain", str(trained.folder / "pipeline.yaml")], catch_exceptions=False
+        )
 
 
 @pytest.mark.parametrize(
