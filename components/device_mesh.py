@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -59,3 +60,12 @@ def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
     if found == 1:
         return None
     return MeshShape(config.data, fsdp, config.tensor, config.expert, config.sequence).build()
+
+
+def in_host_memory(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Inside, arrays for a mesh are made in the host's memory, from which they are spread: they may fill no one device."""
+    import jax
+
+    if mesh is None:
+        return nullcontext()
+    return jax.default_device(jax.local_devices(backend="cpu")[0])

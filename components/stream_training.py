@@ -119,7 +119,8 @@ def train_on(
             context.metric(name, value, step)
 
     made = recipe or training_recipe.make(config, mixture)
-    decoder = network.create(shape, context.seed)
+    with device_mesh.in_host_memory(mesh):
+        decoder = network.create(shape, context.seed)
 
     def batches(step: int) -> Mapping[str, np.ndarray | jax.Array]:
         if mesh is None or jax.process_count() == 1:

@@ -170,8 +170,7 @@ def fit(
         after["curves"] = {name: curve.at[step].set(values[name]) for name, curve in state["curves"].items()}
         return after
 
-    def fresh() -> dict[str, Any]:
-        params = jax.tree.map(jnp.copy, nnx.to_pure_dict(variables))
+    def first_state(params: Any) -> dict[str, Any]:
         metric_names = jax.eval_shape(loss_of, params, dict(batches(0)), *frozen)[1] if total_steps else {}
         state = {
             "params": params,
@@ -186,8 +185,20 @@ def fit(
             state["skips"] = jnp.zeros((total_steps,), bool)
         if digest_every_steps:
             state["checksums"] = jnp.zeros((-(-total_steps // digest_every_steps), 2), jnp.uint32)
-        # From host memory, where every process of a cluster holds the same values.
-        return jax.device_put(jax.tree.map(np.asarray, state), layout_of(state)) if mesh else state
+        return state
+
+    def fresh() -> dict[str, Any]:
+        params = nnx.to_pure_dict(variables)
+        if mesh is None:
+            return first_state(jax.tree.map(jnp.copy, params))
+        # From host memory, where every process of a cluster holds the same values, and from there on spread: no device
+        # ever holds more than its part.
+        params = jax.tree.map(np.asarray, params)
+        spread = jax.device_put(params, sharding.weight_shardings(mesh, params))
+        made: dict[str, Any] = jax.jit(
+            first_state, out_shardings=layout_of(jax.eval_shape(first_state, params))
+        )(spread)
+        return made
 
     def layout_of(state: Any) -> Any:
         return sharding.state_shardings(mesh, state, state["params"]) if mesh else None
