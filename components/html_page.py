@@ -13,6 +13,7 @@ from html import escape
 
 QUOTE_CHARACTERS = 600
 _WIDTH, _HEIGHT = 360, 96
+_LETTER = 6.5  # what a letter of a figure takes, at most on average
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d2430;--soft:#5c6675;--line:#d9dee5;--page:#fff;--bar:#3d7ab8;--mark:#c2410c;--quote:#f4f6f8}
@@ -321,7 +322,9 @@ def lines(
         pieces.append(
             f'<text x="{at(value, low)[0]:.1f}" y="{height - 2}" text-anchor="{anchor}">{number(value)}</text>'
         )
-    return _figure(f'viewBox="0 0 {width} {height}" width="{width}"', "".join(pieces), caption)
+    longest = max(len(label) for _, _, label in ends)
+    whole = max(width, width - 96 + round(_LETTER * longest))
+    return _figure(f'viewBox="0 0 {whole} {height}" width="{whole}"', "".join(pieces), caption)
 
 
 def _place(value: float, edges: Sequence[float]) -> float:

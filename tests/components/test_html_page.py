@@ -120,3 +120,11 @@ def test_grouped_bars_share_one_scale() -> None:
     ]
     assert widths[-4:] == [50.0, 200.0, 200.0, 50.0]
     assert drawn.count("prior") == drawn.count("proposed") == 1
+
+
+def test_long_names_of_curves_have_room() -> None:
+    """The figure ends behind the longest name, which stands where its curve ends."""
+    page = html.lines({"x" * 60: [(0, 1.0), (1, 2.0)], "y": [(0, 1.0), (1, 0.5)]})
+    whole = int(re.search(r'viewBox="0 0 (\d+) ', page)[1])
+    starts = [float(x) for x in re.findall(r'<text x="([0-9.]+)" y="[0-9.]+">x+', page)]
+    assert whole >= starts[0] + 6 * 62
