@@ -1,7 +1,7 @@
 """The training step against what the machine can do: plain products of the same shapes, compile time, counted work.
 
     python benchmarks/train.py [--part step] [--part compile] [--part counts] [--repeats 5]
-    python benchmarks/train.py --part throughput --preset nano-1 --rows 8 --remat none
+    python benchmarks/train.py --part throughput --preset nano-1 --rows 8 --remat dots [--unroll]
 
 step     A shrunk ``base`` (the ratios of its sizes kept) trains on random tokens. Its useful work is
          ``ModelConfig.flops_per_token``; its yardstick is every matrix product of one step, forwards and backwards, as a
@@ -249,7 +249,7 @@ def part_counts() -> None:
     print(f"state and batch      {held:,} bytes, formula {wanted:,}: {held / wanted - 1:+.2%}")
 
 
-def part_throughput(preset: str, rows: int, remat: str, steps: int, trace: str | None) -> None:
+def part_throughput(preset: str, rows: int, mode: TrainingMode, steps: int, trace: str | None) -> None:
     """The training loop on a preset, after its compilation."""
     config = replace(PRESETS[preset], compute_dtype="bfloat16")
     length = config.max_sequence_tokens
@@ -267,7 +267,7 @@ def part_throughput(preset: str, rows: int, remat: str, steps: int, trace: str |
 
     start = time.perf_counter()
     decoder = network.create(config, 0)
-    loss = NextTokenLoss(TrainingMode(remat=remat))
+    loss = NextTokenLoss(mode)
     fit(
         decoder,
         make_optimizer(1e-4),
@@ -285,7 +285,7 @@ def part_throughput(preset: str, rows: int, remat: str, steps: int, trace: str |
     work = rate * config.flops_per_token(length)
     peak_rate = peak.flops_per_second(device, "bfloat16")
     held = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
-    print(f"{preset}, {rows} x {length} tokens, remat {remat}, {device.device_kind}")
+    print(f"{preset}, {rows} x {length} tokens, remat {mode.remat}, {device.device_kind}")
     print(f"first steps          {ends[0] - start:.1f} s from nothing, with compilation")
     print(f"step                 {took * 1e3:.1f} ms, {rate:,.0f} tokens/s")
     print(
@@ -304,6 +304,7 @@ def main() -> None:
     parser.add_argument("--preset", default="nano-2", choices=PRESETS)
     parser.add_argument("--rows", type=int, default=4, help="rows of a batch, for throughput")
     parser.add_argument("--remat", default="none", choices=REMAT)
+    parser.add_argument("--unroll", action="store_true", help="compile every layer by itself, for throughput")
     parser.add_argument("--steps", type=int, default=16, help="steps of the training, for throughput")
     parser.add_argument("--trace", help="folder for a profile of the last two steps, for throughput")
     asked = parser.parse_args()
@@ -315,7 +316,8 @@ def main() -> None:
         elif part == "compile":
             part_compile(asked.preset)
         elif part == "throughput":
-            part_throughput(asked.preset, asked.rows, asked.remat, asked.steps, asked.trace)
+            mode = TrainingMode(remat=asked.remat, unroll=asked.unroll)
+            part_throughput(asked.preset, asked.rows, mode, asked.steps, asked.trace)
         else:
             part_counts()
 

@@ -4,8 +4,9 @@ Training uses ``linear_cross_entropy``, which never holds the logits of a whole 
 small model's step (B 16, T 256, V 8192: 134 MB, several times over in the backward pass) and the time goes into moving
 them. It takes a few rows at a time and forms their gradient at once. ``linear_loss`` does so for any loss of logits.
 
-The target's logit is picked by comparing with an index instead of gathering: the comparison fuses into the softmax and
-its gradient, where a gather's gradient is a scatter into [B, T, V], the largest array of a small model's training step.
+Where a loss is differentiated, the target's logit is picked by comparing with an index instead of gathering: the
+comparison fuses into the softmax and its gradient, where a gather's gradient is a scatter into [B, T, V]. Where the
+slope is formed by hand (``hard_targets``) it is gathered, which saves a pass over the logits of a chunk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A training that takes seconds: its configuration, and token streams with held-out text."""
+"""A training that takes seconds: its configuration, token streams with held-out text, and what it made."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +65,13 @@ def write_corpus(folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
         "tokens": folder / "tokens",
         "tokenizer": tokenizer_folder,
         "benchmarks": folder / "benchmarks",
+    }
+
+
+def files(outputs: Mapping[str, Path]) -> dict[str, bytes]:
+    """Every file of every output."""
+    return {
+        f"{port}/{path.name}": path.read_bytes()
+        for port, folder in outputs.items()
+        for path in folder.iterdir()
     }

@@ -17,6 +17,7 @@ from millrace.components.mixture_design import design
 from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
 from millrace.model.pretraining_loss import NextTokenLoss
+from small_training import files
 
 SHAPE = {"layers": 1, "model_size": 32, "heads": 2, "kv_heads": 1, "head_size": 16, "feed_forward_size": 48}
 CONFIG: dict[str, Any] = {
@@ -61,15 +62,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny: SimpleNamespace) -> d
     entry = {"name": "held_out", "type": "text", "examples": 1, "file": "held_out.jsonl"}
     (folder / "benchmarks" / "index.json").write_text(json.dumps({"benchmarks": [entry]}))
     return {"tokens": folder / "tokens", "tokenizer": tiny.tokenizer, "benchmarks": folder / "benchmarks"}
-
-
-def files(outputs: dict[str, Path]) -> dict[str, bytes]:
-    """Every file of every output."""
-    return {
-        f"{port}/{path.name}": path.read_bytes()
-        for port, folder in outputs.items()
-        for path in folder.iterdir()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from millrace.data.tokenizer import Tokenizer
 from millrace.model import weights
 from millrace.model.distillation_loss import teacher_states
 from millrace.pipelines.context import StageContext
+from small_training import files
 
 STUDENT = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 24}
 TEACHER = {"layers": 1, "model_size": 32, "heads": 2, "kv_heads": 1, "head_size": 16, "feed_forward_size": 48}
@@ -116,10 +117,6 @@ def undisturbed(base: Path, stored: dict[str, Path], corpus: dict[str, Path]) ->
 def curve(outputs: Mapping[str, Path], name: str) -> np.ndarray:
     report = json.loads((outputs["report"] / "report.json").read_text())
     return np.asarray([entry[name] for entry in report[name]])
-
-
-def files(outputs: Mapping[str, Path]) -> dict[str, bytes]:
-    return {f"{port}/{path.name}": path.read_bytes() for port, folder in outputs.items() for path in folder.iterdir()}  # fmt: skip
 
 
 def test_a_student_learns_and_the_report_tells_both_parts(

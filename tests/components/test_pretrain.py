@@ -24,16 +24,7 @@ from millrace.data import token_stream
 from millrace.data.tokenizer import Tokenizer
 from millrace.model import network, weights
 from millrace.model.pretraining_loss import NextTokenLoss
-from small_training import CONFIG, PHASES
-
-
-def files(outputs: dict[str, Path]) -> dict[str, bytes]:
-    """Every file of every output."""
-    return {
-        f"{port}/{path.name}": path.read_bytes()
-        for port, folder in outputs.items()
-        for path in folder.iterdir()
-    }
+from small_training import CONFIG, PHASES, files
 
 
 @pytest.fixture(scope="module")
