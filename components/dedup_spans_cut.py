@@ -46,15 +46,14 @@ def cut(
     """Writes one shard's documents and decisions; returns its tallies and what the report needs."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from ..data.decisions import Verdicts
-    from ..data.documents import shard_name, write_shard
+    from ..data.documents import read_shard, shard_name, write_shard
     from ..data.filters.batch import from_arrow, to_arrow
     from ..data.spans import cuts, words
 
     index, path = task
-    table = pq.read_table(path)
+    table = read_shard(path)
     batch = from_arrow(table["text"])
     each = [_spans(Path(work), number, method, index, batch) for number, method in enumerate(config.methods)]
     spans = Spans(*(np.concatenate(column) for column in zip(*each, strict=True)))

@@ -26,14 +26,14 @@ TOP_WINDOWS = 400  # of each part, for the report
 def read(config: DedupSpansConfig, work: str, task: Task) -> list[str]:
     """Writes the windows of a shard's documents, or their anchors; returns the sources that it has."""
     import numpy as np
-    import pyarrow.parquet as pq
 
+    from ..data.documents import read_shard
     from ..data.filters.batch import from_arrow
     from ..data.spans import catalogue, exchange, repeats, units, words
 
     index, path = task
     folder = Path(work)
-    table = pq.read_table(path, columns=["doc_id", "text", "source", "uri"])
+    table = read_shard(path, ["doc_id", "text", "source", "uri"])
     batch = from_arrow(table["text"])
     catalogue.write_names(folder / f"names-{index:05d}", table["doc_id"], table["uri"])
     for number, method in enumerate(config.methods):
@@ -112,8 +112,8 @@ def match_anchors(config: DedupSpansConfig, work: str, shards: int, part: Part) 
 def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
     """Writes a shard's windows that have an anchor which occurs too often."""
     import numpy as np
-    import pyarrow.parquet as pq
 
+    from ..data.documents import read_shard
     from ..data.filters.batch import from_arrow
     from ..data.spans import catalogue, exchange, words
 
@@ -130,7 +130,7 @@ def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
         before = np.concatenate([[0], np.cumsum(is_shared)])
         rows = np.flatnonzero(before[anchors[1:]] > before[anchors[:-1]])
         if batch is None:
-            batch = from_arrow(pq.read_table(path, columns=["text"])["text"])
+            batch = from_arrow(read_shard(path, ["text"])["text"])
         found = words.words(batch.data, batch.offsets[:-1][rows], batch.offsets[1:][rows])
         windows = words.windows(found, method.span_units, is_shared, anchors[:-1][rows])
         _write_windows(folder, number, index, windows, _spread(found.offsets, rows, len(batch)))

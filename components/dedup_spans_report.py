@@ -36,8 +36,8 @@ def most_repeated(
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from ..data.documents import read_shard
     from ..data.filters.batch import from_arrow
     from ..data.spans import catalogue
 
@@ -55,7 +55,7 @@ def most_repeated(
             row, (occurrences, first, end) = int(rows[at]), blocks[at].tolist()
             shard = int(np.searchsorted(documents, row, "right")) - 1
             if shard != read:
-                read, texts = shard, pq.read_table(paths[shard], columns=["text"])["text"]
+                read, texts = shard, read_shard(paths[shard], ["text"])["text"]
             batch = from_arrow(texts.slice(row - int(documents[shard]), 1))
             starts, ends, _ = boundaries(method, batch, np.zeros(1, np.int64))
             start = int(starts[first - numbering[row]])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from .filters.batch import TextBatch
 from .kernels import kernel
+from .vectors import WIDTH, bytes_between, copy_bytes, first_bit
 
 BLOCKS = 0x110000 // 256
 
@@ -27,11 +28,13 @@ class Tables(NamedTuple):
         rows: Which row of ``starts`` a block of 256 code points has, or -1 before it was met, int32 [4352].
         starts: Where in ``pool`` each character's bytes start, one character after the other, int64 [256 rows + 1].
         pool: UTF-8.
+        growth: Bytes that a byte of a text becomes at most.
     """
 
     rows: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
     pool: npt.NDArray[np.uint8]
+    growth: int
 
 
 class Beyond(NamedTuple):
@@ -59,7 +62,9 @@ class CharacterMap:
         """
         self._becomes = becomes
         self._lock = threading.Lock()
-        self._tables = Tables(np.full(BLOCKS, -1, np.int32), np.zeros(1, np.int64), np.zeros(0, np.uint8))
+        self._tables = Tables(
+            np.full(BLOCKS, -1, np.int32), np.zeros(1, np.int64), np.zeros(0, np.uint8), 1
+        )
 
     def __call__(self, batch: TextBatch, found: Beyond | None = None) -> TextBatch:
         """The batch with its characters exchanged; itself when all of it is ASCII.
@@ -79,7 +84,7 @@ class CharacterMap:
         if (self._tables.rows[blocks] >= 0).all():
             return self._tables
         with self._lock:
-            rows, starts, pool = self._tables
+            rows, starts, pool, _ = self._tables
             rows, lengths, parts = rows.copy(), [np.diff(starts)], [pool]
             for block in blocks[rows[blocks] < 0].tolist():
                 # Surrogates have no UTF-8, so no text has them.
@@ -87,8 +92,10 @@ class CharacterMap:
                 rows[block] = rows.max() + 1
                 lengths.append(np.array([len(one) for one in made], np.int64))
                 parts.append(np.frombuffer(b"".join(made), np.uint8))
-            starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-            self._tables = Tables(rows, starts, np.concatenate(parts))
+            sizes = np.concatenate(lengths)
+            starts = np.concatenate([[0], np.cumsum(sizes)])
+            growth = max(1, (int(sizes.max()) + 1) // 2)  # no character beyond ASCII has less than two bytes
+            self._tables = Tables(rows, starts, np.concatenate(parts), growth)
             return self._tables
 
 
@@ -116,6 +123,20 @@ def _decode(data: Any, at: Any, end: Any) -> Any:
 
 
 @kernel
+def _ascii_end(data: Any, at: Any, end: Any) -> Any:
+    """Where the run of ASCII that starts at a byte ends, 64 bytes at a time."""
+    at, end = np.int64(at), np.int64(end)
+    while at + WIDTH <= data.size and at < end:
+        beyond = bytes_between(data, at, 0x80, 0xFF)
+        if beyond:
+            return np.uint64(min(at + first_bit(beyond), end))
+        at += WIDTH
+    while at < end and data[at] < 128:
+        at += 1
+    return np.uint64(min(at, end))
+
+
+@kernel
 def _beyond(data: Any, offsets: Any, wanted: Any) -> Any:
     is_beyond = np.zeros(offsets.size - 1, np.bool_)
     is_wanted = np.zeros(offsets.size - 1, np.bool_)
@@ -130,40 +151,36 @@ def _beyond(data: Any, offsets: Any, wanted: Any) -> Any:
         is_beyond[row] = True
         while at < end:
             if data[at] < 128:
-                at += np.uint64(1)
-            else:
-                point, at = _decode(data, at, end)
-                blocks[point >> np.uint64(8)] = True
-                if point < wanted.size:
-                    is_wanted[row] |= wanted[point]
+                at = _ascii_end(data, at, end)
+                continue
+            point, at = _decode(data, at, end)
+            blocks[point >> np.uint64(8)] = True
+            if point < wanted.size:
+                is_wanted[row] |= wanted[point]
     return is_beyond, blocks, is_wanted
 
 
 @kernel
-def _exchanged(data: Any, offsets: Any, is_beyond: Any, rows: Any, starts: Any, pool: Any) -> Any:
+def _exchanged(
+    data: Any, offsets: Any, is_beyond: Any, rows: Any, starts: Any, pool: Any, growth: int
+) -> Any:
     # Room for the worst; what is not written to costs no memory.
-    longest = np.int64(1)
-    for entry in range(starts.size - 1):
-        longest = max(longest, (starts[entry + 1] - starts[entry] + 1) // 2)  # of two bytes at least
-    out = np.empty(longest * (offsets[-1] - offsets[0]), np.uint8)
+    out = np.empty(growth * (offsets[-1] - offsets[0]), np.uint8)
     ends = np.zeros(offsets.size, np.int64)
     written = np.uint64(0)
     for row in range(offsets.size - 1):
         at, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
-        if not is_beyond[row]:
-            out[written : written + end - at] = data[at:end]
-            written += end - at
-        else:
-            while at < end:
-                if data[at] < 128:
-                    out[written] = data[at]
-                    written += np.uint64(1)
-                    at += np.uint64(1)
-                else:
-                    point, at = _decode(data, at, end)
-                    entry = np.uint64(rows[point >> np.uint64(8)] << 8) + (point & np.uint64(255))
-                    for place in range(np.uint64(starts[entry]), np.uint64(starts[entry + np.uint64(1)])):
-                        out[written] = pool[place]
-                        written += np.uint64(1)
+        while at < end:
+            if data[at] < 128:
+                stop = _ascii_end(data, at, end) if is_beyond[row] else end
+                copy_bytes(out, written, data, at, stop - at)
+                written += stop - at
+                at = stop
+                continue
+            point, at = _decode(data, at, end)
+            entry = np.uint64(rows[point >> np.uint64(8)] << 8) + (point & np.uint64(255))
+            for place in range(np.uint64(starts[entry]), np.uint64(starts[entry + np.uint64(1)])):
+                out[written] = pool[place]
+                written += np.uint64(1)
         ends[row + 1] = written
     return out[: ends[-1]], ends

@@ -113,8 +113,8 @@ def survey(
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
+    from ...data.documents import read_shard
     from ...data.duplicates import clusters
     from ...data.spans import catalogue
 
@@ -136,7 +136,7 @@ def survey(
         columns["sources"][-1] = code[columns["sources"][-1]]
     total, own = int(bases[-1]), int(bases[len(tasks)])
     count_earlier = total - own
-    ids = [chunk for _, path in tasks for chunk in pq.read_table(path, columns=["doc_id"])["doc_id"].chunks]
+    ids = [chunk for _, path in tasks for chunk in read_shard(path, ["doc_id"])["doc_id"].chunks]
     nodes = np.empty(total, np.int64)
     nodes[np.asarray(pc.sort_indices(pa.chunked_array(ids, pa.string())))] = count_earlier + np.arange(own)
     nodes[own:] = np.arange(count_earlier)

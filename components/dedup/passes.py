@@ -69,9 +69,8 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
         return _take_earlier(config, Path(work), task)
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from ...data.documents import write_shard
+    from ...data.documents import read_shard, write_shard
     from ...data.duplicates import addresses, forms
     from ...data.duplicates import signatures as minhash
     from ...data.filters.batch import from_arrow
@@ -80,7 +79,7 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
     columns = ["doc_id", "text", "source", "uri"]
     if config.value_field or config.url_field:
         columns.append("metadata")
-    table = pq.read_table(path, columns=columns)
+    table = read_shard(path, columns)
     batch = from_arrow(table["text"])
     count = len(batch)
     seen = forms.look(batch)
@@ -118,8 +117,10 @@ def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from ...data.documents import read_shard
+
     index, path, _ = task
-    table = pq.read_table(path)
+    table = read_shard(path)
     count = table.num_rows
     doc_ids, uris = table["doc_id"].to_pylist(), table["uri"].to_pylist()
     replaced = pq.read_table(
@@ -263,17 +264,15 @@ def read_shingles(shingle_words: int, work: str, task: tuple[int, str, int]) -> 
         task: The shard's number, where it is, and where its sets start in the file of all.
     """
     import numpy as np
-    import pyarrow.parquet as pq
 
+    from ...data.documents import read_shard
     from ...data.duplicates import signatures
     from ...data.filters.batch import from_arrow
 
     index, path, start = task
     folder = Path(work)
     rows = np.load(folder / f"met-{index:05d}.npy")
-    sets = signatures.shingle_sets(
-        from_arrow(pq.read_table(path, columns=["text"])["text"]), rows, shingle_words
-    )
+    sets = signatures.shingle_sets(from_arrow(read_shard(path, ["text"])["text"]), rows, shingle_words)
     with (folder / "shingles").open("r+b") as file:
         file.seek(8 * start)
         sets.shingles.tofile(file)

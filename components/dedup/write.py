@@ -70,13 +70,12 @@ def decide(work: str, folders: tuple[str, str], task: tuple[int, str]) -> dict[s
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     from ...data.decisions import Verdicts
-    from ...data.documents import shard_name, write_shard
+    from ...data.documents import read_shard, shard_name, write_shard
 
     index, path = task
-    table = pq.read_table(path)
+    table = read_shard(path)
     with np.load(Path(work) / f"verdicts-{index:05d}.npz") as made:
         entries = {name: made[name] for name in made.files}
     verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "unique")
@@ -89,13 +88,12 @@ def decide(work: str, folders: tuple[str, str], task: tuple[int, str]) -> dict[s
             verdicts.drop(rows[own], rule, entries["similarity"][own])
     _explain(Path(work), entries, verdicts)
     decisions = verdicts.table(table)
+    starts = pc.utf8_slice_codeunits(table["text"].take(pa.array(entries["quoted"])), 0, QUOTE_CHARACTERS)
+    quotes = dict(
+        zip((str(node) for node in entries["quoted_nodes"].tolist()), starts.to_pylist(), strict=True)
+    )
     if not verdicts.is_kept.all():
         table = table.filter(pa.array(verdicts.is_kept))
-    quotes = {}
-    if entries["quoted"].size:
-        texts = pq.read_table(path, columns=["text"])["text"].take(entries["quoted"])
-        starts = pc.utf8_slice_codeunits(texts, 0, QUOTE_CHARACTERS).to_pylist()
-        quotes = dict(zip((str(node) for node in entries["quoted_nodes"].tolist()), starts, strict=True))
     write_shard(Path(folders[0]) / shard_name(index), table)
     write_shard(Path(folders[1]) / shard_name(index), decisions)
     return {"tallies": dump_tallies(tally(decisions)), "quotes": quotes}

@@ -48,14 +48,13 @@ def filter_shard(
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     from ...data.decisions import Verdicts
-    from ...data.documents import shard_name, write_shard
+    from ...data.documents import read_shard, shard_name, write_shard
     from ...data.filters.batch import TextBatch, from_arrow
 
     index, path = task
-    table = pq.read_table(path).combine_chunks()
+    table = read_shard(path).combine_chunks()
     verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "passed")
     parts, order, findings = [], [], {}
     for source, places in _places_by_source(table["source"]):

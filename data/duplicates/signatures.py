@@ -31,6 +31,7 @@ from ..filters.batch import TextBatch
 from ..kernels import kernel
 from ..normalise import FOLD_TABLE, fold_batch
 from ..permutation import GOLDEN, mix
+from ..vectors import copy_bytes
 
 SKETCH_VALUES = 256  # of a sketch's byte
 
@@ -221,7 +222,7 @@ def _rows(data: Any, offsets: Any, rows: Any) -> Any:
         ends[index + 1] = ends[index] + offsets[rows[index] + 1] - offsets[rows[index]]
     out = np.empty(ends[-1], np.uint8)
     for index in range(rows.size):
-        out[ends[index] : ends[index + 1]] = data[offsets[rows[index]] : offsets[rows[index] + 1]]
+        copy_bytes(out, ends[index], data, offsets[rows[index]], ends[index + 1] - ends[index])
     return out, ends
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..filters.batch import BYTE_TABLES, TextBatch
 from ..kernels import kernel
+from ..vectors import copy_bytes
 from .units import Integers
 
 
@@ -165,12 +166,12 @@ def _without(data: Any, offsets: Any, rows: Any, starts: Any, ends: Any) -> Any:
         at = offsets[row]
         while cut < rows.size and rows[cut] == row:
             size = starts[cut] - at
-            out[written : written + size] = data[at : starts[cut]]
+            copy_bytes(out, written, data, at, size)
             written += size
             at = ends[cut]
             cut += 1
         size = offsets[row + 1] - at
-        out[written : written + size] = data[at : offsets[row + 1]]
+        copy_bytes(out, written, data, at, size)
         written += size
         new_offsets[row + 1] = written
     return out, new_offsets

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from millrace.data.characters import CharacterMap, beyond_ascii
 from millrace.data.filters.batch import TextBatch, from_texts
 
-TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=6)
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+# Runs of ASCII around the 64 bytes that are looked at together, and what interrupts them.
+RUNS = st.tuples(st.integers(0, 140).map("a".__mul__), st.text(CHARACTERS, max_size=2)).map("".join)
+TEXTS = st.lists(st.text(CHARACTERS, max_size=20) | st.lists(RUNS, max_size=3).map("".join), max_size=6)
 
 
 def becomes(character: str) -> str:

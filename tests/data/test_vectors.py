@@ -47,6 +47,11 @@ def _eight(data: np.ndarray, at: int) -> np.uint64:
 
 
 @njit
+def _copied(target: np.ndarray, to: int, source: np.ndarray, at: int, count: int) -> None:
+    vectors.copy_bytes(target, to, source, at, count)
+
+
+@njit
 def _folded(one: np.uint64, other: np.uint64) -> np.uint64:
     return vectors.folded_product(one, other)
 
@@ -102,3 +107,18 @@ def test_an_array_with_gaps_or_of_other_numbers_is_refused() -> None:
     for data in (np.zeros(32, np.uint8)[::2], np.zeros(16, np.int32)):
         with pytest.raises(TypingError, match="expected a contiguous array of uint8"):
             _eight(data, 0)
+
+
+@settings(deadline=None)
+@given(st.data(), st.binary(max_size=300))
+def test_a_copy_is_that_of_a_slice(draw: st.DataObject, data: bytes) -> None:
+    """Of any length, none too, from and to any place, and nothing beside it changes."""
+    source = np.frombuffer(data, np.uint8)
+    at = draw.draw(st.integers(0, len(data)))
+    count = draw.draw(st.integers(0, len(data) - at))
+    to = draw.draw(st.integers(0, 9))
+    target = np.full(to + count + 3, 7, np.uint8)
+    expected = target.copy()
+    expected[to : to + count] = source[at : at + count]
+    _copied(target, to, source, at, count)
+    np.testing.assert_array_equal(target, expected)
