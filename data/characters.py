@@ -62,9 +62,7 @@ class CharacterMap:
         """
         self._becomes = becomes
         self._lock = threading.Lock()
-        self._tables = Tables(
-            np.full(BLOCKS, -1, np.int32), np.zeros(1, np.int64), np.zeros(0, np.uint8), 1
-        )
+        self._tables = Tables(np.full(BLOCKS, -1, np.int32), np.zeros(1, np.int64), np.zeros(0, np.uint8), 1)
 
     def __call__(self, batch: TextBatch, found: Beyond | None = None) -> TextBatch:
         """The batch with its characters exchanged; itself when all of it is ASCII.
