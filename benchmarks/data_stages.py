@@ -262,7 +262,7 @@ def peak_mib() -> float:
 
 def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
     """``run_stage`` in a process of its own, with the environment that the engines give to stages."""
-    from millrace.pipelines.execute import stage_environment
+    from millrace.pipelines.environment import stage_environment
 
     environment = stage_environment(os.environ)
     with tempfile.TemporaryDirectory() as base:

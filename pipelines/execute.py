@@ -40,23 +40,6 @@ RECORDED = (
     "sentencepiece",
 )
 
-# Of every process that runs a stage. Huge pages took a fifth off the processor time of a training step, with the
-# same bits; the C library ignores the variable where it does not know it. Without its flag XLA adds up on a GPU in no
-# fixed order: on an H200 two trainings differed after their first step, and with it in no bit.
-STAGE_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONUTF8": "1",
-    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
-}
-
-
-def stage_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that runs a stage: ``own`` with ours; of XLA's flags the last wins, so the user's."""
-    flags = " ".join([STAGE_ENVIRONMENT["XLA_FLAGS"], *own.get("XLA_FLAGS", "").split()])
-    return {**own, **STAGE_ENVIRONMENT, "XLA_FLAGS": flags}
-
 
 @dataclass(frozen=True)
 class Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,14 @@ from sandbox import NAMES, TOYS, Sandbox
 settings.register_profile("millrace", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile("millrace")
+
+# Half of the tests' time was XLA compiling what another test, or a stage's process, had compiled before. Kept between
+# runs as well; JAX's key is the program, its own version and the machine.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -112,7 +112,7 @@ class Sandbox:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             **options,
         )
         assert defect or "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr

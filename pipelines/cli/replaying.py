@@ -34,10 +34,12 @@ def replay(
     """Execute training steps again and compare them bit for bit; exit code 1 when a step differs."""
     import logging
 
+    from ..environment import compute_here
     from ..replay import replay as replay_stage
     from ..trace.runs import open_run
 
     first, end = _range(steps)
+    compute_here()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     opened, pipeline = tracing.open_store_of(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:

@@ -52,8 +52,10 @@ def chat(
 ) -> None:
     """Talk to a model package in the terminal; also answers one prompt, or what is piped in."""
     from ...components.contract import ComponentError
+    from ..environment import compute_here
 
     folder = package or newest_package(spec, store)
+    compute_here()
     from ...model.package import PackageError
     from .. import chat as conversation
 
@@ -93,8 +95,10 @@ def serve(
 ) -> None:
     """Serve a model package with OpenAI's routes: /v1/models, /v1/completions, /v1/chat/completions."""
     from ...components.contract import ComponentError
+    from ..environment import compute_here
 
     folder = package or newest_package(spec, store)
+    compute_here()
     from ...model.package import PackageError
     from ..serve import run
 

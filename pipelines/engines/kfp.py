@@ -24,7 +24,7 @@ from typing import Any
 
 from kfp import compiler, components, dsl
 
-from ..execute import STAGE_ENVIRONMENT
+from ..environment import STAGE_ENVIRONMENT
 from ..plan import ancestors, order
 from ..run_stage import KEY, METRICS, SUMMARY
 from ..source_map import Mistake, SpecError

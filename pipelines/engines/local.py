@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from ..execute import request_for, stage_environment, to_json
+from ..environment import stage_environment
+from ..execute import request_for, to_json
 from ..plan import Planner, StagePlan, ancestors, order
 from ..spec import Node
 from ..store import StageRecord

@@ -13,7 +13,6 @@ import pytest
 from millrace.components import registry
 from millrace.components.contract import Component, ComponentError, Config, Context, GateClosed, Inputs, Port
 from millrace.pipelines import run_stage as stages
-from millrace.pipelines.execute import stage_environment
 from millrace.pipelines.plan import Planner
 from millrace.pipelines.run_stage import StageCall
 from millrace.pipelines.source_map import SpecError
@@ -244,11 +243,3 @@ def test_text_that_is_not_json_or_not_a_spec_is_refused() -> None:
     for text, message in (("{", "not JSON"), ("[]", "dictionary"), ('{"name": "x"}', "stages: is missing")):
         with pytest.raises(SpecError, match=message):
             stages.from_json(text, None)
-
-
-def test_a_users_flags_for_xla_come_last() -> None:
-    """XLA takes the last of two values; ours make trainings on a GPU end with the same bits."""
-    ours = stage_environment({})["XLA_FLAGS"]
-    own = stage_environment({"XLA_FLAGS": "--xla_gpu_deterministic_ops=false", "HOME": "/"})
-    assert own["XLA_FLAGS"] == f"{ours} --xla_gpu_deterministic_ops=false"
-    assert own["HOME"] == "/"
