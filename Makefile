@@ -9,10 +9,10 @@ run: $(VENV)/runtime
 	$(BIN)/millrace run
 
 test: $(VENV)/development
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(VENV)/development
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n auto --dist loadfile
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
