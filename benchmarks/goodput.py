@@ -34,6 +34,7 @@ import pyarrow as pa
 from millrace.components import registry
 from millrace.data import token_stream, tokenizer_training
 from millrace.data import tokenizer as tokenizers
+from millrace.pipelines.environment import CACHE_VARIABLE, stage_environment
 from millrace.pipelines.execute import Request, execute
 from millrace.pipelines.store import Store
 
@@ -157,7 +158,8 @@ def host_processes() -> list[int]:
 def train(
     folder: Path, inputs: Mapping[str, Path], config: Mapping[str, Any], hosts: int, retries: int, emit: Any
 ) -> None:
-    """Runs ``pretrain`` as a stage of a new store."""
+    """Runs ``pretrain`` as a stage of a new store, with nothing compiled beforehand."""
+    os.environ.update(stage_environment({**os.environ, CACHE_VARIABLE: str(folder / "programs")}))
     store = Store(str(folder))
     given = {}
     for port, path in inputs.items():

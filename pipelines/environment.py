@@ -32,9 +32,12 @@ LEAST_SECONDS = 0.05  # of compiling: a program that takes less is not worth a f
 
 
 def stage_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that runs a stage: ``own`` with ours; of XLA's flags the last wins, so the user's."""
-    flags = " ".join([STAGE_ENVIRONMENT["XLA_FLAGS"], *own.get("XLA_FLAGS", "").split()])
-    return {**own, **STAGE_ENVIRONMENT, "XLA_FLAGS": flags, **_compiled_programs(own)}
+    """The environment of a process that runs a stage: ``own`` with ours; of XLA's flags the last wins, so the user's.
+
+    Made of such an environment it is the same again.
+    """
+    flags = dict.fromkeys([STAGE_ENVIRONMENT["XLA_FLAGS"], *own.get("XLA_FLAGS", "").split()])
+    return {**own, **STAGE_ENVIRONMENT, "XLA_FLAGS": " ".join(flags), **_compiled_programs(own)}
 
 
 def compute_here() -> None:

@@ -29,17 +29,13 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from ..components.contract import Component, ComponentError, Context
+from .environment import stage_environment
 
 if TYPE_CHECKING:
     from .execute import Request
 
 GRACE_SECONDS = 10.0  # for the other hosts to end by themselves, when one has told why it did
 POLL_SECONDS = 0.1
-# Compiled programs are kept for the next attempt: compiling is most of what a restart costs.
-PROGRAMS = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-}
 MEMORY_FILES = 2  # of each host: while one is written the other is whole
 
 
@@ -203,7 +199,7 @@ def _start(request: Request, seat: Seat, selector: selectors.BaseSelector) -> _H
         stderr=subprocess.STDOUT,
         pass_fds=(write_end, *seat.memory),
         start_new_session=True,  # signals come by way of the supervisor, once
-        env={"JAX_COMPILATION_CACHE_DIR": str(Path(seat.work, "programs")), **PROGRAMS, **os.environ},
+        env=stage_environment(os.environ),
     )
     os.close(write_end)
     assert process.stdin is not None

@@ -19,6 +19,7 @@ def test_a_users_flags_for_xla_come_last() -> None:
     own = stage_environment({"XLA_FLAGS": "--xla_gpu_deterministic_ops=false", "HOME": "/"})
     assert own["XLA_FLAGS"] == f"{ours} --xla_gpu_deterministic_ops=false"
     assert own["HOME"] == "/"
+    assert stage_environment(own) == own
 
 
 def test_compiled_programs_are_kept_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,14 +39,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "tokenizer").mkdir()
     tokenizers.write(folder / "tokenizer", trained, special, {})
     return write_corpus(folder, folder / "tokenizer")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hosts of all tests compile a program once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("programs")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +101,9 @@ def undisturbed(train: Run) -> SimpleNamespace:
     return train(hosts=2)
 
 
-def kill_host(number: int) -> None:
-    """``kill -9`` of one of this process's hosts."""
-    children = [child for child in descendants(os.getpid()) if b"host_process" in command_line(child)]
-    os.kill(sorted(children)[number], signal.SIGKILL)
+def running_hosts() -> list[int]:
+    """This process's hosts, in the order of their start."""
+    return sorted(child for child in descendants(os.getpid()) if b"host_process" in command_line(child))
 
 
 def command_line(process: int) -> bytes:
@@ -120,12 +111,17 @@ def command_line(process: int) -> bytes:
 
 
 def killing(at: Mapping[int, int]) -> Callable[[dict[str, Any]], None]:
-    """Kills host ``at[step]`` once, when host 0 has told the loss of that step."""
+    """Kills host ``at[step]`` once, when host 0 has told the loss of that step.
+
+    What it told before it was killed itself comes after its end; the step is done again, and then counts.
+    """
     left = dict(at)
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "metric" and event["name"] == "loss" and event["step"] in left:
-            kill_host(left.pop(event["step"]))
+            hosts = running_hosts()
+            if len(hosts) == 2:
+                os.kill(hosts[left.pop(event["step"])], signal.SIGKILL)
 
     return on_event
 
