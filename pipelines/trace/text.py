@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ...components.contract import ComponentError
 from .. import text_index
 from ..row_index import each
 from .documents import fates
+from .errors import TraceError
 from .find import sources_of
 from .rows import artifacts_of
 from .runs import Run, Source
@@ -73,10 +73,10 @@ def search(run: Run, text: str, limit: int, *, count_all: bool = False) -> Searc
         count_all: Search everything, for the exact number, however many documents have been found.
 
     Raises:
-        ComponentError: The text is too short to mean anything, or nothing contains it.
+        TraceError: The text is too short to mean anything, or nothing contains it.
     """
     if len(text.strip()) < SHORTEST_CHARACTERS:
-        raise ComponentError(f"got {text!r}, expected a text of at least {SHORTEST_CHARACTERS} characters")
+        raise TraceError(f"got {text!r}, expected a text of at least {SHORTEST_CHARACTERS} characters")
     shards = _shards(run)
     exact, pattern = True, text
     count, complete, hits = _scan(run, shards, text, pattern, False, limit, count_all)
@@ -85,7 +85,7 @@ def search(run: Run, text: str, limit: int, *, count_all: bool = False) -> Searc
         exact, pattern = False, r"\s+".join(re.escape(word) for word in words)
         count, complete, hits = _scan(run, shards, " ".join(words), pattern, True, limit, count_all)
     if not count:
-        raise ComponentError(
+        raise TraceError(
             f"no document of the run {run.run} contains {text!r}, however its white space is read; "
             "try a shorter part of it, spelled as in the file"
         )
@@ -112,7 +112,7 @@ def _shards(run: Run) -> dict[str, list[str]]:
     for artifact in artifacts_of(run, "documents"):
         manifest = run.store.manifest(artifact.digest)
         if manifest is None:
-            raise ComponentError(
+            raise TraceError(
                 f"the store no longer has the documents {artifact.digest[:12]} of the run {run.run}; "
                 "`millrace run` makes them again"
             )

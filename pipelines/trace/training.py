@@ -6,27 +6,17 @@ all of which the stage's record and its input name, so its inverse answers for a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from ...components import registry
-from ...components.contract import ComponentError
-from .. import identity
 from ..row_index import each
+from .errors import TraceError
 from .find import sources_of
+from .order import TRAIN_ON_TOKENS, mixture_of, training_stages
 from .rows import artifacts_of, rows_of
-from .runs import Run, RunStage, Source
-
-if TYPE_CHECKING:
-    from ...components.pretrain_config import PretrainConfig
-    from ...data.mixture import Mixture
-
-TRAIN_ON_TOKENS = ("pretrain", "distill")
+from .runs import Run, Source
 
 
 @dataclass(frozen=True)
@@ -131,8 +121,8 @@ def spans_of_all(run: Run, doc_ids: Sequence[str]) -> dict[str, tuple[Span, ...]
 def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
     """When every training stage of the run read a document."""
     found = []
-    for stage, tokens in _training_stages(run):
-        mixture = _mixture(run, stage, tokens)
+    for stage, tokens in training_stages(run):
+        mixture = mixture_of(run, stage, tokens)
         steps = [
             place
             for span in spans
@@ -155,23 +145,23 @@ def step(run: Run, number: int, name: str | None = None) -> StepTrace:
         name: The stage; the run's first that trains on token streams by default.
 
     Raises:
-        ComponentError: The run has no such stage, or it has no such step.
+        TraceError: The run has no such stage, or it has no such step.
     """
-    stages = _training_stages(run)
+    stages = training_stages(run)
     if not stages:
-        raise ComponentError(
+        raise TraceError(
             f"the run {run.run} has no finished stage of {' or '.join(TRAIN_ON_TOKENS)}, so no training step to trace"
         )
     found = [pair for pair in stages if name in (None, pair[0].stage)]
     if not found:
-        raise ComponentError(
+        raise TraceError(
             f"got the stage {name!r}, expected one of the run {run.run} that trains on token streams: "
             f"{', '.join(stage.stage for stage, _ in stages)}"
         )
     stage, tokens = found[0]
-    mixture = _mixture(run, stage, tokens)
+    mixture = mixture_of(run, stage, tokens)
     if not 0 <= number < mixture.total_steps:
-        raise ComponentError(
+        raise TraceError(
             f"got step {number}, expected one from 0 to {mixture.total_steps - 1} of {stage.stage}"
         )
     batch = mixture.locate(number)
@@ -230,43 +220,3 @@ def _parts(spans: Sequence[_Place], sources: dict[str, Source], start: int, end:
             first = max(span.start, start)
             parts.append(Part(sources[span.doc_id], first - span.start, min(span.end, end) - first))
     return tuple(parts)
-
-
-def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
-    """Stages that train on token streams, each with the digest of its tokens."""
-    found = []
-    for stage in run.stages:
-        if stage.component in TRAIN_ON_TOKENS:
-            found += [(stage, digest) for digest, kind in run.inputs(stage).values() if kind == "tokens"]
-    return found
-
-
-def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
-    """The sampler that a training stage read its batches with."""
-    from ...components import proposed_weights, stream_reading
-
-    with run.store.open_file(tokens, "index.json") as handle:
-        index = json.loads(handle.read())
-    source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
-    config = recorded_config(run, stage.stage, stage.component, stage.config)
-    for digest, kind in run.inputs(stage).values():
-        if kind == "mixture":
-            with run.store.open_file(digest, proposed_weights.FILE) as handle:
-                config = config.with_proposed(proposed_weights.parse(handle.read().decode()))
-    seed = identity.stage_seed(stage.seed, stage.component)
-    return stream_reading.plan(config, seed, source_tokens, index["vocab_size"])
-
-
-def recorded_config(run: Run, stage: str, component: str, config: Mapping[str, Any]) -> PretrainConfig:
-    """The configuration that a training stage of one of ``TRAIN_ON_TOKENS`` ran with.
-
-    Raises:
-        ComponentError: This version does not read it.
-    """
-    try:
-        return cast("PretrainConfig", registry.get(component).config.model_validate(config))
-    except ValidationError as error:
-        raise ComponentError(
-            f"the run {run.run} trained {stage} with a configuration that this version does not read "
-            f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
-        ) from None

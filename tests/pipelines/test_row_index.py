@@ -57,7 +57,7 @@ def everything(run: object) -> list[dict[str, str]]:
 def test_every_document_is_found_by_its_id_and_by_first_digits(store: SimpleNamespace) -> None:
     with open_run(store.store) as run:
         for row in everything(run):
-            assert find.find_document(run, row["doc_id"]) == row["doc_id"]
+            assert find.find_document(run, row["doc_id"]).doc_id == row["doc_id"]
             (found,) = find.with_prefix(run, row["doc_id"][:12])
             assert (found.uri, found.locator) == (row["uri"], row["locator"])
 
@@ -75,7 +75,7 @@ def test_a_record_is_found_by_its_place_whatever_its_id_is_made_of(store: Simple
     with open_run(store.store) as run:
         for row in everything(run):
             if row["locator"]:
-                assert find.find_document(run, f"{row['uri']}#{row['locator']}") == row["doc_id"]
+                assert find.find_document(run, f"{row['uri']}#{row['locator']}").doc_id == row["doc_id"]
 
 
 def test_a_damaged_or_missing_index_is_made_again(store: SimpleNamespace) -> None:
