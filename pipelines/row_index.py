@@ -26,7 +26,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,23 +106,19 @@ class RowIndex:
         Returns:
             One dictionary per row, in the order given, with the row's number as ``row`` besides the columns.
         """
-        import numpy as np
-
-        wanted = np.asarray(rows, np.int64)
-        groups = np.searchsorted(self._first_rows, wanted, side="right") - 1
+        groups: dict[int, list[int]] = {}
+        for row in sorted(set(rows)):
+            groups.setdefault(self.group_of_row(row), []).append(row)
         found: dict[int, dict[str, Any]] = {}
 
         def look(group: int) -> None:
-            table = self.table(group, columns)
-            own = np.unique(wanted[groups == group])
+            table, first = self.table(group, columns), self.first_row(group)
             # Not Arrow's `take`, which for all its functions costs a process more time than the rows do.
-            for run in np.split(own, np.flatnonzero(np.diff(own) > 1) + 1):
-                taken = table.slice(int(run[0] - self._first_rows[group]), run.size).to_pylist()
-                found.update(
-                    (row, {**values, "row": row}) for row, values in zip(run.tolist(), taken, strict=True)
-                )
+            for run in _runs(groups[group]):
+                taken = table.slice(run.start - first, len(run)).to_pylist()
+                found.update((row, {**values, "row": row}) for row, values in zip(run, taken, strict=True))
 
-        each(look, np.unique(groups).tolist())
+        each(look, list(groups))
         return [found[row] for row in rows]
 
     def table(self, group: int, columns: Sequence[str]) -> Any:
@@ -156,10 +151,21 @@ class RowIndex:
         return len(self._groups)
 
 
+def _runs(rows: Sequence[int]) -> Iterator[range]:
+    """Rising numbers as runs of consecutive ones."""
+    start = 0
+    for at in range(1, len(rows) + 1):
+        if at == len(rows) or rows[at] != rows[at - 1] + 1:
+            yield range(rows[start], rows[at - 1] + 1)
+            start = at
+
+
 def each(work: Any, items: Sequence[Any]) -> list[Any]:
     """Does something with each item, in threads where there are several: Arrow frees the GIL."""
     if len(items) < 2:
         return [work(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(work, items))
 

@@ -1,4 +1,4 @@
-"""What a question that has no answer raises; a module of its own, since the contract's errors bring all of pydantic."""
+"""What a question that has no answer raises; apart from the components' errors, whose module makes models."""
 
 from __future__ import annotations
 

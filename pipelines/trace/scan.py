@@ -69,16 +69,15 @@ def scan(shard: BinaryIO, ways: Sequence[Find], limit: int) -> list[Matches]:
     chunks = [_bytes_of(chunk) for chunk in parquet.read(["text"], use_threads=False)["text"].chunks]
     found: list[Matches] = []
     for find in ways:
-        places: list[tuple[int, bytes]] = []
-        if not any(matches.count for matches in found):
-            before = 0
-            for data, starts in chunks:
-                rows = _rows(find, data, starts)
-                places += [(before + row, data[starts[row] : starts[row + 1]]) for row in rows]
-                before += len(starts) - 1
-        ids = _ids(parquet, [row for row, _ in places[:limit]])
-        texts = [text.decode() for _, text in places[:limit]]
-        found.append(Matches(len(places), list(zip(ids, texts, strict=True))))
+        count, first_rows, texts, before = 0, [], [], 0
+        for data, starts in chunks if not any(matches.count for matches in found) else ():
+            rows = list(_rows(find, data, starts))
+            count += len(rows)
+            for row in rows[: limit - len(texts)]:
+                first_rows.append(before + row)
+                texts.append(data[starts[row] : starts[row + 1]].decode())
+            before += len(starts) - 1
+        found.append(Matches(count, list(zip(_ids(parquet, first_rows), texts, strict=True))))
     return found
 
 

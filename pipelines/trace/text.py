@@ -1,7 +1,8 @@
 """Finding documents by what they say: a search of the shards that the sources were read into.
 
-The text itself is not indexed: a search reads the reference corpus, 150 MB of text, in well under a second. Of a corpus of many shards only those are read that ``text_index`` does not rule out, and no more of them once
-there are enough documents to show.
+The text itself is not indexed: a search reads the reference corpus, 150 MB of text, in well under a second. Of a
+corpus of many shards only those are read that ``text_index`` does not rule out, and no more of them once there are
+enough documents to show.
 """
 
 from __future__ import annotations
