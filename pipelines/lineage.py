@@ -99,6 +99,7 @@ def keep(index: sqlite3.Connection, statement: str, *values: Any) -> None:
     index.execute("PRAGMA busy_timeout = 0")
     with contextlib.suppress(sqlite3.OperationalError):
         index.execute(statement, values)
+    index.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000:.0f}")
 
 
 def _opened(path: Path | str, store: Store) -> sqlite3.Connection:

@@ -310,8 +310,10 @@ def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
                 row += table.num_rows
     if row >= 2**32:
         raise ValueError(f"got {row} rows, expected fewer than {2**32} in one artifact")
-    for writer in [*writers.values(), *([spans] if spans else [])]:
+    for writer in writers.values():
         writer.close()
+    if spans is not None:
+        spans.close()
     np.save(folder / "groups.npy", np.array(groups, np.int64).reshape(-1, 3))
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     meta = {"version": VERSIONS[kind], "rows": row, "files": files, "bytes": sizes}

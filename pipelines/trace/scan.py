@@ -69,7 +69,9 @@ def scan(shard: BinaryIO, ways: Sequence[Find], limit: int) -> list[Matches]:
     chunks = [_bytes_of(chunk) for chunk in parquet.read(["text"], use_threads=False)["text"].chunks]
     found: list[Matches] = []
     for find in ways:
-        count, first_rows, texts, before = 0, [], [], 0
+        count, before = 0, 0
+        first_rows: list[int] = []
+        texts: list[str] = []
         for data, starts in chunks if not any(matches.count for matches in found) else ():
             rows = list(_rows(find, data, starts))
             count += len(rows)

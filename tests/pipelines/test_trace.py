@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millrace.pipelines import lineage
 from millrace.pipelines.cli import app
-from millrace.pipelines.trace import artifacts, documents, find, training
+from millrace.pipelines.trace import artifacts, documents, find, order, training
 from millrace.pipelines.trace import text as text_search
 from millrace.pipelines.trace.errors import TraceError
 from millrace.pipelines.trace.runs import Run, open_run
@@ -184,6 +187,54 @@ def test_an_unknown_artifact_and_example_get_the_closest(run: Run, small_store: 
         documents.example(run, "foxe/q1")
     with pytest.raises(TraceError, match="closest: foxes/answer"):
         documents.example(run, "foxes/answers")
+
+
+@pytest.mark.parametrize("words", [["doc", "lib/api.py"], ["step", "3"], ["text", "def  get"]])
+def test_a_question_imports_only_what_its_answer_needs(
+    small_store: SimpleNamespace, words: list[str]
+) -> None:
+    """When it has been asked before, neither components and their models nor Arrow's functions and datasets."""
+    program = (
+        "import json, sys\n"
+        f"sys.argv = {['millrace', 'trace', *words, '--store', small_store.store.uri]!r}\n"
+        "from millrace.pipelines.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = json.loads(done.stderr.splitlines()[-1])
+    unneeded = (
+        "pyarrow.compute",
+        "pyarrow.dataset",
+        "numpy.ma",
+        "millrace.pipelines.spec",
+        "fsspec",
+        "numba",
+    )
+    assert not [name for name in loaded if name in unneeded or name.startswith("millrace.components.")]
+
+
+def test_the_order_of_a_training_is_worked_out_once(
+    small_store: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for _ in range(2):
+        with open_run(small_store.store) as run:
+            answers.append((training.step(run, 3), documents.document(run, "lib/api.py").readings))
+        monkeypatch.setattr(order, "recorded_config", None)
+    assert answers[0] == answers[1]
+
+
+def test_an_index_that_is_being_written_still_answers(small_store: SimpleNamespace) -> None:
+    with (
+        open_run(small_store.store) as run,
+        sqlite3.connect(small_store.store.scratch / lineage.FILE) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        assert training.step(run, 3).rows
+        other.rollback()
+    other.close()
 
 
 @pytest.mark.parametrize("width", ["80", "160"])
