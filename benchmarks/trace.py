@@ -260,9 +260,9 @@ def timed(command: list[str], *, check: bool = True) -> tuple[float, float]:
 
 def warm(store: Store, words: list[str]) -> Iterator[float]:
     """Seconds of the same question asked again and again in this process."""
-    from millrace.components.contract import ComponentError
     from millrace.pipelines.trace import documents as trace_documents
     from millrace.pipelines.trace import text, training
+    from millrace.pipelines.trace.errors import TraceError
     from millrace.pipelines.trace.runs import open_run
 
     ask: dict[str, Callable[[Any], Any]] = {
@@ -275,7 +275,7 @@ def warm(store: Store, words: list[str]) -> Iterator[float]:
         with open_run(store) as run:
             try:
                 ask[words[0]](run)
-            except ComponentError as error:
+            except TraceError as error:
                 if "no document of the run" not in str(error):
                     raise
         yield time.perf_counter() - started

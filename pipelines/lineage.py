@@ -37,6 +37,7 @@ CREATE TABLE edges (key TEXT, port TEXT, label TEXT, artifact INTEGER, PRIMARY K
 CREATE INDEX edges_artifact ON edges (artifact);
 CREATE TABLE examples (artifact INTEGER, file TEXT, id TEXT, doc_id TEXT, offset INTEGER,
     PRIMARY KEY (artifact, file, id)) WITHOUT ROWID;
+CREATE TABLE orders (key TEXT, tokens TEXT, plan TEXT, PRIMARY KEY (key, tokens)) WITHOUT ROWID;
 CREATE INDEX examples_doc_id ON examples (doc_id) WHERE doc_id IS NOT NULL;
 """
 VERSION = zlib.crc32(SCHEMA.encode()) & 0x7FFFFFFF
@@ -91,6 +92,14 @@ def reindex(store: Store) -> dict[str, int]:
         }
         query = "SELECT coalesce(sum(rows), 0) FROM artifacts WHERE kind = ?"
         return counts | {name: index.execute(query, (kind,)).fetchone()[0] for kind, name in COUNTED.items()}
+
+
+def keep(index: sqlite3.Connection, statement: str, *values: Any) -> None:
+    """Writes down what a question worked out, for the next; not where the index cannot be written just now."""
+    index.execute("PRAGMA busy_timeout = 0")
+    with contextlib.suppress(sqlite3.OperationalError):
+        index.execute(statement, values)
+    index.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000:.0f}")
 
 
 def _opened(path: Path | str, store: Store) -> sqlite3.Connection:
@@ -276,7 +285,7 @@ def _add_contents(connection: sqlite3.Connection, store: Store) -> None:
 
 def _forget(connection: sqlite3.Connection, keys: Iterable[str], runs: Iterable[str]) -> None:
     for key in keys:
-        for table in ("stages", "producers", "edges"):
+        for table in ("stages", "producers", "edges", "orders"):
             connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
     for run in runs:
         for table in ("runs", "run_stages"):

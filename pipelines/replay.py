@@ -17,8 +17,8 @@ from .context import StageContext
 from .execute import installed_versions
 from .spec import closest
 from .store import StageRecord, Store
+from .trace.order import TRAIN_ON_TOKENS, recorded_config
 from .trace.runs import Run
-from .trace.training import TRAIN_ON_TOKENS, recorded_config
 
 
 @dataclass(frozen=True)

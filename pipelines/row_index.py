@@ -6,9 +6,10 @@ one folder per artifact, made once, removed when the artifact is gone. SQLite ta
 replaces, took 600 bytes a document and random writes to a tree larger than memory.
 
     <store>/index/<digest>/meta.json     {"version", "rows", "files", "bytes"}
-                           groups.npy    int64 [G, 4]: file, row group in it, first row, first token (of ``tokens``)
+                           groups.npy    int64 [G, 3]: file, row group in it, first row
                            <name>.keys   uint64, sorted within each run of 2**24
                            <name>.rows   uint32, the row of each key
+                           spans.<name>  of ``tokens``, see ``span_arrays``
 
 Three kinds of keys: ``ids`` are the first 64 of an id's 128 bits; ``addresses`` are of a uri's last part (upper half)
 and last two (lower half), once for consecutive rows of the same uri; ``targets`` are what a decision's evidence points
@@ -25,25 +26,25 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import evidence
+from .span_arrays import Spans, SpanWriter, mapped
 from .store import Store
 
 if TYPE_CHECKING:
     import numpy as np
 
 FOLDER = "index"
-VERSION = 1
+VERSIONS = {"documents": 1, "decisions": 1, "tokens": 2}
 RUN_KEYS = 2**24  # sorted at once: 400 MB of memory at most, however large the artifact
 UNREAD = ("malformed", "empty")
 COLUMNS = {
     "documents": ["doc_id", "uri"],
     "decisions": ["doc_id", "action", "rule", "bytes_after", "evidence"],
-    "tokens": ["doc_id", "start"],
+    "tokens": ["doc_id", "start", "length"],
 }
 
 
@@ -55,12 +56,12 @@ class RowIndex:
         rows: How many rows they have.
     """
 
-    def __init__(self, store: Store, digest: str, folder: Path) -> None:
+    def __init__(self, store: Store, digest: str, folder: Path, version: int) -> None:
         import numpy as np
 
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "meta.json"}
-        if meta["version"] != VERSION or meta["bytes"] != sizes:
+        if meta["version"] != version or meta["bytes"] != sizes:
             raise ValueError(f"got an index in {folder} that is of another version or incomplete")
         self.files: list[str] = meta["files"]
         self.rows: int = meta["rows"]
@@ -94,8 +95,8 @@ class RowIndex:
 
         if name not in self._arrays:
             self._arrays[name] = (
-                _mapped(self._folder / f"{name}.keys", np.uint64),
-                _mapped(self._folder / f"{name}.rows", np.uint32),
+                mapped(self._folder / f"{name}.keys", np.uint64),
+                mapped(self._folder / f"{name}.rows", np.uint32),
             )
         return self._arrays[name]
 
@@ -105,21 +106,19 @@ class RowIndex:
         Returns:
             One dictionary per row, in the order given, with the row's number as ``row`` besides the columns.
         """
-        import numpy as np
-
-        wanted = np.asarray(rows, np.int64)
-        groups = np.searchsorted(self._first_rows, wanted, side="right") - 1
+        groups: dict[int, list[int]] = {}
+        for row in sorted(set(rows)):
+            groups.setdefault(self.group_of_row(row), []).append(row)
         found: dict[int, dict[str, Any]] = {}
 
         def look(group: int) -> None:
-            table = self.table(group, columns)
-            own = wanted[groups == group]
-            taken = table.take(own - self._first_rows[group]).to_pylist()
-            found.update(
-                (row, {**values, "row": row}) for row, values in zip(own.tolist(), taken, strict=True)
-            )
+            table, first = self.table(group, columns), self.first_row(group)
+            # Not Arrow's `take`, which for all its functions costs a process more time than the rows do.
+            for run in _runs(groups[group]):
+                taken = table.slice(run.start - first, len(run)).to_pylist()
+                found.update((row, {**values, "row": row}) for row, values in zip(run, taken, strict=True))
 
-        each(look, np.unique(groups).tolist())
+        each(look, list(groups))
         return [found[row] for row in rows]
 
     def table(self, group: int, columns: Sequence[str]) -> Any:
@@ -130,20 +129,13 @@ class RowIndex:
         with self._store.open_file(self._digest, self.files[file]) as handle:
             return pq.ParquetFile(handle).read_row_group(number, columns=list(columns), use_threads=False)
 
-    def groups_of_span(self, source: str, start: int, end: int) -> list[int]:
-        """The row groups of a ``tokens`` artifact that may have documents with tokens in ``[start, end)``."""
-        import numpy as np
-
-        files = [number for number, name in enumerate(self.files) if name.rpartition("/")[0] == source]
-        own = np.flatnonzero(np.isin(self._groups[:, 0], files))
-        starts = self._groups[own, 3]
-        low = max(int(np.searchsorted(starts, start, side="right")) - 1, 0)
-        high = int(np.searchsorted(starts, end, side="left"))
-        return [int(group) for group in own[low:high]]
-
-    def source_of_row(self, row: int) -> str:
-        """The folder of the file that a row is in: its source, in a ``tokens`` artifact."""
-        return self.files[int(self._groups[self.group_of_row(row), 0])].rpartition("/")[0]
+    @cached_property
+    def spans(self) -> Spans:
+        """Where the documents of a ``tokens`` artifact lie."""
+        first_rows: dict[str, int] = {}
+        for (file, _), row in zip(self._groups[:, :2].tolist(), self._first_rows.tolist(), strict=True):
+            first_rows.setdefault(self.files[file].rpartition("/")[0], row)
+        return Spans(self._folder, first_rows)
 
     def group_of_row(self, row: int) -> int:
         """The row group that a row is in."""
@@ -159,19 +151,21 @@ class RowIndex:
         return len(self._groups)
 
 
-def _mapped(path: Path, dtype: Any) -> Any:
-    """An array on disk; an empty file cannot be mapped."""
-    import numpy as np
-
-    if not path.stat().st_size:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, "r").view(np.ndarray)
+def _runs(rows: Sequence[int]) -> Iterator[range]:
+    """Rising numbers as runs of consecutive ones."""
+    start = 0
+    for at in range(1, len(rows) + 1):
+        if at == len(rows) or rows[at] != rows[at - 1] + 1:
+            yield range(rows[start], rows[at - 1] + 1)
+            start = at
 
 
 def each(work: Any, items: Sequence[Any]) -> list[Any]:
     """Does something with each item, in threads where there are several: Arrow frees the GIL."""
     if len(items) < 2:
         return [work(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(work, items))
 
@@ -199,8 +193,8 @@ def target_key(target: str) -> int:
     return int.from_bytes(hashlib.blake2b(target.encode(), digest_size=8).digest(), "big")
 
 
-def id_keys(ids: Any) -> np.ndarray:
-    """The keys of a pyarrow string array [N] of ids, uint64 [N].
+def id_bytes(ids: Any) -> np.ndarray:
+    """The bytes of a pyarrow string array [N] of ids, uint8 [N, 16].
 
     Raises:
         ValueError: An id does not have 32 hex digits.
@@ -210,14 +204,21 @@ def id_keys(ids: Any) -> np.ndarray:
 
     ids = (ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids).cast(pa.large_string())
     if not len(ids):
-        return np.empty(0, np.uint64)
+        return np.empty((0, 16), np.uint8)
     _, offsets, data = ids.buffers()
     places = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
     if not (np.diff(places) == 32).all():
         raise ValueError("got a document id that does not have 32 digits")
-    digits = np.frombuffer(data, np.uint8)[places[0] : places[-1]].reshape(-1, 32)[:, :16]
+    digits = np.frombuffer(data, np.uint8)[places[0] : places[-1]].reshape(-1, 32)
     values = (digits & 15) + (digits >> 6) * np.uint8(9)  # "0" is 0x30, "a" is 0x61
-    return (values[:, 0::2] << 4 | values[:, 1::2]).copy().view(">u8")[:, 0].astype(np.uint64)
+    return values[:, 0::2] << 4 | values[:, 1::2]
+
+
+def id_keys(ids: np.ndarray) -> np.ndarray:
+    """The keys of ids as bytes, uint8 [N, 16]: uint64 [N]."""
+    import numpy as np
+
+    return ids[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
 
 
 def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
@@ -228,10 +229,10 @@ def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
     """
     folder = index_folder(store) / digest
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return RowIndex(store, digest, folder)
+        return RowIndex(store, digest, folder, VERSIONS[kind])
     with made_anew(folder) as made:
         _build(store, digest, kind, made)
-    return RowIndex(store, digest, folder)
+    return RowIndex(store, digest, folder, VERSIONS[kind])
 
 
 @contextlib.contextmanager
@@ -280,6 +281,7 @@ def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
     manifest = store.manifest(digest) or {"files": {}}
     files = [name for name in sorted(manifest["files"]) if _has_rows(name, kind)]
     writers = {name: _KeyWriter(folder, name) for name in ("ids", "addresses", "targets")}
+    spans = SpanWriter(folder) if kind == "tokens" else None
     groups, row, last_uri = [], 0, None
     for file, name in enumerate(files):
         with store.open_file(digest, name) as handle:
@@ -288,9 +290,11 @@ def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
                 table = parquet.read_row_group(number, columns=COLUMNS[kind])
                 if not table.num_rows:
                     continue
-                first_token = table["start"][0].as_py() if kind == "tokens" else 0
-                groups.append((file, number, row, first_token))
-                writers["ids"].add(id_keys(table["doc_id"]), np.arange(row, row + table.num_rows))
+                groups.append((file, number, row))
+                ids = id_bytes(table["doc_id"])
+                writers["ids"].add(id_keys(ids), np.arange(row, row + table.num_rows))
+                if spans is not None:
+                    spans.add(ids, table["start"].to_numpy(), table["length"].to_numpy())
                 if kind == "documents":
                     uris = table["uri"].combine_chunks()
                     is_new = np.ones(table.num_rows, bool)
@@ -308,9 +312,11 @@ def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
         raise ValueError(f"got {row} rows, expected fewer than {2**32} in one artifact")
     for writer in writers.values():
         writer.close()
-    np.save(folder / "groups.npy", np.array(groups, np.int64).reshape(-1, 4))
+    if spans is not None:
+        spans.close()
+    np.save(folder / "groups.npy", np.array(groups, np.int64).reshape(-1, 3))
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    meta = {"version": VERSION, "rows": row, "files": files, "bytes": sizes}
+    meta = {"version": VERSIONS[kind], "rows": row, "files": files, "bytes": sizes}
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 

@@ -23,9 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from . import canonical
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
-from .code_identity import cache_folder
 
 FORMAT = 1
 READ_BYTES = 1 << 20
@@ -102,6 +100,8 @@ class Store:
             self.backend: Backend = LocalBackend(Path(uri))
             self.scratch = Path(uri)
         else:
+            from .code_identity import cache_folder
+
             name = hashlib.sha256(uri.encode()).hexdigest()[:16]
             self.scratch = cache_folder() / "stores" / name
             try:
@@ -314,4 +314,6 @@ def digests_of(files: Iterable[tuple[str, BinaryIO]]) -> dict[str, dict[str, Any
 
 def artifact_digest(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:
     """The digest of an artifact with these files."""
+    from . import canonical
+
     return canonical.digest({"kind": kind, "files": files})

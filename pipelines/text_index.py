@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +108,8 @@ def _build(store: Store, digest: str, files: Sequence[str], folder: Path) -> Non
 
 def _columns(store: Store, digest: str, files: Sequence[str]) -> Iterator[Any]:
     """The bits of each shard's blocks, eight blocks to a byte: uint8 [columns, BLOCK_BITS]."""
+    from concurrent.futures import ThreadPoolExecutor
+
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -76,10 +76,15 @@ def main() -> NoReturn:
 
 def _explained(error: Exception) -> tuple[int, list[str] | None]:
     """Exit code and message of an error that the user can mend, or None for a defect."""
+    from ..store import StoreError
+    from ..trace.errors import TraceError
+
+    if isinstance(error, TraceError | StoreError):
+        return 1, str(error).splitlines()
+
     from ...components.contract import ComponentError, GateClosed
     from ..failures import explain
     from ..source_map import SpecError
-    from ..store import StoreError
 
     if isinstance(error, SpecError):
         many = len(error.mistakes)
@@ -87,7 +92,7 @@ def _explained(error: Exception) -> tuple[int, list[str] | None]:
         return 2, [*first, *map(str, error.mistakes)]
     if isinstance(error, GateClosed):
         return 3, str(error).splitlines()
-    if isinstance(error, ComponentError | StoreError):
+    if isinstance(error, ComponentError):
         return 1, str(error).splitlines()
     message = explain(error)
     return 1, [message] if message else None

@@ -135,10 +135,15 @@ def open_store(spec: Path, store: str | None) -> Store:
     """
     from pathlib import Path
 
-    from .. import spec as specs
     from ..store import Store, StoreError
 
-    uri = store if store is not None else specs.load(spec).store_uri
+    uri = store if store is not None else _store_of(spec)
     if "://" not in uri and not Path(uri).is_dir():
         raise StoreError(f"there is no store at {uri}; `millrace run` makes it, --store names another")
     return Store(uri)
+
+
+def _store_of(spec: Path) -> str:
+    from .. import spec as specs
+
+    return specs.load(spec).store_uri

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +14,9 @@ from . import options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from ..store import Store
+    from ..trace.runs import Run
+    from .tracing_view import Trace
 
 trace_app = typer.Typer(
     help="Where a document, text, example, training step or artifact came from, and what became of it.",
@@ -49,11 +49,8 @@ def doc(
 ) -> None:
     """Trace a document: its source, every stage's decision and evidence, its tokens, the steps that read them."""
     from ..trace import documents
-    from . import tracing_view
 
-    _answer(
-        spec, store, run, as_json, lambda opened: documents.document(opened, document), tracing_view.document
-    )
+    _answer(spec, store, run, as_json, lambda opened: documents.document(opened, document))
 
 
 @trace_app.command("text")
@@ -79,16 +76,8 @@ def text(
 ) -> None:
     """Find the documents that contain a text, and what became of each."""
     from ..trace import text
-    from . import tracing_view
 
-    _answer(
-        spec,
-        store,
-        run,
-        as_json,
-        lambda opened: text.search(opened, words, limit, count_all=count),
-        tracing_view.search,
-    )
+    _answer(spec, store, run, as_json, lambda opened: text.search(opened, words, limit, count_all=count))
 
 
 @trace_app.command("example")
@@ -101,9 +90,8 @@ def example(
 ) -> None:
     """Trace a benchmark example: what it says, what it was made from, which documents overlap it."""
     from ..trace import documents
-    from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: documents.example(opened, name), tracing_view.example)
+    _answer(spec, store, run, as_json, lambda opened: documents.example(opened, name))
 
 
 @trace_app.command("step")
@@ -120,9 +108,8 @@ def step(
 ) -> None:
     """Trace a training step: which documents stood in each row of its batch."""
     from ..trace import training
-    from . import tracing_view
 
-    _answer(spec, store, run, as_json, lambda opened: training.step(opened, number, stage), tracing_view.step)
+    _answer(spec, store, run, as_json, lambda opened: training.step(opened, number, stage))
 
 
 @trace_app.command("artifact")
@@ -137,11 +124,10 @@ def artifact(
 
     from .. import lineage
     from ..trace.artifacts import artifact as trace_artifact
-    from . import tracing_view
 
     opened, _ = open_store_of(spec, store)
     with contextlib.closing(lineage.open_index(opened)) as index:
-        _show(trace_artifact(opened, index, digest), as_json, tracing_view.artifact)
+        _show(trace_artifact(opened, index, digest), as_json)
 
 
 def _answer(
@@ -149,24 +135,25 @@ def _answer(
     store: str | None,
     run: str | None,
     as_json: bool,
-    ask: Callable[[Any], Any],
-    view: Callable[[Console, Any], None],
+    ask: Callable[[Run], Trace],
 ) -> None:
     from ..trace.runs import open_run
 
     opened, pipeline = open_store_of(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:
         answer = ask(found)
-    _show(answer, as_json, view)
+    _show(answer, as_json)
 
 
-def _show(answer: Any, as_json: bool, view: Callable[[Console, Any], None]) -> None:
+def _show(answer: Trace, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(answer)))
         return
     from rich.console import Console
 
-    view(Console(highlight=False), answer)
+    from . import tracing_view
+
+    tracing_view.show(Console(highlight=False), answer)
 
 
 def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
@@ -175,11 +162,13 @@ def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
     Only the spec's name and store are read: a question about the past must not fail because the spec was broken
     since, nor wait for every component to be imported.
     """
-    from ..source_map import SpecError, parse
     from .stores import open_store
 
     if store is not None:
         return open_store(spec, store), None
+
+    from ..source_map import SpecError, parse
+
     try:
         data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
     except (OSError, UnicodeDecodeError, SpecError):

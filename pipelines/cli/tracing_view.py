@@ -35,6 +35,23 @@ MATCHED_WORDS = 8
 ACTIONS = {"keep": "green", "drop": "red", "edit": "yellow"}
 
 
+Trace = DocumentTrace | Search | ExampleTrace | StepTrace | ArtifactTrace
+
+
+def show(console: Console, trace: Trace) -> None:
+    """Prints what a question found."""
+    if isinstance(trace, DocumentTrace):
+        document(console, trace)
+    elif isinstance(trace, Search):
+        search(console, trace)
+    elif isinstance(trace, ExampleTrace):
+        example(console, trace)
+    elif isinstance(trace, StepTrace):
+        step(console, trace)
+    else:
+        artifact(console, trace)
+
+
 def document(console: Console, trace: DocumentTrace) -> None:
     """Prints a document's trace."""
     _source(console, trace.document)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...components.contract import ComponentError
 from ..store import Store
+from .errors import TraceError
 
 HINTS = 5
 STAGES_SHOWN = 3
@@ -113,7 +113,7 @@ def artifact(store: Store, index: sqlite3.Connection, prefix: str) -> ArtifactTr
     """Traces the artifact whose digest starts with these digits.
 
     Raises:
-        ComponentError: None or several do.
+        TraceError: None or several do.
     """
     digest = _find(store, index, prefix.strip().lower())
     manifest = store.manifest(digest)
@@ -148,7 +148,7 @@ def artifact(store: Store, index: sqlite3.Connection, prefix: str) -> ArtifactTr
 
 def _find(store: Store, index: sqlite3.Connection, prefix: str) -> str:
     if len(prefix) < 4 or not set(prefix) <= set(string.hexdigits):
-        raise ComponentError(
+        raise TraceError(
             f"got {prefix!r}, expected the first 4 digits or more of an artifact; see `millrace store ls`"
         )
     rows = index.execute(
@@ -159,9 +159,7 @@ def _find(store: Store, index: sqlite3.Connection, prefix: str) -> str:
         return found[0]
     if found:
         shown = ", ".join(digest[:16] for digest in found[:HINTS])
-        raise ComponentError(
-            f"got {prefix!r}, which {len(found)} artifacts start with, expected one of {shown}"
-        )
+        raise TraceError(f"got {prefix!r}, which {len(found)} artifacts start with, expected one of {shown}")
     near: Sequence[Any] = ()
     for length in range(len(prefix) - 1, 1, -1):
         near = index.execute(
@@ -171,7 +169,7 @@ def _find(store: Store, index: sqlite3.Connection, prefix: str) -> str:
         if near:
             break
     hint = f"; closest: {', '.join(row['digest'][:12] for row in near)}" if near else ""
-    raise ComponentError(
+    raise TraceError(
         f"the store {store.uri} has no artifact {prefix!r}{hint}; `millrace store ls` lists them"
     )
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...components.contract import ComponentError
 from .. import evidence
 from . import matches, training
+from .errors import TraceError
 from .find import find_document, source_of, sources_of
 from .matches import Match
-from .rows import rows_of
+from .rows import Row, rows_of
 from .runs import Run, Source
 from .training import Reading, Span
 
@@ -128,11 +128,11 @@ def document(run: Run, what: str) -> DocumentTrace:
     """Traces the document that a person means; see ``find_document``.
 
     Raises:
-        ComponentError: No document or several fit.
+        TraceError: No document or several fit.
     """
-    doc_id = find_document(run, what)
-    source = source_of(run, doc_id)
-    assert source is not None
+    source = find_document(run, what)
+    doc_id = source.doc_id
+    rows = rows_of(run, "decisions", [doc_id], COLUMNS).get(doc_id, [])
     spans = training.spans_of(run, doc_id)
     pointing = [other for other, _ in matches.pointing_at(run, doc_id)]
     copies = sources_of(run, pointing)
@@ -141,8 +141,8 @@ def document(run: Run, what: str) -> DocumentTrace:
         pipeline=run.pipeline,
         status=run.status,
         document=source,
-        fate=fates(run, [doc_id])[doc_id],
-        decisions=decisions_of(run, doc_id),
+        fate=_fate(rows, spans),
+        decisions=_decisions(run, rows),
         spans=spans,
         readings=training.readings(run, spans) if spans else (),
         examples=examples_of(run, doc_id),
@@ -158,12 +158,12 @@ def example(run: Run, name: str) -> ExampleTrace:
         name: ``BENCHMARK/ID``.
 
     Raises:
-        ComponentError: The run has no such example; the message names the closest.
+        TraceError: The run has no such example; the message names the closest.
     """
     benchmark, _, number = name.partition("/")
     record = matches.example_record(run, benchmark, number)
     if record is None:
-        raise ComponentError(matches.unknown_example(run, benchmark, number))
+        raise TraceError(matches.unknown_example(run, benchmark, number))
     origin = record.get("doc_id")
     pointing = matches.pointing_at(run, f"{benchmark}/{number}")
     fate = fates(run, [doc_id for doc_id, _ in pointing])
@@ -180,11 +180,11 @@ def example(run: Run, name: str) -> ExampleTrace:
     return ExampleTrace(run.run, benchmark, number, record, document, tuple(hits))
 
 
-def decisions_of(run: Run, doc_id: str) -> tuple[Decision, ...]:
+def _decisions(run: Run, rows: Sequence[Row]) -> tuple[Decision, ...]:
     """What every data stage did to a document, in running order, evidence resolved."""
     stages = {stage.stage: stage for stage in run.stages}
     decisions = []
-    for row in rows_of(run, "decisions", [doc_id], COLUMNS).get(doc_id, []):
+    for row in rows:
         stage = stages[row.artifact.stage]
         values = row.values
         found = json.loads(values["evidence"] or "{}")
@@ -217,17 +217,16 @@ def examples_of(run: Run, doc_id: str) -> tuple[Example, ...]:
 
 def fates(run: Run, doc_ids: Sequence[str]) -> dict[str, str]:
     """What became of documents in the end, in a few words each: ``dropped by dedup: near_duplicate``."""
-    words = {}
     decisions = rows_of(run, "decisions", doc_ids, ("doc_id", "action", "rule"))
     spans = training.spans_of_all(run, doc_ids)
-    for doc_id in doc_ids:
-        rows = decisions.get(doc_id, [])
-        drop = next((row for row in rows if row.values["action"] == "drop"), None)
-        if drop is not None:
-            words[doc_id] = f"dropped by {drop.artifact.stage}: {drop.values['rule']}"
-        elif any(row.values["rule"] == "held_out" for row in rows):
-            words[doc_id] = "held out for evaluation"
-        else:
-            tokens = sum(span.length for span in spans.get(doc_id, ()))
-            words[doc_id] = f"kept, {tokens:,} tokens" if tokens else "kept"
-    return words
+    return {doc_id: _fate(decisions.get(doc_id, []), spans.get(doc_id, ())) for doc_id in doc_ids}
+
+
+def _fate(decisions: Sequence[Row], spans: Sequence[Span]) -> str:
+    drop = next((row for row in decisions if row.values["action"] == "drop"), None)
+    if drop is not None:
+        return f"dropped by {drop.artifact.stage}: {drop.values['rule']}"
+    if any(row.values["rule"] == "held_out" for row in decisions):
+        return "held out for evaluation"
+    tokens = sum(span.length for span in spans)
+    return f"kept, {tokens:,} tokens" if tokens else "kept"

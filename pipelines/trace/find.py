@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...components.contract import ComponentError
 from ..row_index import UNREAD, address_range, id_range, open_rows
+from .errors import TraceError
 from .rows import artifacts_of, rows_of
 from .runs import Run, Source
 
@@ -27,15 +27,15 @@ COLUMNS = ("doc_id", "source", "lang", "uri", "locator", "metadata")
 DECISION_COLUMNS = ("doc_id", "source", "action", "rule", "bytes_after", "evidence")
 
 
-def find_document(run: Run, what: str) -> str:
-    """The id of the one document that a person means.
+def find_document(run: Run, what: str) -> Source:
+    """The one document that a person means.
 
     Args:
         run: The run.
         what: An id, its first 6 digits or more, a uri, ``URI#LOCATOR``, or the end of a uri from a ``/`` on.
 
     Raises:
-        ComponentError: No document or several fit; the message names the closest.
+        TraceError: No document or several fit; the message names the closest.
     """
     word = what.strip()
     if _is_hex(word) and len(word) >= SHORTEST_PREFIX:
@@ -53,7 +53,7 @@ def find_document(run: Run, what: str) -> str:
     ):
         if found:
             return _only(found, what)
-    raise ComponentError(_unknown(run, word))
+    raise TraceError(_unknown(run, word))
 
 
 def source_of(run: Run, doc_id: str) -> Source | None:
@@ -172,12 +172,12 @@ def _unread(values: Mapping[str, Any]) -> Source | None:
     return Source(values["doc_id"], found["uri"], found.get("locator") or "", values["source"])
 
 
-def _only(found: Sequence[Source], what: str) -> str:
+def _only(found: Sequence[Source], what: str) -> Source:
     if len(found) == 1:
-        return found[0].doc_id
+        return found[0]
     lines = [f"  {item.doc_id[:12]}  {_address(item)}" for item in found[:HINTS]]
     more = [f"  and {len(found) - HINTS} more"] if len(found) > HINTS else []
-    raise ComponentError(
+    raise TraceError(
         "\n".join([f"got {what!r}, which {len(found)} documents fit, expected one of:", *lines, *more])
     )
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from .. import evidence
 from ..row_index import target_key
-from ..spec import closest
 from .find import source_of
 from .rows import artifacts_of
 from .runs import Run, Source
@@ -100,6 +99,8 @@ def example_text(record: Mapping[str, Any]) -> str:
 
 def unknown_example(run: Run, benchmark: str, example: str) -> str:
     """What to say of an example that the run does not have."""
+    from ..spec import closest
+
     rows = run.rows(
         "SELECT DISTINCT file FROM examples JOIN scope USING (artifact) WHERE kind = 'benchmarks' ORDER BY file"
     )

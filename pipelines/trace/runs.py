@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...components.contract import ComponentError
 from .. import lineage
 from ..store import Store
+from .errors import TraceError
 
 if TYPE_CHECKING:
     from ..row_index import RowIndex
@@ -111,7 +111,7 @@ def open_run(store: Store, *, pipeline: str | None = None, run: str | None = Non
         run: A run's id or its beginning; the newest run that finished any stage when None.
 
     Raises:
-        ComponentError: There is no such run.
+        TraceError: There is no such run.
     """
     with contextlib.closing(lineage.open_index(store)) as index:
         found = _find_run(index, store, pipeline, run)
@@ -156,7 +156,7 @@ def _find_run(index: sqlite3.Connection, store: Store, pipeline: str | None, run
         matching = [row for row in rows if row["run"].startswith(run)]
         if len(matching) != 1:
             newest = ", ".join(row["run"] for row in (matching or rows)[:RUNS_SHOWN]) or "none"
-            raise ComponentError(
+            raise TraceError(
                 f"got run {run!r}, which matches {len(matching)} runs of {store.uri}, expected one; newest: {newest}"
             )
         return matching[0]
@@ -164,4 +164,4 @@ def _find_run(index: sqlite3.Connection, store: Store, pipeline: str | None, run
         if row["finished"] and pipeline in (None, row["pipeline"]):
             return row
     of = f"the pipeline {pipeline!r}" if pipeline else "any pipeline"
-    raise ComponentError(f"the store {store.uri} has no finished stage of {of}; `millrace run` makes one")
+    raise TraceError(f"the store {store.uri} has no finished stage of {of}; `millrace run` makes one")

@@ -1,23 +1,24 @@
 """Finding documents by what they say: a search of the shards that the sources were read into.
 
-The text itself is not indexed: Arrow's compiled search reads the reference corpus, 150 MB of text, in well under a
-second. Of a corpus of many shards only those are read that ``text_index`` does not rule out, and no more of them once
-there are enough documents to show.
+The text itself is not indexed: a search reads the reference corpus, 150 MB of text, in well under a second. Of a
+corpus of many shards only those are read that ``text_index`` does not rule out, and no more of them once there are
+enough documents to show.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ...components.contract import ComponentError
 from .. import text_index
 from ..row_index import each
 from .documents import fates
+from .errors import TraceError
 from .find import sources_of
 from .rows import artifacts_of
 from .runs import Run, Source
+from .scan import Find, Matches, exactly, loosely, scan
 
 AROUND_CHARACTERS = 60
 SHORTEST_CHARACTERS = 3
@@ -73,19 +74,19 @@ def search(run: Run, text: str, limit: int, *, count_all: bool = False) -> Searc
         count_all: Search everything, for the exact number, however many documents have been found.
 
     Raises:
-        ComponentError: The text is too short to mean anything, or nothing contains it.
+        TraceError: The text is too short to mean anything, or nothing contains it.
     """
     if len(text.strip()) < SHORTEST_CHARACTERS:
-        raise ComponentError(f"got {text!r}, expected a text of at least {SHORTEST_CHARACTERS} characters")
-    shards = _shards(run)
-    exact, pattern = True, text
-    count, complete, hits = _scan(run, shards, text, pattern, False, limit, count_all)
+        raise TraceError(f"got {text!r}, expected a text of at least {SHORTEST_CHARACTERS} characters")
+    words = text.split()
+    searched = _Searched(run, [exactly(text), loosely(words)], limit)
+    exact, pattern = True, re.escape(text)
+    count, complete, hits = searched.through(text, 0, count_all)
     if not count:
-        words = text.split()
         exact, pattern = False, r"\s+".join(re.escape(word) for word in words)
-        count, complete, hits = _scan(run, shards, " ".join(words), pattern, True, limit, count_all)
+        count, complete, hits = searched.through(" ".join(words), 1, count_all)
     if not count:
-        raise ComponentError(
+        raise TraceError(
             f"no document of the run {run.run} contains {text!r}, however its white space is read; "
             "try a shorter part of it, spelled as in the file"
         )
@@ -94,7 +95,7 @@ def search(run: Run, text: str, limit: int, *, count_all: bool = False) -> Searc
     sources = sources_of(run, [doc_id for doc_id, _ in hits])
     for doc_id, content in hits:
         document = sources.get(doc_id)
-        match = re.search(re.escape(text) if exact else pattern, content)
+        match = re.search(pattern, content)
         if document is not None and match is not None:
             excerpt = _excerpt(content, match.start(), match.end())
             found.append(Found(document, excerpt, match.start(), fate[doc_id]))
@@ -112,7 +113,7 @@ def _shards(run: Run) -> dict[str, list[str]]:
     for artifact in artifacts_of(run, "documents"):
         manifest = run.store.manifest(artifact.digest)
         if manifest is None:
-            raise ComponentError(
+            raise TraceError(
                 f"the store no longer has the documents {artifact.digest[:12]} of the run {run.run}; "
                 "`millrace run` makes them again"
             )
@@ -120,41 +121,35 @@ def _shards(run: Run) -> dict[str, list[str]]:
     return shards
 
 
-def _scan(
-    run: Run,
-    shards: dict[str, list[str]],
-    text: str,
-    pattern: str,
-    is_regex: bool,
-    limit: int,
-    count_all: bool,
-) -> tuple[int, bool, list[tuple[str, str]]]:
-    """How many documents match, whether all were searched, and id and text of the first ones, in the order of the shards."""
-    import numpy as np
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+class _Searched:
+    """What was found in each shard that has been read: exactly and loosely at once, so that none is read twice."""
 
-    matches: Any = pc.match_substring_regex if is_regex else pc.match_substring
+    def __init__(self, run: Run, ways: Sequence[Find], limit: int) -> None:
+        self._run, self._ways, self._limit = run, ways, limit
+        self._shards = _shards(run)
+        self._found: dict[tuple[str, str], list[Matches]] = {}
 
-    def look(shard: tuple[str, str]) -> tuple[int, list[tuple[str, str]]]:
-        # A thread of Arrow's that reads ahead may still let go of this file when the process ends, which aborts it.
-        with run.store.open_file(*shard) as handle:
-            table = pq.read_table(handle, columns=["doc_id", "text"], use_threads=False, pre_buffer=False)
-        # Not Arrow's `indices_nonzero`: it crashes on the column of a shard without rows, which has no chunk.
-        rows = np.flatnonzero(matches(table["text"], pattern).to_numpy())
-        first = table.take(rows[:limit])
-        return len(rows), list(zip(first["doc_id"].to_pylist(), first["text"].to_pylist(), strict=True))
+    def through(self, text: str, way: int, count_all: bool) -> tuple[int, bool, list[tuple[str, str]]]:
+        """How many documents match in a way, whether all were searched, id and text of the first in order of the shards."""
+        possible = [
+            (digest, file)
+            for digest, files in self._shards.items()
+            for file in text_index.candidates(self._run.store, digest, files, text)
+        ]
+        count, searched = 0, 0
+        hits: list[tuple[str, str]] = []
+        while searched < len(possible) and (
+            count_all or len(hits) < self._limit or searched < LEAST_SEARCHED
+        ):
+            batch = possible[searched : searched + BATCH]
+            each(self._look, [shard for shard in batch if shard not in self._found])
+            for shard in batch:
+                matches = self._found[shard][way]
+                count += matches.count
+                hits += matches.first[: self._limit - len(hits)]
+            searched += BATCH
+        return count, searched >= len(possible), hits
 
-    possible = [
-        (digest, file)
-        for digest, files in shards.items()
-        for file in text_index.candidates(run.store, digest, files, text)
-    ]
-    count, searched = 0, 0
-    hits: list[tuple[str, str]] = []
-    while searched < len(possible) and (count_all or len(hits) < limit or searched < LEAST_SEARCHED):
-        for number, found in each(look, possible[searched : searched + BATCH]):
-            count += number
-            hits += found[: limit - len(hits)]
-        searched += BATCH
-    return count, searched >= len(possible), hits
+    def _look(self, shard: tuple[str, str]) -> None:
+        with self._run.store.open_file(*shard) as handle:
+            self._found[shard] = scan(handle, self._ways, self._limit)

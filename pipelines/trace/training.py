@@ -6,27 +6,17 @@ all of which the stage's record and its input name, so its inverse answers for a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from pydantic import ValidationError
-
-from ...components import registry
-from ...components.contract import ComponentError
-from .. import identity
-from ..row_index import each
+from ..row_index import id_range
+from ..span_arrays import Place
+from .errors import TraceError
 from .find import sources_of
-from .rows import artifacts_of, rows_of
-from .runs import Run, RunStage, Source
-
-if TYPE_CHECKING:
-    from ...components.pretrain_config import PretrainConfig
-    from ...data.mixture import Mixture
-
-TRAIN_ON_TOKENS = ("pretrain", "distill")
+from .order import TRAIN_ON_TOKENS, mixture_of, training_stages
+from .rows import artifacts_of
+from .runs import Run, Source
 
 
 @dataclass(frozen=True)
@@ -113,26 +103,23 @@ def spans_of(run: Run, doc_id: str) -> tuple[Span, ...]:
 
 def spans_of_all(run: Run, doc_ids: Sequence[str]) -> dict[str, tuple[Span, ...]]:
     """Where documents lie in the run's token streams; those that lie nowhere are left out."""
-    return {
-        doc_id: tuple(
-            Span(
-                row.artifact.stage,
-                row.artifact.digest,
-                row.artifact.index(run).source_of_row(row.values["row"]),
-                row.values["start"],
-                row.values["length"],
-            )
-            for row in rows
-        )
-        for doc_id, rows in rows_of(run, "tokens", doc_ids, ("doc_id", "start", "length")).items()
-    }
+    wanted = set(doc_ids)
+    found: dict[str, tuple[Span, ...]] = {}
+    for artifact in artifacts_of(run, "tokens") if wanted else ():
+        index = artifact.index(run)
+        rows = index.lookup_all("ids", [id_range(doc_id) for doc_id in wanted])
+        for doc_id, source, start, length in map(index.spans.of_row, rows):
+            if doc_id in wanted:
+                span = Span(artifact.stage, artifact.digest, source, start, length)
+                found[doc_id] = (*found.get(doc_id, ()), span)
+    return found
 
 
 def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
     """When every training stage of the run read a document."""
     found = []
-    for stage, tokens in _training_stages(run):
-        mixture = _mixture(run, stage, tokens)
+    for stage, tokens in training_stages(run):
+        mixture = mixture_of(run, stage, tokens)
         steps = [
             place
             for span in spans
@@ -155,118 +142,41 @@ def step(run: Run, number: int, name: str | None = None) -> StepTrace:
         name: The stage; the run's first that trains on token streams by default.
 
     Raises:
-        ComponentError: The run has no such stage, or it has no such step.
+        TraceError: The run has no such stage, or it has no such step.
     """
-    stages = _training_stages(run)
+    stages = training_stages(run)
     if not stages:
-        raise ComponentError(
+        raise TraceError(
             f"the run {run.run} has no finished stage of {' or '.join(TRAIN_ON_TOKENS)}, so no training step to trace"
         )
     found = [pair for pair in stages if name in (None, pair[0].stage)]
     if not found:
-        raise ComponentError(
+        raise TraceError(
             f"got the stage {name!r}, expected one of the run {run.run} that trains on token streams: "
             f"{', '.join(stage.stage for stage, _ in stages)}"
         )
     stage, tokens = found[0]
-    mixture = _mixture(run, stage, tokens)
+    mixture = mixture_of(run, stage, tokens)
     if not 0 <= number < mixture.total_steps:
-        raise ComponentError(
+        raise TraceError(
             f"got step {number}, expected one from 0 to {mixture.total_steps - 1} of {stage.stage}"
         )
     batch = mixture.locate(number)
-    inside = _documents_in(run, tokens, batch)
-    sources = sources_of(run, [span.doc_id for spans in inside for span in spans])
+    spans = next(one for one in artifacts_of(run, "tokens") if one.digest == tokens).index(run).spans
+    inside = [spans.inside(source, start, start + length) for source, start, length in batch]
+    sources = sources_of(run, [place.doc_id for places in inside for place in places])
     rows = tuple(
-        Row(row, source, start, length, _parts(spans, sources, start, start + length))
-        for row, ((source, start, length), spans) in enumerate(zip(batch, inside, strict=True))
+        Row(row, source, start, length, _parts(places, sources, start, start + length))
+        for row, ((source, start, length), places) in enumerate(zip(batch, inside, strict=True))
     )
     return StepTrace(run.run, stage.stage, number, mixture.total_steps, mixture.phase_of(number), rows)
 
 
-class _Place(NamedTuple):
-    """A document's tokens ``[start, end)`` in its source's stream."""
-
-    doc_id: str
-    start: int
-    end: int
-
-
-def _documents_in(run: Run, tokens: str, windows: Sequence[tuple[str, int, int]]) -> list[list[_Place]]:
-    """The documents that have tokens in each window ``(source, start, length)``, in order."""
-    index = next(one for one in artifacts_of(run, "tokens") if one.digest == tokens).index(run)
-    needed: dict[int, list[int]] = {}
-    for number, (source, start, length) in enumerate(windows):
-        for group in index.groups_of_span(source, start, start + length):
-            needed.setdefault(group, []).append(number)
-
-    def look(group: int) -> list[tuple[int, list[_Place]]]:
-        import numpy as np
-
-        table = index.table(group, ("doc_id", "start", "length"))
-        starts, lengths = table["start"].to_numpy(), table["length"].to_numpy()
-        found = []
-        for number in needed[group]:
-            _, start, length = windows[number]
-            low = max(int(np.searchsorted(starts, start, side="right")) - 1, 0)
-            high = int(np.searchsorted(starts, start + length, side="left"))
-            ends = starts[low:high] + lengths[low:high]
-            ids = table["doc_id"].slice(low, max(high - low, 0)).to_pylist()
-            places = map(_Place, ids, starts[low:high].tolist(), ends.tolist())
-            found.append((number, [place for place in places if place.end > start]))
-        return found
-
-    inside: list[list[_Place]] = [[] for _ in windows]
-    for found in each(look, sorted(needed)):
-        for number, places in found:
-            inside[number] += places
-    return inside
-
-
-def _parts(spans: Sequence[_Place], sources: dict[str, Source], start: int, end: int) -> tuple[Part, ...]:
+def _parts(places: Sequence[Place], sources: dict[str, Source], start: int, end: int) -> tuple[Part, ...]:
     parts = []
-    for span in spans:
-        if span.doc_id in sources:
-            first = max(span.start, start)
-            parts.append(Part(sources[span.doc_id], first - span.start, min(span.end, end) - first))
+    for place in places:
+        if place.doc_id in sources:
+            first = max(place.start, start)
+            length = min(place.start + place.length, end) - first
+            parts.append(Part(sources[place.doc_id], first - place.start, length))
     return tuple(parts)
-
-
-def _training_stages(run: Run) -> list[tuple[RunStage, str]]:
-    """Stages that train on token streams, each with the digest of its tokens."""
-    found = []
-    for stage in run.stages:
-        if stage.component in TRAIN_ON_TOKENS:
-            found += [(stage, digest) for digest, kind in run.inputs(stage).values() if kind == "tokens"]
-    return found
-
-
-def _mixture(run: Run, stage: RunStage, tokens: str) -> Mixture:
-    """The sampler that a training stage read its batches with."""
-    from ...components import proposed_weights, stream_reading
-
-    with run.store.open_file(tokens, "index.json") as handle:
-        index = json.loads(handle.read())
-    source_tokens = {name: entry["tokens"] for name, entry in index["sources"].items()}
-    config = recorded_config(run, stage.stage, stage.component, stage.config)
-    for digest, kind in run.inputs(stage).values():
-        if kind == "mixture":
-            with run.store.open_file(digest, proposed_weights.FILE) as handle:
-                config = config.with_proposed(proposed_weights.parse(handle.read().decode()))
-    seed = identity.stage_seed(stage.seed, stage.component)
-    return stream_reading.plan(config, seed, source_tokens, index["vocab_size"])
-
-
-def recorded_config(run: Run, stage: str, component: str, config: Mapping[str, Any]) -> PretrainConfig:
-    """The configuration that a training stage of one of ``TRAIN_ON_TOKENS`` ran with.
-
-    Raises:
-        ComponentError: This version does not read it.
-    """
-    try:
-        return cast("PretrainConfig", registry.get(component).config.model_validate(config))
-    except ValidationError as error:
-        raise ComponentError(
-            f"the run {run.run} trained {stage} with a configuration that this version does not read "
-            f"({error.error_count()} differences), so its steps cannot be computed; use the version that ran it"
-        ) from None

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.components.contract import ComponentError
 from millrace.data import documents
 from millrace.data.text_gram_kernel import block_bits
 from millrace.data.text_grams import grams_of
 from millrace.pipelines import text_index
 from millrace.pipelines.trace import text as text_search
+from millrace.pipelines.trace.errors import TraceError
 from millrace.pipelines.trace.runs import Run, open_run
 
 LETTERS = st.text("ab c\n\té", max_size=60)
@@ -63,7 +63,7 @@ def test_a_search_with_the_index_is_the_search_without(run: Run, first: int, wor
             patch.setattr(text_index, "LEAST_SHARDS", least)
             try:
                 answers.append(text_search.search(run, phrase, 5, count_all=True))
-            except ComponentError as error:
+            except TraceError as error:
                 answers.append(str(error))
     assert answers[0] == answers[1]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.components.contract import ComponentError
 from millrace.pipelines import lineage
 from millrace.pipelines.cli import app
-from millrace.pipelines.trace import artifacts, documents, find, training
+from millrace.pipelines.trace import artifacts, documents, find, order, training
 from millrace.pipelines.trace import text as text_search
+from millrace.pipelines.trace.errors import TraceError
 from millrace.pipelines.trace.runs import Run, open_run
 from typer.testing import CliRunner
 
@@ -93,13 +96,13 @@ def test_the_parts_of_a_row_add_up_to_it(run: Run) -> None:
     ],
 )
 def test_an_unknown_document_gets_the_closest(run: Run, word: str, message: str) -> None:
-    with pytest.raises(ComponentError, match=message):
+    with pytest.raises(TraceError, match=message):
         find.find_document(run, word)
 
 
 def test_the_end_of_a_uri_must_fit_one_document(run: Run, small_store: SimpleNamespace) -> None:
-    assert find.find_document(run, "setup.py") == small_store.id("lib/setup.py")
-    with pytest.raises(ComponentError, match=r"2 documents fit.*\n.*lib/api.py\n.*vendored/api.py"):
+    assert find.find_document(run, "setup.py").doc_id == small_store.id("lib/setup.py")
+    with pytest.raises(TraceError, match=r"2 documents fit.*\n.*lib/api.py\n.*vendored/api.py"):
         find.find_document(run, "api.py")
 
 
@@ -109,7 +112,7 @@ def test_a_document_of_another_run_names_that_run(small_store: SimpleNamespace) 
     builder.run("20250301-000000-cccc")
     with (
         open_run(small_store.store) as newest,
-        pytest.raises(ComponentError, match="--run 20250101-000000-aaaa"),
+        pytest.raises(TraceError, match="--run 20250101-000000-aaaa"),
     ):
         documents.document(newest, small_store.id("lib/api.py"))
     with open_run(small_store.store, run="20250101") as first:
@@ -118,7 +121,7 @@ def test_a_document_of_another_run_names_that_run(small_store: SimpleNamespace) 
 
 def test_a_store_without_runs_says_so(builder: SimpleNamespace) -> None:
     with (
-        pytest.raises(ComponentError, match="no finished stage of the pipeline 'mine'"),
+        pytest.raises(TraceError, match="no finished stage of the pipeline 'mine'"),
         open_run(builder.store, pipeline="mine"),
     ):
         pass
@@ -129,7 +132,7 @@ def test_text_is_found_exactly_and_then_with_any_white_space(run: Run) -> None:
     assert (exact.exact, [item.document.uri for item in exact.found]) == (True, ["lib/api.py"])
     loose = text_search.search(run, "def get(url): return  request", 1)
     assert (loose.exact, loose.documents, len(loose.found)) == (False, 2, 1)
-    with pytest.raises(ComponentError, match="no document of the run"):
+    with pytest.raises(TraceError, match="no document of the run"):
         text_search.search(run, "nobody wrote this", 10)
 
 
@@ -178,12 +181,60 @@ def test_an_artifact_that_no_record_names_is_traced_by_its_manifest(small_store:
 
 
 def test_an_unknown_artifact_and_example_get_the_closest(run: Run, small_store: SimpleNamespace) -> None:
-    with pytest.raises(ComponentError, match="has no artifact"):
+    with pytest.raises(TraceError, match="has no artifact"):
         artifacts.artifact(small_store.store, run.index, "0123456789")
-    with pytest.raises(ComponentError, match="did you mean 'foxes'"):
+    with pytest.raises(TraceError, match="did you mean 'foxes'"):
         documents.example(run, "foxe/q1")
-    with pytest.raises(ComponentError, match="closest: foxes/answer"):
+    with pytest.raises(TraceError, match="closest: foxes/answer"):
         documents.example(run, "foxes/answers")
+
+
+@pytest.mark.parametrize("words", [["doc", "lib/api.py"], ["step", "3"], ["text", "def  get"]])
+def test_a_question_imports_only_what_its_answer_needs(
+    small_store: SimpleNamespace, words: list[str]
+) -> None:
+    """When it has been asked before, neither components and their models nor Arrow's functions and datasets."""
+    program = (
+        "import json, sys\n"
+        f"sys.argv = {['millrace', 'trace', *words, '--store', small_store.store.uri]!r}\n"
+        "from millrace.pipelines.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = json.loads(done.stderr.splitlines()[-1])
+    unneeded = (
+        "pyarrow.compute",
+        "pyarrow.dataset",
+        "numpy.ma",
+        "millrace.pipelines.spec",
+        "fsspec",
+        "numba",
+    )
+    assert not [name for name in loaded if name in unneeded or name.startswith("millrace.components.")]
+
+
+def test_the_order_of_a_training_is_worked_out_once(
+    small_store: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for _ in range(2):
+        with open_run(small_store.store) as run:
+            answers.append((training.step(run, 3), documents.document(run, "lib/api.py").readings))
+        monkeypatch.setattr(order, "recorded_config", None)
+    assert answers[0] == answers[1]
+
+
+def test_an_index_that_is_being_written_still_answers(small_store: SimpleNamespace) -> None:
+    with (
+        open_run(small_store.store) as run,
+        sqlite3.connect(small_store.store.scratch / lineage.FILE) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        assert training.step(run, 3).rows
+        other.rollback()
+    other.close()
 
 
 @pytest.mark.parametrize("width", ["80", "160"])

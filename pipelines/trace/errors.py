@@ -1,0 +1,10 @@
+"""What a question that has no answer raises; apart from the components' errors, whose module makes models."""
+
+from __future__ import annotations
+
+
+class TraceError(Exception):
+    """A question cannot be answered: says what was got, what was expected and what to do.
+
+    It is shown without a traceback, and the command ends with exit code 1.
+    """
