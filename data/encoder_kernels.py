@@ -22,16 +22,19 @@ import heapq
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from .kernels import kernel
 
-PAIR_MASK = 2**18 - 1
-ENTRY = 8  # int32 per word in the table of words: half a cache line
-INLINE_IDS = 3  # tokens that fit in an entry, as its end
-PACKED_BYTES = 8  # words up to here are compared by their key alone
+INLINE_IDS = 3  # tokens that fit in an entry
+KEY_BYTES = 16  # longer words keep their bytes elsewhere, and their tokens there too
 LONGEST_WORD = 64  # bytes; longer words are not kept
+KEPT_APART = 0x80  # set in an entry's count: the tokens are not in the entry
 FLOAT_STEPS = 2.0**24  # a float32 addition is off by at most its result divided by this
 RESET_SUM = 100_000.0  # kScoreResetThreshold: beyond it SentencePiece begins its sum anew
+SUM_STEP = 2  # how finely an entry tells up to which sum it holds, so that two bytes reach RESET_SUM
 
 
 class EncoderTables(NamedTuple):
@@ -49,11 +52,8 @@ class EncoderTables(NamedTuple):
             is emitted as bytes, counts once, on its first byte; and 0 for V, which fills entries of words.
         ranks: Id -> order of merging, int32 [V], small first; equal for equal scores.
         byte_ids: Byte -> id, int32 [256].
-        single_ids: ASCII character -> id of its piece, or of its byte where it has none, int32 [128].
         unknown_score: What an unknown character adds to a path, float32.
         largest_score: No character of a path adds more than this in size.
-        ascii_pairs: Whether some piece holds these two ASCII characters side by side, uint8 [128 * 128].
-        pairs: The same for all characters, hashed: uint8 [PAIR_MASK + 1]; a collision only makes words longer.
     """
 
     is_unigram: bool
@@ -63,39 +63,70 @@ class EncoderTables(NamedTuple):
     added: Any
     ranks: Any
     byte_ids: Any
-    single_ids: Any
     unknown_score: Any
     largest_score: float
-    ascii_pairs: Any
-    pairs: Any
 
 
 class Words(NamedTuple):
-    """The words seen so far with their tokens: an open-addressing table that empties itself when it is full.
+    """The words seen so far with their tokens: an open-addressing table.
 
     Attributes:
-        entries: int32 [slots, ENTRY]; slots is a power of two. A row is the word's key (two columns), its bytes and
-            tokens (``bytes << 16 | tokens``, 0 where free), the sum up to which its tokens hold, where its bytes
-            and tokens are kept, and up to ``INLINE_IDS`` tokens.
-        keys: The same memory as int64 [slots, ENTRY / 2].
-        limits: The same memory as float32 [slots, ENTRY].
-        kept_bytes: Bytes of the words that do not fit in their entry, uint8.
-        kept_ids: Their tokens, int32, at the same places: there are never more of them.
-        used: Words, and places of those that are kept, int64 [2].
+        entries: ENTRY of ``corpus_encoder`` [a power of two]; see there.
+        kept_bytes: Bytes of the words, uint8.
+        kept_ids: Tokens of the words whose tokens do not fit in their entry, uint32, at the same places: there are
+            never more of them.
+        used: Words, and how much is used of what is kept, int64 [2].
     """
 
     entries: Any
-    keys: Any
-    limits: Any
     kept_bytes: Any
     kept_ids: Any
     used: Any
 
 
-@kernel
-def pair_slot(first: int, second: int) -> int:
-    """Where ``pairs`` says whether two characters, given as code points, stand side by side in a piece."""
-    return ((first * 0x9E3779B1) ^ (second * 0x85EBCA77) ^ (first >> 5)) & PAIR_MASK
+class Scratch(NamedTuple):
+    """What the search for one word's tokens needs, each for all places of a word of ``LONGEST_WORD`` bytes.
+
+    Attributes:
+        best: The best sum to a place, float64.
+        second: The second best, float64.
+        begins: Where the best path's last piece begins, int32.
+        pieces: That piece, int32.
+        ids: The tokens found, uint32.
+    """
+
+    best: Any
+    second: Any
+    begins: Any
+    pieces: Any
+    ids: Any
+
+
+@intrinsic
+def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
+    """An entry's first four bytes; what was written before they were, by any thread, can be read afterwards."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 4)
+
+    return types.uint32(entries, types.intp), generate
+
+
+@intrinsic
+def show(typing_context: Any, entries: Any, slot: Any, state: Any) -> Any:
+    """Sets an entry's first four bytes; whoever reads them finds what was written before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, state = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
+        builder.store_atomic(state, pointer, "release", 4)
+        return context.get_dummy_value()
+
+    return types.void(entries, types.intp, types.uint32), generate
 
 
 @kernel
@@ -121,39 +152,44 @@ def character_bytes(first: int) -> int:
 
 
 @kernel
-def emit_path(data: Any, start: int, size: int, begins: Any, pieces: Any, byte_ids: Any) -> Any:
-    """The ids of the best path that ends at ``size``, unknown characters (piece -1) as bytes."""
+def emit_path(
+    data: Any, start: int, size: int, begins: Any, pieces: Any, byte_ids: Any, ids: Any, first: int
+) -> int:
+    """Writes the ids of the best path that ends at ``size``, unknown characters (piece -1) as bytes.
+
+    Returns:
+        How many these are, in ``ids`` from ``first`` on.
+    """
     count = 0
     at = size
     while at > 0:
         count += 1 if pieces[at] >= 0 else at - begins[at]
         at = begins[at]
-    ids = np.empty(count, np.int32)
+    place = first + count
     at = size
     while at > 0:
         if pieces[at] >= 0:
-            count -= 1
-            ids[count] = pieces[at]
+            place -= 1
+            ids[place] = pieces[at]
         else:
             for byte in range(at - 1, begins[at] - 1, -1):
-                count -= 1
-                ids[count] = byte_ids[data[start + byte]]
+                place -= 1
+                ids[place] = byte_ids[data[start + byte]]
         at = begins[at]
-    return ids
+    return count
 
 
 @kernel
-def search_exactly(data: Any, start: int, size: int, tables: Any) -> tuple[Any, float]:
-    """The unigram path of a word by itself, and up to which sum before it rounding cannot change the path.
+def search_exactly(data: Any, start: int, size: int, tables: Any, scratch: Any) -> tuple[int, float]:
+    """The unigram path of a word by itself, into ``scratch``, and up to which sum before it rounding cannot change it.
 
     Each place keeps the best and the second best way to reach it, in float64. With n additions on the best path and at
     most c (one per character) on another, float32 sums of size m are off by less than (n + c) * m / 2**24 together;
     the path holds while that is below the difference between the two, and the sum is not begun anew inside the word.
     """
-    best = np.full(size + 1, -np.inf)
-    second = np.full(size + 1, -np.inf)
-    begins = np.full(size + 1, -1, np.int32)
-    pieces = np.full(size + 1, -1, np.int32)
+    best, second, begins, pieces = scratch.best, scratch.second, scratch.begins, scratch.pieces
+    for place in range(size + 1):
+        best[place] = second[place] = -np.inf
     best[0] = 0.0
     trie, node_piece, scores = tables.trie, tables.node_piece, tables.scores
     mask = trie.size - 1
@@ -196,11 +232,14 @@ def search_exactly(data: Any, start: int, size: int, tables: Any) -> tuple[Any, 
         at = begins[at]
     gap = (best[size] - second[size]) * 0.99 - 1e-9  # the float64 sums are off too, far less
     limit = min(gap * FLOAT_STEPS / steps, RESET_SUM) - characters * tables.largest_score
-    return emit_path(data, start, size, begins, pieces, tables.byte_ids), limit
+    count = emit_path(data, start, size, begins, pieces, tables.byte_ids, scratch.ids, 0)
+    return count, limit
 
 
 @kernel
-def search_from(data: Any, start: int, size: int, tables: Any, before: float) -> tuple[Any, float]:
+def search_from(
+    data: Any, start: int, size: int, tables: Any, before: float, ids: Any, made: int
+) -> tuple[int, float]:
     """The unigram path of a word as SentencePiece finds it after a sum of ``before``, and the sum after it.
 
     Sums are float32, of equals the first stays, and a sum out of bounds is taken off all places reached so far.
@@ -239,7 +278,8 @@ def search_from(data: Any, start: int, size: int, tables: Any, before: float) ->
             if begins[end] < 0 or reached > best[end]:
                 best[end], begins[end], pieces[end] = reached, at, -1
         at += width
-    return emit_path(data, start, size, begins, pieces, tables.byte_ids), best[size]
+    count = emit_path(data, start, size, begins, pieces, tables.byte_ids, ids, made)
+    return count, best[size]
 
 
 @kernel
@@ -253,8 +293,8 @@ def joined_piece(data: Any, start: int, tables: Any, node: int, begin: int, end:
 
 
 @kernel
-def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
-    """The BPE tokens of a word: the best-ranked pair of neighbours merges first, of equals the leftmost.
+def merge_pairs(data: Any, start: int, size: int, tables: Any, ids: Any, made: int) -> int:
+    """The BPE tokens of a word, into ``ids``: the best-ranked pair of neighbours merges first, of equals the leftmost.
 
     Pairs wait in a heap as (rank and left symbol, right symbol, size of both) and may be out of date when their turn
     comes: the size tells.
@@ -302,8 +342,7 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
                 if piece >= 0:
                     key = (np.int64(tables.ranks[piece]) << 32) | left
                     heapq.heappush(heap, (key, np.int64(right), np.int64(ends[right] - begins[left])))
-    ids = np.empty(size, np.int32)
-    made = 0
+    first_made = made
     symbol = 0
     while symbol < count:
         piece = joined_piece(data, start, tables, nodes[symbol], 0, 0)
@@ -315,176 +354,133 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
                 ids[made] = tables.byte_ids[data[start + byte]]
                 made += 1
         symbol = afters[symbol]
-    return ids[:made].copy()
+    return made - first_made
 
 
 @kernel
-def word_slot(key: int, size: int, mask: int) -> int:
-    """Where the search for a word begins."""
-    mixed = (key ^ size) * 0x9E3779B97F4A7C1
-    return (mixed ^ (mixed >> 29)) & mask
+def fill_entry(words: Any, slot: int, data: Any, start: int, size: int, tables: Any, scratch: Any) -> None:
+    """Works a word's tokens out and shows them in its entry."""
+    is_mark = size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81
+    if tables.is_unigram:
+        count, limit = search_exactly(data, start, size, tables, scratch)
+        limit = 0.0 if is_mark else limit
+    else:
+        count, limit = merge_pairs(data, start, size, tables, scratch.ids, 0), RESET_SUM
+    entry = words.entries[slot]
+    ids = scratch.ids
+    is_apart = size > KEY_BYTES or count > INLINE_IDS
+    if is_apart:
+        for index in range(count):
+            words.kept_ids[entry.third + index] = ids[index]
+    else:
+        entry.first = ids[0]
+        entry.second = ids[1]
+        if count == INLINE_IDS:
+            entry.third = ids[2]
+    held = np.int64(max(limit, 0.0)) // SUM_STEP
+    show(words.entries, slot, (held << 16) | (size << 8) | count | (KEPT_APART if is_apart else 0))
 
 
 @kernel
-def find_word(words: Any, key: int, data: Any, start: int, size: int) -> int:
-    """The slot where a word is, or the free one where it belongs."""
-    mask = words.entries.shape[0] - 1
-    slot = word_slot(key, size, mask)
-    while True:
-        sizes = words.entries[slot, 2]
-        if sizes == 0:
-            return slot
-        if words.keys[slot, 0] == key and sizes >> 16 == size:
-            if size <= PACKED_BYTES:
-                return slot
-            at = words.entries[slot, 4]
-            byte = 0
-            while byte < size and words.kept_bytes[at + byte] == data[start + byte]:
-                byte += 1
-            if byte == size:
-                return slot
-        slot = (slot + 1) & mask
-
-
-@kernel
-def keep_word(
-    words: Any, slot: int, key: int, data: Any, start: int, size: int, ids: Any, limit: float, filler: int
+def emit_words(
+    data: Any,
+    offsets: Any,
+    first: int,
+    last: int,
+    starts: Any,
+    slots: Any,
+    first_words: Any,
+    tables: Any,
+    words: Any,
+    scratch: Any,
+    end_id: int,
+    ids: Any,
+    made: int,
+    lengths: Any,
 ) -> int:
-    """Adds a word to the table, after emptying a full one; returns its slot."""
-    slots = words.entries.shape[0]
-    if words.used[0] * 2 >= slots or words.used[1] + size > words.kept_bytes.size:
-        words.entries[:] = 0
-        words.used[:] = 0
-        slot = word_slot(key, size, slots - 1)
-    words.used[0] += 1
-    words.keys[slot, 0] = key
-    words.entries[slot, 2] = (size << 16) | ids.size
-    words.limits[slot, 3] = limit
-    words.entries[slot, 4] = words.used[1]
-    for index in range(INLINE_IDS):
-        words.entries[slot, ENTRY - INLINE_IDS + index] = ids[index] if index < ids.size else filler
-    if size > PACKED_BYTES or ids.size > INLINE_IDS:
-        for byte in range(size):
-            words.kept_bytes[words.used[1] + byte] = data[start + byte]
-        for index in range(ids.size):
-            words.kept_ids[words.used[1] + index] = ids[index]
-        words.used[1] += size
-    return slot
+    """Writes the tokens of texts whose words are found, each text followed by ``end_id``.
 
-
-@kernel
-def encode_texts(
-    data: Any, offsets: Any, tables: Any, words: Any, end_id: int, ids: Any, lengths: Any
-) -> int:
-    """Encodes every text, each followed by ``end_id``.
+    Sums of scores are made only where they might matter: until then every token is taken to add as much as any can.
 
     Args:
         data: UTF-8 bytes of all texts.
         offsets: Where each text starts and the last one ends, int64 [texts + 1].
+        first: The first text.
+        last: One behind the last.
+        starts: From ``find_words``.
+        slots: From ``find_words``.
+        first_words: From ``find_words``.
         tables: An ``EncoderTables``.
-        words: A ``Words``, which no other thread uses meanwhile.
+        words: The ``Words`` that the slots are of.
+        scratch: A ``Scratch``.
         end_id: The boundary token.
         ids: Gets the tokens; room for one per byte and text, and for ``INLINE_IDS`` more.
+        made: Tokens already there.
         lengths: Gets the tokens of each text, int64 [texts].
 
     Returns:
-        Tokens written.
+        Tokens there now.
     """
-    made = 0
-    filler = tables.added.size - 1
-    entries, keys, limits, added = words.entries, words.keys, words.limits, tables.added
-    mask = entries.shape[0] - 1
-    for text in range(lengths.size):
-        first_made = made
-        end = offsets[text + 1]
-        at = offsets[text]
+    entries, kept_ids, added = words.entries, words.kept_ids, tables.added
+    base = offsets[first]
+    largest = np.int64(np.ceil(tables.largest_score + 0.01)) if tables.is_unigram else np.int64(0)
+    for text in range(first, last):
+        first_made = summed = made  # the tokens before ``summed`` are in ``total``
         total = np.float32(0)
-        while at < end:
-            if abs(total) > RESET_SUM:
-                total = np.float32(0)
-            # A word: the characters up to the first place that no piece crosses.
-            start = at
-            key = np.int64(0)
-            before = np.int64(-1)
-            while at < end:
-                byte = np.int64(data[at])
-                if byte < 128:
-                    if before >= 0:
-                        if before < 128:
-                            if tables.ascii_pairs[before * 128 + byte] == 0:
-                                break
-                        elif tables.pairs[pair_slot(before, byte)] == 0:
-                            break
-                    key = (key << 8) | byte if at - start < PACKED_BYTES else key * 0x100000001B3 + byte
-                    before = byte
-                    at += 1
+        spent = np.int64(0)
+        for word in range(first_words[text - first], first_words[text - first + 1]):
+            slot = np.int64(slots[word])
+            if slot >= 0:
+                entry = entries[slot]
+                state = np.int64(entry.state)
+                if (
+                    state & 0xFF <= INLINE_IDS
+                    and spent + (made - summed) * largest < (state >> 16) * SUM_STEP
+                ):
+                    ids[made] = entry.first
+                    ids[made + 1] = entry.second
+                    ids[made + 2] = entry.third
+                    made += state & 0xFF
+                    continue
+            start = base + starts[word]
+            size = np.int64(starts[word + 1] - starts[word])
+            held = np.int64(0)
+            is_new = slot < 0
+            slot = -1 - slot if is_new else slot
+            if slot < entries.size:
+                if is_new and state_of(entries, slot) & 0xFF == 0:
+                    fill_entry(words, slot, data, start, size, tables, scratch)
+                state = np.int64(entries[slot].state)
+                held = (state >> 16) * SUM_STEP
+            if spent + (made - summed) * largest >= held and tables.is_unigram:
+                for index in range(summed, made):
+                    total += added[ids[index]]
+                summed = made
+                if abs(total) > RESET_SUM:
+                    total = np.float32(0)
+                spent = np.int64(abs(total)) + 1
+            if spent + (made - summed) * largest < held:
+                count = state & 0xFF
+                if count <= INLINE_IDS:
+                    ids[made] = entries[slot].first
+                    ids[made + 1] = entries[slot].second
+                    ids[made + 2] = entries[slot].third
                 else:
-                    width = min(character_bytes(byte), end - at)
-                    character = byte & (0xFF >> (width + 1))
-                    for index in range(1, width):
-                        character = (character << 6) | (data[at + index] & 0x3F)
-                    is_mark = character == 0x2581
-                    if before >= 0 and (is_mark or tables.pairs[pair_slot(before, character)] == 0):
-                        break
-                    for index in range(at, at + width):
-                        byte = np.int64(data[index])
-                        key = (
-                            (key << 8) | byte if index - start < PACKED_BYTES else key * 0x100000001B3 + byte
-                        )
-                    before = character
-                    at += width
-                    if is_mark:
-                        break
-            size = at - start
-            if size == 1:
-                token = tables.single_ids[before]
-                ids[made] = token
-                made += 1
-                total += added[token]
+                    count &= KEPT_APART - 1
+                    place = np.int64(entries[slot].third)
+                    for index in range(count):
+                        ids[made + index] = kept_ids[place + index]
+                made += count
                 continue
-            if before == 0x2581:  # a space mark of the text itself: bytes, and the sum begins anew after it
-                for index in range(3):
-                    ids[made + index] = tables.byte_ids[data[start + index]]
-                made += 3
-                total = np.float32(0)
+            if not tables.is_unigram:
+                made += merge_pairs(data, start, size, tables, ids, made)
                 continue
-            is_kept = size <= LONGEST_WORD
-            if is_kept:
-                # Most words are short and where their search begins: that is asked here, because a call counts references
-                # to all arrays that it is given, which takes longer than the answer.
-                slot = word_slot(key, size, mask)
-                is_there = size <= PACKED_BYTES and keys[slot, 0] == key and entries[slot, 2] >> 16 == size
-                if not is_there:
-                    slot = find_word(words, key, data, start, size)
-                if entries[slot, 2] == 0:
-                    if tables.is_unigram:
-                        found, limit = search_exactly(data, start, size, tables)
-                    else:
-                        found, limit = merge_pairs(data, start, size, tables), np.inf
-                    slot = keep_word(words, slot, key, data, start, size, found, limit, filler)
-                is_kept = abs(total) < limits[slot, 3]
-            if not is_kept:
-                if tables.is_unigram:
-                    found, total = search_from(data, start, size, tables, total)
-                else:
-                    found = merge_pairs(data, start, size, tables)
-                for index in range(found.size):
-                    ids[made + index] = found[index]
-                made += found.size
-                continue
-            count = entries[slot, 2] & 0xFFFF
-            if count <= INLINE_IDS:  # written without a loop: what is too much is written over
-                for index in range(INLINE_IDS):
-                    token = entries[slot, ENTRY - INLINE_IDS + index]
-                    ids[made + index] = token
-                    total += added[token]
-            else:
-                kept = entries[slot, 4]
-                for index in range(count):
-                    token = words.kept_ids[kept + index]
-                    ids[made + index] = token
-                    total += added[token]
+            count, total = search_from(data, start, size, tables, total, ids, made)
             made += count
+            if size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81:
+                total = np.float32(0)  # a space mark of the text itself: the sum begins anew after it
+            summed = made
+            spent = np.int64(abs(total)) + 1
         ids[made] = end_id
         made += 1
         lengths[text] = made - first_made
