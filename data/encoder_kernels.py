@@ -31,10 +31,18 @@ from .kernels import kernel
 INLINE_IDS = 3  # tokens that fit in an entry
 KEY_BYTES = 16  # longer words keep their bytes elsewhere, and their tokens there too
 LONGEST_WORD = 64  # bytes; longer words are not kept
-KEPT_APART = 0x80  # set in an entry's count: the tokens are not in the entry
 FLOAT_STEPS = 2.0**24  # a float32 addition is off by at most its result divided by this
 RESET_SUM = 100_000.0  # kScoreResetThreshold: beyond it SentencePiece begins its sum anew
-SUM_STEP = 2  # how finely an entry tells up to which sum it holds, so that two bytes reach RESET_SUM
+ROUNDED = 0.01  # a float32 addition below RESET_SUM is off by less
+
+# Unsigned: of a signed index, compiled code asks each time whether it counts from the end.
+ZERO, ONE, TWO, EIGHT, FIFTEEN, SIXTEEN, HALF = (np.uint64(number) for number in (0, 1, 2, 8, 15, 16, 32))
+COUNT, KEPT_APART = (
+    np.uint64(0xFF),
+    np.uint64(0x80),
+)  # of a state: its tokens; set there if they are not in the entry
+SUM_STEP = TWO  # how finely a state tells up to which sum it holds, so that two bytes reach RESET_SUM
+MIX, LOWER_HALF = np.uint64(0x9E3779B1), np.uint64(2**32 - 1)
 
 
 class EncoderTables(NamedTuple):
@@ -65,23 +73,6 @@ class EncoderTables(NamedTuple):
     byte_ids: Any
     unknown_score: Any
     largest_score: float
-
-
-class Words(NamedTuple):
-    """The words seen so far with their tokens: an open-addressing table.
-
-    Attributes:
-        entries: ENTRY of ``corpus_encoder`` [a power of two]; see there.
-        kept_bytes: Bytes of the words, uint8.
-        kept_ids: Tokens of the words whose tokens do not fit in their entry, uint32, at the same places: there are
-            never more of them.
-        used: Words, and how much is used of what is kept, int64 [2].
-    """
-
-    entries: Any
-    kept_bytes: Any
-    kept_ids: Any
-    used: Any
 
 
 class Scratch(NamedTuple):
@@ -152,6 +143,12 @@ def character_bytes(first: int) -> int:
 
 
 @kernel
+def is_mark(data: Any, start: int, size: int) -> bool:
+    """Whether a word is U+2581, with which pieces spell a space."""
+    return size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81
+
+
+@kernel
 def emit_path(
     data: Any, start: int, size: int, begins: Any, pieces: Any, byte_ids: Any, ids: Any, first: int
 ) -> int:
@@ -180,7 +177,7 @@ def emit_path(
 
 
 @kernel
-def search_exactly(data: Any, start: int, size: int, tables: Any, scratch: Any) -> tuple[int, float]:
+def search_exactly(data: Any, start: Any, size: Any, tables: Any, scratch: Any) -> tuple[int, float]:
     """The unigram path of a word by itself, into ``scratch``, and up to which sum before it rounding cannot change it.
 
     Each place keeps the best and the second best way to reach it, in float64. With n additions on the best path and at
@@ -188,51 +185,54 @@ def search_exactly(data: Any, start: int, size: int, tables: Any, scratch: Any) 
     the path holds while that is below the difference between the two, and the sum is not begun anew inside the word.
     """
     best, second, begins, pieces = scratch.best, scratch.second, scratch.begins, scratch.pieces
-    for place in range(size + 1):
+    for place in range(size + ONE):
         best[place] = second[place] = -np.inf
     best[0] = 0.0
     trie, node_piece, scores = tables.trie, tables.node_piece, tables.scores
-    mask = trie.size - 1
-    at = 0
-    characters = 0
+    mask = np.uint64(trie.size - 1)
+    at: Any = ZERO
+    steps: Any = 0
     while at < size:
-        width = min(character_bytes(data[start + at]), size - at)
-        characters += 1
+        width = min(np.uint64(character_bytes(data[start + at])), size - at)
+        steps += 1
         has_single = False
-        node = 0
-        for end in range(at + 1, size + 1):
-            key = (
-                node * 256 + np.int64(data[start + end - 1]) + 1
-            )  # as next_node does, without a call for each byte
-            mixed = key * 0x9E3779B1
-            slot = (mixed ^ (mixed >> 15)) & mask
-            while trie[slot] != 0 and trie[slot] >> 32 != key:
-                slot = (slot + 1) & mask
-            if trie[slot] == 0:
+        node = ZERO
+        here, here_second = best[at], second[at]
+        for end in range(at + ONE, size + ONE):
+            # As next_node does, without a call for each byte.
+            key = (node << EIGHT) + np.uint64(data[start + end - ONE]) + ONE
+            mixed = key * MIX
+            slot = (mixed ^ (mixed >> FIFTEEN)) & mask
+            edge = np.uint64(trie[slot])
+            while edge >> HALF != key and edge != ZERO:
+                slot = (slot + ONE) & mask
+                edge = np.uint64(trie[slot])
+            if edge == ZERO:
                 break
-            node = trie[slot] & 0xFFFFFFFF
+            node = edge & LOWER_HALF
             piece = node_piece[node]
             if piece >= 0:
                 has_single = has_single or end - at == width
-                score = np.float64(scores[piece])
-                second[end] = max(second[end], second[at] + score, min(best[end], best[at] + score))
-                if best[at] + score > best[end]:
-                    best[end], begins[end], pieces[end] = best[at] + score, at, piece
+                score = np.float64(scores[np.uint64(piece)])
+                reached = here + score
+                second[end] = max(second[end], here_second + score, min(best[end], reached))
+                if reached > best[end]:
+                    best[end], begins[end], pieces[end] = reached, at, piece
         if not has_single:
             end = at + width
             score = np.float64(tables.unknown_score)
-            second[end] = max(second[end], second[at] + score, min(best[end], best[at] + score))
-            if best[at] + score > best[end]:
-                best[end], begins[end], pieces[end] = best[at] + score, at, -1
+            second[end] = max(second[end], here_second + score, min(best[end], here + score))
+            if here + score > best[end]:
+                best[end], begins[end], pieces[end] = here + score, at, -1
         at += width
-    steps = characters
+    characters = steps
     at = size
-    while at > 0:
+    while at > ZERO:
         steps += 1
-        at = begins[at]
+        at = np.uint64(begins[at])
     gap = (best[size] - second[size]) * 0.99 - 1e-9  # the float64 sums are off too, far less
     limit = min(gap * FLOAT_STEPS / steps, RESET_SUM) - characters * tables.largest_score
-    count = emit_path(data, start, size, begins, pieces, tables.byte_ids, scratch.ids, 0)
+    count = emit_path(data, np.int64(start), np.int64(size), begins, pieces, tables.byte_ids, scratch.ids, 0)
     return count, limit
 
 
@@ -358,27 +358,29 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any, ids: Any, made: i
 
 
 @kernel
-def fill_entry(words: Any, slot: int, data: Any, start: int, size: int, tables: Any, scratch: Any) -> None:
+def fill_entry(
+    entries: Any, kept_ids: Any, slot: int, data: Any, start: int, size: int, tables: Any, scratch: Any
+) -> None:
     """Works a word's tokens out and shows them in its entry."""
-    is_mark = size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81
-    if tables.is_unigram:
-        count, limit = search_exactly(data, start, size, tables, scratch)
-        limit = 0.0 if is_mark else limit
-    else:
-        count, limit = merge_pairs(data, start, size, tables, scratch.ids, 0), RESET_SUM
-    entry = words.entries[slot]
     ids = scratch.ids
+    if tables.is_unigram:
+        count, limit = search_exactly(data, np.uint64(start), np.uint64(size), tables, scratch)
+        limit = 0.0 if is_mark(data, start, size) else limit
+    else:
+        count, limit = merge_pairs(data, start, size, tables, ids, 0), RESET_SUM
+    entry = entries[slot]
     is_apart = size > KEY_BYTES or count > INLINE_IDS
     if is_apart:
         for index in range(count):
-            words.kept_ids[entry.third + index] = ids[index]
+            kept_ids[entry.third + index] = ids[index]
     else:
         entry.first = ids[0]
         entry.second = ids[1]
         if count == INLINE_IDS:
             entry.third = ids[2]
-    held = np.int64(max(limit, 0.0)) // SUM_STEP
-    show(words.entries, slot, (held << 16) | (size << 8) | count | (KEPT_APART if is_apart else 0))
+    held = np.int64(max(limit, 0.0)) // np.int64(SUM_STEP)
+    apart = np.int64(KEPT_APART) if is_apart else 0
+    show(entries, slot, (held << 16) | (size << 8) | count | apart)
 
 
 @kernel
@@ -388,16 +390,18 @@ def emit_words(
     first: int,
     last: int,
     starts: Any,
-    slots: Any,
+    found: Any,
     first_words: Any,
     tables: Any,
-    words: Any,
+    entries: Any,
+    kept_ids: Any,
     scratch: Any,
+    sums: Any,
     end_id: int,
     ids: Any,
     made: int,
     lengths: Any,
-) -> int:
+) -> Any:
     """Writes the tokens of texts whose words are found, each text followed by ``end_id``.
 
     Sums of scores are made only where they might matter: until then every token is taken to add as much as any can.
@@ -408,11 +412,13 @@ def emit_words(
         first: The first text.
         last: One behind the last.
         starts: From ``find_words``.
-        slots: From ``find_words``.
+        found: From ``find_words``.
         first_words: From ``find_words``.
         tables: An ``EncoderTables``.
-        words: The ``Words`` that the slots are of.
+        entries: The table that was searched: see ``Words`` of ``word_encoder``, as for ``kept_ids``.
+        kept_ids: Tokens that do not fit in their entry.
         scratch: A ``Scratch``.
+        sums: The sum of scores that the first text begins with; gets the one that the last ends with. float32 [1].
         end_id: The boundary token.
         ids: Gets the tokens; room for one per byte and text, and for ``INLINE_IDS`` more.
         made: Tokens already there.
@@ -421,67 +427,72 @@ def emit_words(
     Returns:
         Tokens there now.
     """
-    entries, kept_ids, added = words.entries, words.kept_ids, tables.added
+    added = tables.added
     base = offsets[first]
-    largest = np.int64(np.ceil(tables.largest_score + 0.01)) if tables.is_unigram else np.int64(0)
+    most = np.uint64(np.ceil(tables.largest_score + ROUNDED)) if tables.is_unigram else ZERO
+    at = np.uint64(made)
     for text in range(first, last):
-        first_made = summed = made  # the tokens before ``summed`` are in ``total``
-        total = np.float32(0)
-        spent = np.int64(0)
-        for word in range(first_words[text - first], first_words[text - first + 1]):
-            slot = np.int64(slots[word])
-            if slot >= 0:
+        text_first = summed = (
+            at  # the tokens before ``summed`` are in ``total``, which is less than ``spent``
+        )
+        total = sums[0] if text == first else np.float32(0)
+        spent = np.uint64(abs(total)) + ONE
+        for word in range(np.uint64(first_words[text - first]), np.uint64(first_words[text - first + 1])):
+            place = word << TWO
+            state = np.uint64(found[place])
+            count = state & COUNT
+            if spent + (at - summed) * most < (state >> SIXTEEN) * SUM_STEP and count <= INLINE_IDS:
+                ids[at] = found[place + ONE]
+                ids[at + ONE] = found[place + TWO]
+                ids[at + TWO] = found[place + TWO + ONE]
+                at += count
+                continue
+            start = base + np.int64(starts[word])
+            size = np.int64(starts[word + ONE] - starts[word])
+            third = found[place + TWO + ONE]
+            if count == ZERO and state != ZERO:
+                slot = np.int64(found[place + ONE])
+                if state_of(entries, slot) & 0xFF == 0:
+                    fill_entry(entries, kept_ids, slot, data, start, size, tables, scratch)
                 entry = entries[slot]
-                state = np.int64(entry.state)
-                if (
-                    state & 0xFF <= INLINE_IDS
-                    and spent + (made - summed) * largest < (state >> 16) * SUM_STEP
-                ):
-                    ids[made] = entry.first
-                    ids[made + 1] = entry.second
-                    ids[made + 2] = entry.third
-                    made += state & 0xFF
-                    continue
-            start = base + starts[word]
-            size = np.int64(starts[word + 1] - starts[word])
-            held = np.int64(0)
-            is_new = slot < 0
-            slot = -1 - slot if is_new else slot
-            if slot < entries.size:
-                if is_new and state_of(entries, slot) & 0xFF == 0:
-                    fill_entry(words, slot, data, start, size, tables, scratch)
-                state = np.int64(entries[slot].state)
-                held = (state >> 16) * SUM_STEP
-            if spent + (made - summed) * largest >= held and tables.is_unigram:
-                for index in range(summed, made):
-                    total += added[ids[index]]
-                summed = made
+                state = np.uint64(entry.state)
+                count = state & COUNT
+                found[place + ONE] = entry.first
+                found[place + TWO] = entry.second
+                third = entry.third
+            held = (state >> SIXTEEN) * SUM_STEP
+            if spent + (at - summed) * most >= held and tables.is_unigram:
+                for index in range(summed, at):
+                    total += added[np.uint64(ids[index])]
+                summed = at
                 if abs(total) > RESET_SUM:
                     total = np.float32(0)
-                spent = np.int64(abs(total)) + 1
-            if spent + (made - summed) * largest < held:
-                count = state & 0xFF
+                spent = np.uint64(abs(total)) + ONE
+            if spent + (at - summed) * most < held:
                 if count <= INLINE_IDS:
-                    ids[made] = entries[slot].first
-                    ids[made + 1] = entries[slot].second
-                    ids[made + 2] = entries[slot].third
+                    ids[at] = found[place + ONE]
+                    ids[at + ONE] = found[place + TWO]
+                    ids[at + TWO] = third
                 else:
-                    count &= KEPT_APART - 1
-                    place = np.int64(entries[slot].third)
+                    count &= KEPT_APART - ONE
                     for index in range(count):
-                        ids[made + index] = kept_ids[place + index]
-                made += count
+                        ids[at + index] = kept_ids[np.uint64(third) + index]
+                at += count
                 continue
             if not tables.is_unigram:
-                made += merge_pairs(data, start, size, tables, ids, made)
+                at += np.uint64(merge_pairs(data, start, size, tables, ids, np.int64(at)))
                 continue
-            count, total = search_from(data, start, size, tables, total, ids, made)
-            made += count
-            if size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81:
+            length, total = search_from(data, start, size, tables, total, ids, np.int64(at))
+            if is_mark(data, start, size):
                 total = np.float32(0)  # a space mark of the text itself: the sum begins anew after it
-            summed = made
-            spent = np.int64(abs(total)) + 1
-        ids[made] = end_id
-        made += 1
-        lengths[text] = made - first_made
-    return made
+            at += np.uint64(length)
+            summed = at
+            spent = np.uint64(abs(total)) + ONE
+        if text == last - 1 and tables.is_unigram:
+            for index in range(summed, at):
+                total += added[np.uint64(ids[index])]
+            sums[0] = total
+        ids[at] = end_id
+        at += ONE
+        lengths[text] = at - text_first
+    return at

@@ -29,11 +29,14 @@ from .vectors import WIDTH, bytes_between, eight_bytes, folded_product
 
 PAIR_MASK = 2**18 - 1
 SPACE_MARK = 0x2581  # a piece spells a space like this; in a text it is a word of its own
-KEY_BYTES = 16  # words up to here are compared by their entry alone
-LONGEST_WORD = 64  # bytes; longer words are not kept
+LONGEST_WORD = np.uint64(64)  # bytes; longer words are not kept
 BLOCK = 64  # words whose memory is asked for together
 TAKEN = 1  # the state of a slot that is being filled
-ALL = np.uint64(2**64 - 1)
+
+# Unsigned: of a signed index, compiled code asks each time whether it counts from the end.
+ZERO, ONE, TWO, THREE, SEVEN, EIGHT = (np.uint64(number) for number in (0, 1, 2, 3, 7, 8))
+KEY_BYTES = np.uint64(16)  # words up to here are compared by their entry alone
+ASCII, COUNT, ALL = np.uint64(0x7F), np.uint64(0xFF), np.uint64(2**64 - 1)
 MIX_LOW, MIX_HIGH = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, bits in no order
 
 
@@ -117,23 +120,24 @@ def cut_texts(
     """Where the words of texts ``first`` to ``last`` start, and the first word of each; returns their number."""
     ascii_pairs, pairs = cuts.ascii_pairs, cuts.pairs
     base = offsets[first]
-    count = 0
+    count: Any = 0
     for text in range(first, last):
         first_words[text - first] = count
         at, end = offsets[text], offsets[text + 1]
-        before = np.int64(-1)
+        before: Any = -1
         while at < end:
             while 0 <= before < 128 and at + WIDTH <= end and bytes_between(data, at, 0, 127) == ALL:
-                for place in range(at, at + WIDTH):
-                    byte = np.int64(data[place])
-                    starts[count] = place - base
-                    count += 1 - ascii_pairs[before * 128 + byte]
-                    before = byte
+                made, pair = np.uint64(count), np.uint64(before)
+                for place in range(np.uint64(at), np.uint64(at + WIDTH)):
+                    pair = ((pair & ASCII) << SEVEN) | np.uint64(data[place])
+                    starts[made] = place - np.uint64(base)
+                    made += ONE - np.uint64(ascii_pairs[pair])
+                count, before = np.int64(made), np.int64(pair & ASCII)
                 at += WIDTH
             block_end = min(at + WIDTH, end)
             while at < block_end:
                 starts[count] = at - base
-                character = np.int64(data[at])
+                character: Any = np.int64(data[at])
                 if character < 128:
                     if 0 <= before < 128:
                         count += 1 - ascii_pairs[before * 128 + character]
@@ -158,19 +162,21 @@ def cut_texts(
 
 
 @kernel
-def take_slot(words: Any, slot: int, data: Any, start: int, size: int, low: int, high: int) -> bool:
+def take_slot(
+    entries: Any, kept_bytes: Any, used: Any, slot: int, data: Any, start: int, size: Any, low: int, high: int
+) -> bool:
     """Puts a word without its tokens into a free slot, unless another thread was there before."""
-    place = reserve(words.used, 1, size)
-    if place + size > words.kept_bytes.size or not exchange_state(words.entries, slot, 0, TAKEN):
+    place = np.uint64(reserve(used, 1, size))
+    if place + size > kept_bytes.size or not exchange_state(entries, slot, 0, TAKEN):
         return False
-    entry = words.entries[slot]
+    entry = entries[slot]
     entry.low = low
     entry.high = high
     entry.third = place
     for byte in range(size):
-        words.kept_bytes[place + byte] = data[start + byte]
-    reserve(words.used, 0, 1)
-    return exchange_state(words.entries, slot, TAKEN, size << 8)
+        kept_bytes[place + byte] = data[start + byte]
+    reserve(used, 0, 1)
+    return exchange_state(entries, slot, TAKEN, size << EIGHT)
 
 
 @kernel
@@ -180,10 +186,11 @@ def find_words(
     first: int,
     last: int,
     cuts: Any,
-    words: Any,
-    keys: Any,
+    entries: Any,
+    kept_bytes: Any,
+    used: Any,
     starts: Any,
-    slots: Any,
+    found: Any,
     first_words: Any,
 ) -> int:
     """Cuts texts into words and finds or adds each in the table.
@@ -194,66 +201,73 @@ def find_words(
         first: The first text.
         last: One behind the last.
         cuts: A ``Cuts``.
-        words: A ``Words`` of ``encoder_kernels``.
-        keys: Memory for the keys of a block of words, uint64 [2, BLOCK].
+        entries: The table: see ``Words`` of ``word_encoder``, as for the next two.
+        kept_bytes: Bytes of its words.
+        used: How much is used of both.
         starts: Gets the first byte of each word, counted from the first text, and the end of the last; int32.
-        slots: Gets the slot of each word; ``-1 - slot`` where its tokens are not there yet, with the number of slots
-            for a word that is not kept; int32.
+        found: Gets what each word's entry begins with: state and tokens. Where the tokens are not there yet, the state
+            is a size alone and the slot follows; for a word that is not kept it is 0. uint32, four a word.
         first_words: Gets the first word of each text and the end of the last, int64 [last - first + 1].
 
     Returns:
         The number of words.
     """
     count = cut_texts(data, offsets, first, last, cuts, starts, first_words)
-    entries, kept_bytes, used = words.entries, words.kept_bytes, words.used
-    base = offsets[first]
-    mask = entries.size - 1
+    base = np.uint64(offsets[first])
+    mask = np.uint64(entries.size - 1)
+    lows, highs, slots = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
     for block in range(0, count, BLOCK):
-        block_end = min(block + BLOCK, count)
-        for word in range(block, block_end):
-            start = base + starts[word]
-            size = np.int64(starts[word + 1] - starts[word])
-            low_bits = np.uint64(64 - 8 * min(size, 8))
-            low = eight_bytes(data, start) & (ALL >> low_bits)
-            high_bits = np.uint64(128 - 8 * max(min(size, 16), 9))
-            high = eight_bytes(data, start + 8) & (ALL >> high_bits if size > 8 else np.uint64(0))
-            mixed = folded_product(low ^ MIX_LOW, high ^ MIX_HIGH ^ np.uint64(size))
-            for byte in range(KEY_BYTES, min(size, LONGEST_WORD), 8):
-                mixed = folded_product(mixed ^ eight_bytes(data, start + min(byte, size - 8)), MIX_LOW)
-            slot = np.int64(mixed & np.uint64(mask))
+        block_first, block_end = np.uint64(block), np.uint64(min(block + BLOCK, count))
+        for word in range(block_first, block_end):
+            start = base + np.uint64(starts[word])
+            size: Any = np.uint64(starts[word + ONE] - starts[word])
+            low = eight_bytes(data, start) & (ALL >> (np.uint64(64) - (min(size, EIGHT) << THREE)))
+            high_bits = (min(max(size, EIGHT + ONE), EIGHT + EIGHT) - EIGHT) << THREE
+            high_mask = ALL >> (np.uint64(64) - high_bits) if size > EIGHT else ZERO
+            high = eight_bytes(data, start + EIGHT) & high_mask
+            mixed = folded_product(low ^ MIX_LOW, high ^ MIX_HIGH ^ size)
+            if size > KEY_BYTES:
+                for byte in range(KEY_BYTES, min(size, LONGEST_WORD), EIGHT):
+                    mixed = folded_product(
+                        mixed ^ eight_bytes(data, start + min(byte, size - EIGHT)), MIX_LOW
+                    )
+            slot = mixed & mask
             ask_for(entries, slot)
-            keys[0, word - block] = low
-            keys[1, word - block] = high
-            slots[word] = slot
-        for word in range(block, block_end):
-            start = base + starts[word]
-            size = np.int64(starts[word + 1] - starts[word])
-            low, high = keys[0, word - block], keys[1, word - block]
-            slot = np.int64(slots[word])
-            if size > LONGEST_WORD:
-                slots[word] = -1 - entries.size
-                continue
+            lows[word - block_first] = low
+            highs[word - block_first] = high
+            slots[word - block_first] = slot
+        for word in range(block_first, block_end):
+            start = base + np.uint64(starts[word])
+            size = np.uint64(starts[word + ONE] - starts[word])
+            low, high, slot = lows[word - block_first], highs[word - block_first], slots[word - block_first]
+            place = word << TWO
             while True:
-                state = np.int64(state_of(entries, slot))
-                differs = np.uint64(((state >> 8) & 0x7F) ^ size)
-                if (differs | (entries[slot].low ^ low) | (entries[slot].high ^ high)) == 0:
-                    byte = KEY_BYTES
-                    while byte < size:
-                        at = min(byte, size - 8)
-                        place = np.int64(entries[slot].third) + at
-                        if eight_bytes(kept_bytes, place) != eight_bytes(data, start + at):
+                entry = entries[slot]
+                state = np.uint64(state_of(entries, slot))
+                if (((state >> EIGHT) & ASCII) ^ size) | (entry.low ^ low) | (entry.high ^ high) == ZERO:
+                    compared: Any = KEY_BYTES
+                    while compared < size:
+                        at: Any = min(compared, size - EIGHT)
+                        kept = eight_bytes(kept_bytes, np.uint64(entry.third) + at)
+                        if kept != eight_bytes(data, start + at):
                             break
-                        byte += 8
-                    if byte >= size:
-                        slots[word] = slot if state & 0xFF else -1 - slot
+                        compared += EIGHT
+                    if compared >= size:
+                        found[place] = state
+                        found[place + ONE] = entry.first
+                        found[place + TWO] = entry.second
+                        found[place + TWO + ONE] = entry.third
+                        if state & COUNT == ZERO:
+                            found[place + ONE] = slot
                         break
-                if state == 0:
+                if state == ZERO:
                     is_full = used[0] * 2 >= entries.size or used[1] + size > kept_bytes.size
-                    if is_full:
-                        slots[word] = -1 - entries.size
+                    if is_full or size > LONGEST_WORD:
+                        found[place] = 0
                         break
-                    if take_slot(words, slot, data, start, size, low, high):
-                        slots[word] = -1 - slot
+                    if take_slot(entries, kept_bytes, used, slot, data, start, size, low, high):
+                        found[place] = size << EIGHT
+                        found[place + ONE] = slot
                         break
-                slot = (slot + 1) & mask
+                slot = (slot + ONE) & mask
     return count

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .corpus_encoder import WordEncoder
 from .encoder_tables import encoder_tables
 from .filters.batch import from_texts
 from .sentencepiece_model import BYTE, NORMAL, UNKNOWN, Model
+from .word_encoder import WordEncoder
 
 WORD_SLOTS = 2**16
 
