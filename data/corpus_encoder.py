@@ -21,7 +21,7 @@ from .token_stream import token_dtype
 from .tokenizer import MODEL_FILE, Tokenizer
 from .word_encoder import WordEncoder
 
-WORD_SLOTS = 2**20  # half of them get used: 0.5 million words in 50 MB, more than 400 MB of prose have
+WORD_SLOTS = 2**20  # half of them get used: 0.5 million words in 75 MB, more than 400 MB of prose have
 
 
 class CorpusEncoder:

@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 from .kernels import kernel
 
 INLINE_IDS = 3  # tokens that fit in an entry
-KEY_BYTES = 16  # longer words keep their bytes elsewhere, and their tokens there too
+KEY_BYTES = 16  # as in ``encoder_words``: longer words have their tokens apart, where their bytes are
 LONGEST_WORD = 64  # bytes; longer words are not kept
 FLOAT_STEPS = 2.0**24  # a float32 addition is off by at most its result divided by this
 RESET_SUM = 100_000.0  # kScoreResetThreshold: beyond it SentencePiece begins its sum anew
@@ -37,10 +37,8 @@ ROUNDED = 0.01  # a float32 addition below RESET_SUM is off by less
 
 # Unsigned: of a signed index, compiled code asks each time whether it counts from the end.
 ZERO, ONE, TWO, EIGHT, FIFTEEN, SIXTEEN, HALF = (np.uint64(number) for number in (0, 1, 2, 8, 15, 16, 32))
-COUNT, KEPT_APART = (
-    np.uint64(0xFF),
-    np.uint64(0x80),
-)  # of a state: its tokens; set there if they are not in the entry
+COUNT = np.uint64(0xFF)  # the part of a state that tells how many tokens there are
+KEPT_APART = np.uint64(0x80)  # set there if they are not in the entry
 SUM_STEP = TWO  # how finely a state tells up to which sum it holds, so that two bytes reach RESET_SUM
 MIX, LOWER_HALF = np.uint64(0x9E3779B1), np.uint64(2**32 - 1)
 
@@ -56,8 +54,8 @@ class EncoderTables(NamedTuple):
             of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``next_node``. The root is 0.
         node_piece: Trie node -> id of the piece that ends there or -1, int32 [nodes].
         scores: Id -> what a piece adds to a path, float32 [V].
-        added: Id -> what an emitted id adds to a path, float32 [V + 1]. As ``scores``, but an unknown character, which
-            is emitted as bytes, counts once, on its first byte; and 0 for V, which fills entries of words.
+        added: Id -> what an emitted id adds to a path, float32 [V]. As ``scores``, but an unknown character, which is
+            emitted as bytes, counts once, on its first byte.
         ranks: Id -> order of merging, int32 [V], small first; equal for equal scores.
         byte_ids: Byte -> id, int32 [256].
         unknown_score: What an unknown character adds to a path, float32.
@@ -432,9 +430,7 @@ def emit_words(
     most = np.uint64(np.ceil(tables.largest_score + ROUNDED)) if tables.is_unigram else ZERO
     at = np.uint64(made)
     for text in range(first, last):
-        text_first = summed = (
-            at  # the tokens before ``summed`` are in ``total``, which is less than ``spent``
-        )
+        text_first = summed = at  # ``total`` is of the tokens before ``summed``, and less than ``spent``
         total = sums[0] if text == first else np.float32(0)
         spent = np.uint64(abs(total)) + ONE
         for word in range(np.uint64(first_words[text - first]), np.uint64(first_words[text - first + 1])):

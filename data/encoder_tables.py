@@ -59,7 +59,7 @@ def encoder_tables(model: Model) -> tuple[Cuts, EncoderTables] | None:
     for text in protected:
         scores[searched[text]] = USER_DEFINED_BONUS * (len(text.encode()) - 1)
     byte_ids = np.zeros(256, np.int32)
-    added = np.append(scores, np.float32(0))
+    added = scores.copy()
     for index, piece in enumerate(model.pieces):
         if piece.kind == BYTE:
             value = int(piece.text[3:5], 16)

@@ -9,9 +9,9 @@ exchanging its state again; who meets a slot that is being filled goes on to the
 twice, with the same tokens. Its tokens depend on its bytes alone: whoever works them out writes the same ones.
 
 References:
-    Michael 2002, "High Performance Dynamic Hash Tables and Lock-Free List-Based Sets", section 3, for taking a place
-    with one exchange; Chen et al. 2004, "Improving Hash Join Performance through Prefetching", section 4, for asking
-    for a group's memory before using it.
+    Purcell & Harris 2005, "Non-blocking Hashtables with Open Addressing" (DISC), for a slot's states of being free,
+    filled and shown; Chen, Ailamaki, Gibbons & Mowry 2004, "Improving Hash Join Performance through Prefetching"
+    (ICDE), for asking for the memory of a group first ("group prefetching").
 """
 
 from __future__ import annotations

@@ -121,17 +121,9 @@ class WordEncoder:
             space.words = self._words
         entries, kept_bytes, _, used = space.words
         count = find_words(
-            *batch,
-            first,
-            last,
-            self._cuts,
-            entries,
-            kept_bytes,
-            used,
-            space.starts,
-            space.found,
-            space.first_words,
-        )
+            *batch, first, last, self._cuts,
+            entries, kept_bytes, used, space.starts, space.found, space.first_words,
+        )  # fmt: skip
         return int(count)
 
     def _emit(

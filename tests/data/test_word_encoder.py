@@ -13,9 +13,9 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millrace.data import encoder_kernels, encoder_words, word_encoder
 from millrace.data import tokenizer as tokenizers
 from millrace.data import tokenizer_training as training
-from millrace.data import word_encoder
 from millrace.data.encoder_tables import encoder_tables
 from millrace.data.filters.batch import TextBatch, from_texts
 from millrace.data.sentencepiece_model import parse
@@ -143,3 +143,9 @@ def test_protected_characters_are_pieces_of_their_own(tmp_path: Path) -> None:
     encoder = encoders.new(4096)
     for _ in range(2):
         encoders.expect_same(encoder, [CODE, PROSE, "\t\t0 10等等a", "等" * 30])
+
+
+def test_both_sides_of_the_table_agree() -> None:
+    """Kernels read no constants of other files, so these stand twice."""
+    for name in ("KEY_BYTES", "LONGEST_WORD", "COUNT"):
+        assert getattr(encoder_kernels, name) == getattr(encoder_words, name)
