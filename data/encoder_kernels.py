@@ -22,16 +22,25 @@ import heapq
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from .kernels import kernel
 
-PAIR_MASK = 2**18 - 1
-ENTRY = 8  # int32 per word in the table of words: half a cache line
-INLINE_IDS = 3  # tokens that fit in an entry, as its end
-PACKED_BYTES = 8  # words up to here are compared by their key alone
+INLINE_IDS = 3  # tokens that fit in an entry
+KEY_BYTES = 16  # as in ``encoder_words``: longer words have their tokens apart, where their bytes are
 LONGEST_WORD = 64  # bytes; longer words are not kept
 FLOAT_STEPS = 2.0**24  # a float32 addition is off by at most its result divided by this
 RESET_SUM = 100_000.0  # kScoreResetThreshold: beyond it SentencePiece begins its sum anew
+ROUNDED = 0.01  # a float32 addition below RESET_SUM is off by less
+
+# Unsigned: of a signed index, compiled code asks each time whether it counts from the end.
+ZERO, ONE, TWO, EIGHT, FIFTEEN, SIXTEEN, HALF = (np.uint64(number) for number in (0, 1, 2, 8, 15, 16, 32))
+COUNT = np.uint64(0xFF)  # the part of a state that tells how many tokens there are
+KEPT_APART = np.uint64(0x80)  # set there if they are not in the entry
+SUM_STEP = TWO  # how finely a state tells up to which sum it holds, so that two bytes reach RESET_SUM
+MIX, LOWER_HALF = np.uint64(0x9E3779B1), np.uint64(2**32 - 1)
 
 
 class EncoderTables(NamedTuple):
@@ -45,15 +54,12 @@ class EncoderTables(NamedTuple):
             of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``next_node``. The root is 0.
         node_piece: Trie node -> id of the piece that ends there or -1, int32 [nodes].
         scores: Id -> what a piece adds to a path, float32 [V].
-        added: Id -> what an emitted id adds to a path, float32 [V + 1]. As ``scores``, but an unknown character, which
-            is emitted as bytes, counts once, on its first byte; and 0 for V, which fills entries of words.
+        added: Id -> what an emitted id adds to a path, float32 [V]. As ``scores``, but an unknown character, which is
+            emitted as bytes, counts once, on its first byte.
         ranks: Id -> order of merging, int32 [V], small first; equal for equal scores.
         byte_ids: Byte -> id, int32 [256].
-        single_ids: ASCII character -> id of its piece, or of its byte where it has none, int32 [128].
         unknown_score: What an unknown character adds to a path, float32.
         largest_score: No character of a path adds more than this in size.
-        ascii_pairs: Whether some piece holds these two ASCII characters side by side, uint8 [128 * 128].
-        pairs: The same for all characters, hashed: uint8 [PAIR_MASK + 1]; a collision only makes words longer.
     """
 
     is_unigram: bool
@@ -63,39 +69,53 @@ class EncoderTables(NamedTuple):
     added: Any
     ranks: Any
     byte_ids: Any
-    single_ids: Any
     unknown_score: Any
     largest_score: float
-    ascii_pairs: Any
-    pairs: Any
 
 
-class Words(NamedTuple):
-    """The words seen so far with their tokens: an open-addressing table that empties itself when it is full.
+class Scratch(NamedTuple):
+    """What the search for one word's tokens needs, each for all places of a word of ``LONGEST_WORD`` bytes.
 
     Attributes:
-        entries: int32 [slots, ENTRY]; slots is a power of two. A row is the word's key (two columns), its bytes and
-            tokens (``bytes << 16 | tokens``, 0 where free), the sum up to which its tokens hold, where its bytes
-            and tokens are kept, and up to ``INLINE_IDS`` tokens.
-        keys: The same memory as int64 [slots, ENTRY / 2].
-        limits: The same memory as float32 [slots, ENTRY].
-        kept_bytes: Bytes of the words that do not fit in their entry, uint8.
-        kept_ids: Their tokens, int32, at the same places: there are never more of them.
-        used: Words, and places of those that are kept, int64 [2].
+        best: The best sum to a place, float64.
+        second: The second best, float64.
+        begins: Where the best path's last piece begins, int32.
+        pieces: That piece, int32.
+        ids: The tokens found, uint32.
     """
 
-    entries: Any
-    keys: Any
-    limits: Any
-    kept_bytes: Any
-    kept_ids: Any
-    used: Any
+    best: Any
+    second: Any
+    begins: Any
+    pieces: Any
+    ids: Any
 
 
-@kernel
-def pair_slot(first: int, second: int) -> int:
-    """Where ``pairs`` says whether two characters, given as code points, stand side by side in a piece."""
-    return ((first * 0x9E3779B1) ^ (second * 0x85EBCA77) ^ (first >> 5)) & PAIR_MASK
+@intrinsic
+def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
+    """An entry's first four bytes; what was written before they were, by any thread, can be read afterwards."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 4)
+
+    return types.uint32(entries, types.intp), generate
+
+
+@intrinsic
+def show(typing_context: Any, entries: Any, slot: Any, state: Any) -> Any:
+    """Sets an entry's first four bytes; whoever reads them finds what was written before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, state = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
+        builder.store_atomic(state, pointer, "release", 4)
+        return context.get_dummy_value()
+
+    return types.void(entries, types.intp, types.uint32), generate
 
 
 @kernel
@@ -121,86 +141,103 @@ def character_bytes(first: int) -> int:
 
 
 @kernel
-def emit_path(data: Any, start: int, size: int, begins: Any, pieces: Any, byte_ids: Any) -> Any:
-    """The ids of the best path that ends at ``size``, unknown characters (piece -1) as bytes."""
+def is_mark(data: Any, start: int, size: int) -> bool:
+    """Whether a word is U+2581, with which pieces spell a space."""
+    return size == 3 and data[start] == 0xE2 and data[start + 1] == 0x96 and data[start + 2] == 0x81
+
+
+@kernel
+def emit_path(
+    data: Any, start: int, size: int, begins: Any, pieces: Any, byte_ids: Any, ids: Any, first: int
+) -> int:
+    """Writes the ids of the best path that ends at ``size``, unknown characters (piece -1) as bytes.
+
+    Returns:
+        How many these are, in ``ids`` from ``first`` on.
+    """
     count = 0
     at = size
     while at > 0:
         count += 1 if pieces[at] >= 0 else at - begins[at]
         at = begins[at]
-    ids = np.empty(count, np.int32)
+    place = first + count
     at = size
     while at > 0:
         if pieces[at] >= 0:
-            count -= 1
-            ids[count] = pieces[at]
+            place -= 1
+            ids[place] = pieces[at]
         else:
             for byte in range(at - 1, begins[at] - 1, -1):
-                count -= 1
-                ids[count] = byte_ids[data[start + byte]]
+                place -= 1
+                ids[place] = byte_ids[data[start + byte]]
         at = begins[at]
-    return ids
+    return count
 
 
 @kernel
-def search_exactly(data: Any, start: int, size: int, tables: Any) -> tuple[Any, float]:
-    """The unigram path of a word by itself, and up to which sum before it rounding cannot change the path.
+def search_exactly(data: Any, start: Any, size: Any, tables: Any, scratch: Any) -> tuple[int, float]:
+    """The unigram path of a word by itself, into ``scratch``, and up to which sum before it rounding cannot change it.
 
     Each place keeps the best and the second best way to reach it, in float64. With n additions on the best path and at
     most c (one per character) on another, float32 sums of size m are off by less than (n + c) * m / 2**24 together;
     the path holds while that is below the difference between the two, and the sum is not begun anew inside the word.
     """
-    best = np.full(size + 1, -np.inf)
-    second = np.full(size + 1, -np.inf)
-    begins = np.full(size + 1, -1, np.int32)
-    pieces = np.full(size + 1, -1, np.int32)
+    best, second, begins, pieces = scratch.best, scratch.second, scratch.begins, scratch.pieces
+    for place in range(size + ONE):
+        best[place] = second[place] = -np.inf
     best[0] = 0.0
     trie, node_piece, scores = tables.trie, tables.node_piece, tables.scores
-    mask = trie.size - 1
-    at = 0
-    characters = 0
+    mask = np.uint64(trie.size - 1)
+    at: Any = ZERO
+    steps: Any = 0
     while at < size:
-        width = min(character_bytes(data[start + at]), size - at)
-        characters += 1
+        width = min(np.uint64(character_bytes(data[start + at])), size - at)
+        steps += 1
         has_single = False
-        node = 0
-        for end in range(at + 1, size + 1):
-            key = (
-                node * 256 + np.int64(data[start + end - 1]) + 1
-            )  # as next_node does, without a call for each byte
-            mixed = key * 0x9E3779B1
-            slot = (mixed ^ (mixed >> 15)) & mask
-            while trie[slot] != 0 and trie[slot] >> 32 != key:
-                slot = (slot + 1) & mask
-            if trie[slot] == 0:
+        node = ZERO
+        here, here_second = best[at], second[at]
+        for end in range(at + ONE, size + ONE):
+            # As next_node does, without a call for each byte.
+            key = (node << EIGHT) + np.uint64(data[start + end - ONE]) + ONE
+            mixed = key * MIX
+            slot = (mixed ^ (mixed >> FIFTEEN)) & mask
+            edge = np.uint64(trie[slot])
+            while edge >> HALF != key and edge != ZERO:
+                slot = (slot + ONE) & mask
+                edge = np.uint64(trie[slot])
+            if edge == ZERO:
                 break
-            node = trie[slot] & 0xFFFFFFFF
+            node = edge & LOWER_HALF
             piece = node_piece[node]
             if piece >= 0:
                 has_single = has_single or end - at == width
-                score = np.float64(scores[piece])
-                second[end] = max(second[end], second[at] + score, min(best[end], best[at] + score))
-                if best[at] + score > best[end]:
-                    best[end], begins[end], pieces[end] = best[at] + score, at, piece
+                score = np.float64(scores[np.uint64(piece)])
+                reached = here + score
+                second[end] = max(second[end], here_second + score, min(best[end], reached))
+                if reached > best[end]:
+                    best[end], begins[end], pieces[end] = reached, at, piece
         if not has_single:
             end = at + width
             score = np.float64(tables.unknown_score)
-            second[end] = max(second[end], second[at] + score, min(best[end], best[at] + score))
-            if best[at] + score > best[end]:
-                best[end], begins[end], pieces[end] = best[at] + score, at, -1
+            second[end] = max(second[end], here_second + score, min(best[end], here + score))
+            if here + score > best[end]:
+                best[end], begins[end], pieces[end] = here + score, at, -1
         at += width
-    steps = characters
+    characters = steps
     at = size
-    while at > 0:
+    while at > ZERO:
         steps += 1
-        at = begins[at]
+        at = np.uint64(begins[at])
     gap = (best[size] - second[size]) * 0.99 - 1e-9  # the float64 sums are off too, far less
     limit = min(gap * FLOAT_STEPS / steps, RESET_SUM) - characters * tables.largest_score
-    return emit_path(data, start, size, begins, pieces, tables.byte_ids), limit
+    count = emit_path(data, np.int64(start), np.int64(size), begins, pieces, tables.byte_ids, scratch.ids, 0)
+    return count, limit
 
 
 @kernel
-def search_from(data: Any, start: int, size: int, tables: Any, before: float) -> tuple[Any, float]:
+def search_from(
+    data: Any, start: int, size: int, tables: Any, before: float, ids: Any, made: int
+) -> tuple[int, float]:
     """The unigram path of a word as SentencePiece finds it after a sum of ``before``, and the sum after it.
 
     Sums are float32, of equals the first stays, and a sum out of bounds is taken off all places reached so far.
@@ -239,7 +276,8 @@ def search_from(data: Any, start: int, size: int, tables: Any, before: float) ->
             if begins[end] < 0 or reached > best[end]:
                 best[end], begins[end], pieces[end] = reached, at, -1
         at += width
-    return emit_path(data, start, size, begins, pieces, tables.byte_ids), best[size]
+    count = emit_path(data, start, size, begins, pieces, tables.byte_ids, ids, made)
+    return count, best[size]
 
 
 @kernel
@@ -253,8 +291,8 @@ def joined_piece(data: Any, start: int, tables: Any, node: int, begin: int, end:
 
 
 @kernel
-def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
-    """The BPE tokens of a word: the best-ranked pair of neighbours merges first, of equals the leftmost.
+def merge_pairs(data: Any, start: int, size: int, tables: Any, ids: Any, made: int) -> int:
+    """The BPE tokens of a word, into ``ids``: the best-ranked pair of neighbours merges first, of equals the leftmost.
 
     Pairs wait in a heap as (rank and left symbol, right symbol, size of both) and may be out of date when their turn
     comes: the size tells.
@@ -302,8 +340,7 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
                 if piece >= 0:
                     key = (np.int64(tables.ranks[piece]) << 32) | left
                     heapq.heappush(heap, (key, np.int64(right), np.int64(ends[right] - begins[left])))
-    ids = np.empty(size, np.int32)
-    made = 0
+    first_made = made
     symbol = 0
     while symbol < count:
         piece = joined_piece(data, start, tables, nodes[symbol], 0, 0)
@@ -315,177 +352,143 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any) -> Any:
                 ids[made] = tables.byte_ids[data[start + byte]]
                 made += 1
         symbol = afters[symbol]
-    return ids[:made].copy()
+    return made - first_made
 
 
 @kernel
-def word_slot(key: int, size: int, mask: int) -> int:
-    """Where the search for a word begins."""
-    mixed = (key ^ size) * 0x9E3779B97F4A7C1
-    return (mixed ^ (mixed >> 29)) & mask
+def fill_entry(
+    entries: Any, kept_ids: Any, slot: int, data: Any, start: int, size: int, tables: Any, scratch: Any
+) -> None:
+    """Works a word's tokens out and shows them in its entry."""
+    ids = scratch.ids
+    if tables.is_unigram:
+        count, limit = search_exactly(data, np.uint64(start), np.uint64(size), tables, scratch)
+        limit = 0.0 if is_mark(data, start, size) else limit
+    else:
+        count, limit = merge_pairs(data, start, size, tables, ids, 0), RESET_SUM
+    entry = entries[slot]
+    is_apart = size > KEY_BYTES or count > INLINE_IDS
+    if is_apart:
+        for index in range(count):
+            kept_ids[entry.third + index] = ids[index]
+    else:
+        entry.first = ids[0]
+        entry.second = ids[1]
+        if count == INLINE_IDS:
+            entry.third = ids[2]
+    held = np.int64(max(limit, 0.0)) // np.int64(SUM_STEP)
+    apart = np.int64(KEPT_APART) if is_apart else 0
+    show(entries, slot, (held << 16) | (size << 8) | count | apart)
 
 
 @kernel
-def find_word(words: Any, key: int, data: Any, start: int, size: int) -> int:
-    """The slot where a word is, or the free one where it belongs."""
-    mask = words.entries.shape[0] - 1
-    slot = word_slot(key, size, mask)
-    while True:
-        sizes = words.entries[slot, 2]
-        if sizes == 0:
-            return slot
-        if words.keys[slot, 0] == key and sizes >> 16 == size:
-            if size <= PACKED_BYTES:
-                return slot
-            at = words.entries[slot, 4]
-            byte = 0
-            while byte < size and words.kept_bytes[at + byte] == data[start + byte]:
-                byte += 1
-            if byte == size:
-                return slot
-        slot = (slot + 1) & mask
+def emit_words(
+    data: Any,
+    offsets: Any,
+    first: int,
+    last: int,
+    starts: Any,
+    found: Any,
+    first_words: Any,
+    tables: Any,
+    entries: Any,
+    kept_ids: Any,
+    scratch: Any,
+    sums: Any,
+    end_id: int,
+    ids: Any,
+    made: int,
+    lengths: Any,
+) -> Any:
+    """Writes the tokens of texts whose words are found, each text followed by ``end_id``.
 
-
-@kernel
-def keep_word(
-    words: Any, slot: int, key: int, data: Any, start: int, size: int, ids: Any, limit: float, filler: int
-) -> int:
-    """Adds a word to the table, after emptying a full one; returns its slot."""
-    slots = words.entries.shape[0]
-    if words.used[0] * 2 >= slots or words.used[1] + size > words.kept_bytes.size:
-        words.entries[:] = 0
-        words.used[:] = 0
-        slot = word_slot(key, size, slots - 1)
-    words.used[0] += 1
-    words.keys[slot, 0] = key
-    words.entries[slot, 2] = (size << 16) | ids.size
-    words.limits[slot, 3] = limit
-    words.entries[slot, 4] = words.used[1]
-    for index in range(INLINE_IDS):
-        words.entries[slot, ENTRY - INLINE_IDS + index] = ids[index] if index < ids.size else filler
-    if size > PACKED_BYTES or ids.size > INLINE_IDS:
-        for byte in range(size):
-            words.kept_bytes[words.used[1] + byte] = data[start + byte]
-        for index in range(ids.size):
-            words.kept_ids[words.used[1] + index] = ids[index]
-        words.used[1] += size
-    return slot
-
-
-@kernel
-def encode_texts(
-    data: Any, offsets: Any, tables: Any, words: Any, end_id: int, ids: Any, lengths: Any
-) -> int:
-    """Encodes every text, each followed by ``end_id``.
+    Sums of scores are made only where they might matter: until then every token is taken to add as much as any can.
 
     Args:
         data: UTF-8 bytes of all texts.
         offsets: Where each text starts and the last one ends, int64 [texts + 1].
+        first: The first text.
+        last: One behind the last.
+        starts: From ``find_words``.
+        found: From ``find_words``.
+        first_words: From ``find_words``.
         tables: An ``EncoderTables``.
-        words: A ``Words``, which no other thread uses meanwhile.
+        entries: The table that was searched: see ``Words`` of ``word_encoder``, as for ``kept_ids``.
+        kept_ids: Tokens that do not fit in their entry.
+        scratch: A ``Scratch``.
+        sums: The sum of scores that the first text begins with; gets the one that the last ends with. float32 [1].
         end_id: The boundary token.
         ids: Gets the tokens; room for one per byte and text, and for ``INLINE_IDS`` more.
+        made: Tokens already there.
         lengths: Gets the tokens of each text, int64 [texts].
 
     Returns:
-        Tokens written.
+        Tokens there now.
     """
-    made = 0
-    filler = tables.added.size - 1
-    entries, keys, limits, added = words.entries, words.keys, words.limits, tables.added
-    mask = entries.shape[0] - 1
-    for text in range(lengths.size):
-        first_made = made
-        end = offsets[text + 1]
-        at = offsets[text]
-        total = np.float32(0)
-        while at < end:
-            if abs(total) > RESET_SUM:
-                total = np.float32(0)
-            # A word: the characters up to the first place that no piece crosses.
-            start = at
-            key = np.int64(0)
-            before = np.int64(-1)
-            while at < end:
-                byte = np.int64(data[at])
-                if byte < 128:
-                    if before >= 0:
-                        if before < 128:
-                            if tables.ascii_pairs[before * 128 + byte] == 0:
-                                break
-                        elif tables.pairs[pair_slot(before, byte)] == 0:
-                            break
-                    key = (key << 8) | byte if at - start < PACKED_BYTES else key * 0x100000001B3 + byte
-                    before = byte
-                    at += 1
+    added = tables.added
+    base = offsets[first]
+    most = np.uint64(np.ceil(tables.largest_score + ROUNDED)) if tables.is_unigram else ZERO
+    at = np.uint64(made)
+    for text in range(first, last):
+        text_first = summed = at  # ``total`` is of the tokens before ``summed``, and less than ``spent``
+        total = sums[0] if text == first else np.float32(0)
+        spent = np.uint64(abs(total)) + ONE
+        for word in range(np.uint64(first_words[text - first]), np.uint64(first_words[text - first + 1])):
+            place = word << TWO
+            state = np.uint64(found[place])
+            count = state & COUNT
+            if spent + (at - summed) * most < (state >> SIXTEEN) * SUM_STEP and count <= INLINE_IDS:
+                ids[at] = found[place + ONE]
+                ids[at + ONE] = found[place + TWO]
+                ids[at + TWO] = found[place + TWO + ONE]
+                at += count
+                continue
+            start = base + np.int64(starts[word])
+            size = np.int64(starts[word + ONE] - starts[word])
+            third = found[place + TWO + ONE]
+            if count == ZERO and state != ZERO:
+                slot = np.int64(found[place + ONE])
+                if state_of(entries, slot) & 0xFF == 0:
+                    fill_entry(entries, kept_ids, slot, data, start, size, tables, scratch)
+                entry = entries[slot]
+                state = np.uint64(entry.state)
+                count = state & COUNT
+                found[place + ONE] = entry.first
+                found[place + TWO] = entry.second
+                third = entry.third
+            held = (state >> SIXTEEN) * SUM_STEP
+            if spent + (at - summed) * most >= held and tables.is_unigram:
+                for index in range(summed, at):
+                    total += added[np.uint64(ids[index])]
+                summed = at
+                if abs(total) > RESET_SUM:
+                    total = np.float32(0)
+                spent = np.uint64(abs(total)) + ONE
+            if spent + (at - summed) * most < held:
+                if count <= INLINE_IDS:
+                    ids[at] = found[place + ONE]
+                    ids[at + ONE] = found[place + TWO]
+                    ids[at + TWO] = third
                 else:
-                    width = min(character_bytes(byte), end - at)
-                    character = byte & (0xFF >> (width + 1))
-                    for index in range(1, width):
-                        character = (character << 6) | (data[at + index] & 0x3F)
-                    is_mark = character == 0x2581
-                    if before >= 0 and (is_mark or tables.pairs[pair_slot(before, character)] == 0):
-                        break
-                    for index in range(at, at + width):
-                        byte = np.int64(data[index])
-                        key = (
-                            (key << 8) | byte if index - start < PACKED_BYTES else key * 0x100000001B3 + byte
-                        )
-                    before = character
-                    at += width
-                    if is_mark:
-                        break
-            size = at - start
-            if size == 1:
-                token = tables.single_ids[before]
-                ids[made] = token
-                made += 1
-                total += added[token]
+                    count &= KEPT_APART - ONE
+                    for index in range(count):
+                        ids[at + index] = kept_ids[np.uint64(third) + index]
+                at += count
                 continue
-            if before == 0x2581:  # a space mark of the text itself: bytes, and the sum begins anew after it
-                for index in range(3):
-                    ids[made + index] = tables.byte_ids[data[start + index]]
-                made += 3
-                total = np.float32(0)
+            if not tables.is_unigram:
+                at += np.uint64(merge_pairs(data, start, size, tables, ids, np.int64(at)))
                 continue
-            is_kept = size <= LONGEST_WORD
-            if is_kept:
-                # Most words are short and where their search begins: that is asked here, because a call counts references
-                # to all arrays that it is given, which takes longer than the answer.
-                slot = word_slot(key, size, mask)
-                is_there = size <= PACKED_BYTES and keys[slot, 0] == key and entries[slot, 2] >> 16 == size
-                if not is_there:
-                    slot = find_word(words, key, data, start, size)
-                if entries[slot, 2] == 0:
-                    if tables.is_unigram:
-                        found, limit = search_exactly(data, start, size, tables)
-                    else:
-                        found, limit = merge_pairs(data, start, size, tables), np.inf
-                    slot = keep_word(words, slot, key, data, start, size, found, limit, filler)
-                is_kept = abs(total) < limits[slot, 3]
-            if not is_kept:
-                if tables.is_unigram:
-                    found, total = search_from(data, start, size, tables, total)
-                else:
-                    found = merge_pairs(data, start, size, tables)
-                for index in range(found.size):
-                    ids[made + index] = found[index]
-                made += found.size
-                continue
-            count = entries[slot, 2] & 0xFFFF
-            if count <= INLINE_IDS:  # written without a loop: what is too much is written over
-                for index in range(INLINE_IDS):
-                    token = entries[slot, ENTRY - INLINE_IDS + index]
-                    ids[made + index] = token
-                    total += added[token]
-            else:
-                kept = entries[slot, 4]
-                for index in range(count):
-                    token = words.kept_ids[kept + index]
-                    ids[made + index] = token
-                    total += added[token]
-            made += count
-        ids[made] = end_id
-        made += 1
-        lengths[text] = made - first_made
-    return made
+            length, total = search_from(data, start, size, tables, total, ids, np.int64(at))
+            if is_mark(data, start, size):
+                total = np.float32(0)  # a space mark of the text itself: the sum begins anew after it
+            at += np.uint64(length)
+            summed = at
+            spent = np.uint64(abs(total)) + ONE
+        if text == last - 1 and tables.is_unigram:
+            for index in range(summed, at):
+                total += added[np.uint64(ids[index])]
+            sums[0] = total
+        ids[at] = end_id
+        at += ONE
+        lengths[text] = at - text_first
+    return at

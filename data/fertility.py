@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .corpus_encoder import empty_words
-from .encoder_kernels import INLINE_IDS, encode_texts
 from .encoder_tables import encoder_tables
 from .filters.batch import from_texts
 from .sentencepiece_model import BYTE, NORMAL, UNKNOWN, Model
+from .word_encoder import WordEncoder
 
 WORD_SLOTS = 2**16
 
@@ -37,12 +36,9 @@ def token_counts(model: Model, texts: Sequence[str]) -> npt.NDArray[np.int64]:
     tables = encoder_tables(model)
     if tables is None:
         raise ValueError("got a vocabulary that changes or protects text, expected one trained here")
-    batch = from_texts(texts)
-    ids = np.empty(batch.data.size + len(batch) + INLINE_IDS, np.uint32)
-    lengths = np.empty(len(batch), np.int64)
     boundary = len(model.pieces)
-    count = encode_texts(batch.data, batch.offsets, tables, empty_words(WORD_SLOTS), boundary, ids, lengths)
-    return np.bincount(ids[:count], minlength=boundary + 1)[:boundary]
+    ids, _ = WordEncoder(tables, boundary, np.dtype(np.uint32), WORD_SLOTS).encode(from_texts(texts))
+    return np.bincount(ids, minlength=boundary + 1)[:boundary]
 
 
 def fertility(model: Model, texts: Sequence[str]) -> dict[str, float]:
