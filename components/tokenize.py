@@ -90,12 +90,13 @@ def _encode_shard(tokenizer_folder: str, threads: int, task: tuple[str, str]) ->
     import pyarrow.parquet as pq
 
     from ..data.corpus_encoder import shared_encoder
+    from ..data.documents import read_shard
 
     path, prefix = task
     shutil.rmtree(prefix, ignore_errors=True)
     Path(prefix).mkdir()
     encoder = shared_encoder(tokenizer_folder)
-    table = pq.read_table(path, columns=["doc_id", "source", "text"])
+    table = read_shard(path, ["doc_id", "source", "text"])
     sizes: dict[str, int] = {}
     for number, source in enumerate(sorted(pc.unique(table["source"]).to_pylist())):
         own = table.filter(pc.equal(table["source"], source))
