@@ -52,17 +52,28 @@ class Tested:
         return sum(self.found_checkable[kind] for kind in COPIES) / max(self.checkable * len(COPIES), 1)
 
 
+def choose(examples: Numbered, count: int, seed: int) -> list[int]:
+    """The examples to plant: the same whatever their order."""
+    from ...data.keyed_hash import keyed
+
+    ranks = [keyed(seed, "plant", *names) for names in examples.ids]
+    return sorted(range(len(ranks)), key=ranks.__getitem__)[:count]
+
+
 def run(
-    config: DecontaminateConfig, examples: Numbered, indexed: Indexed, sample: Sequence[str], seed: int
+    config: DecontaminateConfig,
+    examples: Numbered,
+    chosen: Sequence[int],
+    indexed: Indexed,
+    sample: Sequence[str],
+    seed: int,
 ) -> Tested:
-    """Plants examples into documents of the sample and searches those."""
+    """Plants the chosen examples into documents of the sample and searches those."""
     from ...data.contamination import chains, planted
     from ...data.filters.batch import from_texts
     from ...data.keyed_hash import keyed
 
     rule = rule_of(config)
-    ranked = sorted(range(len(examples.ids)), key=lambda at: keyed(seed, "plant", *examples.ids[at]))
-    chosen = ranked[: config.test_examples]
     hosts = [text for text in sample if len(text) >= MIN_HOST_CHARACTERS] or list(sample)
     hosts = [text[:HOST_CHARACTERS] for text in hosts]
     texts, plants = [], []
