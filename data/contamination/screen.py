@@ -39,10 +39,10 @@ class Runs(NamedTuple):
     """The examples of each kind of triple, and what its words are worth at most.
 
     Attributes:
-        runs: Of each kind a head and then the examples that have it, one per posting; int32 [kinds + postings]. The head
-            is the number of postings, and above its 8 bits 6 for the units of each word, the first lowest.
-        slots: The example's words that a posting's triple consists of, -1 for none; int16 [kinds + postings, 3].
-        firsts: Where each kind's run starts, int32 [kinds].
+        runs: Of each kind kept a head and then the examples that have it, one per posting; int32 [kept + postings]. The
+            head is the number of postings, and above its 8 bits 6 for the units of each word, the first lowest.
+        slots: The example's words that a posting's triple consists of, -1 for none; int16 [kept + postings, 3].
+        firsts: Where the run of each kind kept starts, int32 [kept].
     """
 
     runs: npt.NDArray[np.int32]
@@ -137,18 +137,24 @@ def _runs(
     count: int,
 ) -> Any:
     kinds = firsts.size - 1
-    starts = np.empty(kinds, np.int32)
-    packed = np.empty(kinds + count, np.int32)
+    kept = 0
+    for kind in range(kinds):
+        kept += is_kept[kind]
+    starts = np.empty(kept, np.int32)
+    packed = np.empty(kept + count, np.int32)
     packed_slots = np.full((packed.size, 3), -1, np.int16)
     worth = np.zeros(3, np.int64)
-    at = 0
+    at = run = 0
     for kind in range(kinds):
-        starts[kind] = at
+        if not is_kept[kind]:
+            continue
+        starts[run] = at
+        run += 1
         head = at
         at += 1
         worth[:] = 0
         before, times = np.int32(-1), 0
-        for posting in range(firsts[kind], firsts[kind + 1] if is_kept[kind] else firsts[kind]):
+        for posting in range(firsts[kind], firsts[kind + 1]):
             times = times + 1 if examples[posting] == before else 1
             before = examples[posting]
             if times > most:
