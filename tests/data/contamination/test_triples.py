@@ -17,7 +17,8 @@ TEXTS = st.lists(
     st.text(
         st.sampled_from("abAé '\u2019_-.7\u200b\u0301中かß\U0001f600ﬁ\n") | st.characters(codec="utf-8"),
         max_size=30,
-    ),
+    )
+    | st.text("abA é'Ж", min_size=60, max_size=200),  # words across the 64 bytes that are looked at together
     max_size=4,
 )
 
@@ -71,6 +72,27 @@ def test_words_are_those_of_the_reference(texts: list[str]) -> None:
     names = {word: hashed for (word, _, _), hashed in zip(flat, found.hashes.tolist(), strict=True)}
     assert [names[word] for word, _, _ in flat] == found.hashes.tolist()
     assert len(set(names.values())) == len(names)
+
+
+def test_every_letter_is_another_word() -> None:
+    """Of all characters that fold to different ones no two have the same hash, alone or behind other letters."""
+    table = fold_table()
+    letters = [
+        chr(point) for point in range(0x80, len(table)) if table[point] == point and folded(chr(point))
+    ]
+    for before in ("", "word", "a word of more than sixteen letters".replace(" ", "")):
+        found = words.words(from_texts([before + letter for letter in letters]))
+        assert found.hashes.size == len(set(found.hashes.tolist())) == len(letters)
+
+
+@given(st.text("abcXYZ019", min_size=1, max_size=70), st.text(" .\n", max_size=70))
+def test_case_and_place_do_not_matter(word: str, before: str) -> None:
+    """A word of any length has one hash, in capitals, behind anything, folded character by character, and no other."""
+    texts = [word, word.upper(), before + word, before + word + " x", f"{word[:1]}\u200b{word[1:]}"]
+    found = words.hashes(from_texts(texts))
+    assert len(set(found.hashes[found.offsets[:-1]].tolist())) == 1
+    longer = words.hashes(from_texts([word + "a", word[:-1] + "q"]))
+    assert found.hashes[0] not in longer.hashes.tolist()
 
 
 @given(TEXTS)
