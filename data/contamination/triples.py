@@ -32,7 +32,7 @@ from .words import Hashed, Integers, Words, words
 DENSE_WORDS = 48
 MAX_WORDS = 32_000  # of an example; slots are int16
 BITMAP_BITS = (
-    4  # per hash: one in six other triples passes; twice as large, misses of the cache cost more than those
+    4  # per hash, at least: one in eleven other triples passes; a larger bitmap costs more than those
 )
 LETTERS = 26
 AHEAD = 512  # look-ups that are on their way together
@@ -57,7 +57,7 @@ class Lookup(NamedTuple):
     """What finds a hash among ascending ones.
 
     Attributes:
-        bitmap: A bit for the last bits of every hash, uint64 [a power of two].
+        bitmap: Two bits for every hash, in the same word, by its last bits; uint64 [a power of two].
         buckets: Where the hashes with the same first bits start, int32 [a power of two + 1].
         entries: The 32 bits of every hash behind those of its bucket, and a number that it stands for,
             uint32 [hashes, 2].
@@ -203,10 +203,11 @@ def _postings(
 
 @kernel
 def _enter(hashes: Any, bitmap: Any, buckets: Any, entries: Any) -> None:
-    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    mask, shift = np.uint64(bitmap.size - 1), _shift(buckets)
     for at in range(hashes.size):
-        low = hashes[at] & mask
-        bitmap[low >> np.uint64(6)] |= np.uint64(1) << (low & np.uint64(63))
+        bitmap[hashes[at] >> np.uint64(12) & mask] |= np.uint64(1) << (
+            hashes[at] & np.uint64(63)
+        ) | np.uint64(1) << (hashes[at] >> np.uint64(6) & np.uint64(63))
         buckets[np.int64(hashes[at] >> shift) + 1] += 1
         entries[at, 0] = hashes[at] >> (shift - np.uint64(32)) & np.uint64(0xFFFFFFFF)
         entries[at, 1] = at
@@ -256,7 +257,7 @@ def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entri
     words = np.empty(AHEAD, np.int32)  # of those that pass the bitmap, counted from the first of all these
     starts = np.empty(AHEAD, np.int32)
     ends = np.empty(AHEAD, np.int32)
-    mask, shift = np.uint64(bitmap.size * 64 - 1), _shift(buckets)
+    mask, shift = np.uint64(bitmap.size - 1), _shift(buckets)
     count = row = 0
     for begin in range(0, end, AHEAD):
         here = min(AHEAD, end - begin)
@@ -267,14 +268,15 @@ def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entri
                 value = _triple(value, hashes[word + np.uint64(1)], hashes[word + np.uint64(2)])
             values[at] = value
         for at in range(here):
-            _fetch(bitmap, np.int64((values[at] & mask) >> np.uint64(6)))
+            _fetch(bitmap, np.int64(values[at] >> np.uint64(12) & mask))
         passing = 0
         for at in range(here):  # without a branch on what passes
             value = values[at]
-            low = value & mask
+            known = bitmap[value >> np.uint64(12) & mask]
             values[passing] = value
             words[passing] = at
-            passing += int(bitmap[low >> np.uint64(6)] >> (low & np.uint64(63)) & np.uint64(1))
+            known = known >> (value & np.uint64(63)) & known >> (value >> np.uint64(6) & np.uint64(63))
+            passing += int(known & np.uint64(1))
         for at in range(passing):
             _fetch(buckets, np.int64(values[at] >> shift))
         for at in range(passing):
