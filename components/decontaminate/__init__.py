@@ -31,7 +31,7 @@ from pydantic import Field
 from ..contract import Component, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
 from . import report, self_test
-from .examples import index_examples, prepare
+from .examples import index_examples, prepare, save
 from .sample import read_sample, take_sample
 from .shard import clean_shard
 
@@ -91,15 +91,19 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
 
     tasks = list(enumerate(paths))
     share = min(config.sample_documents / documents, 1.0)
-    with ThreadPoolExecutor(1) as beside:  # on a core that would wait for Beam to start
+    with ThreadPoolExecutor(1) as beside:  # on a core that would wait for Beam to start, or for Python
         preparing = beside.submit(prepare, inputs.one("benchmarks").path)
         map_shards(context, tasks, partial(take_sample, str(work), share, context.seed), "SampleDocuments")
         benchmarks, examples, prepared = preparing.result()
-        planting = beside.submit(self_test.choose, examples, config.test_examples, context.seed)
         sample = read_sample(work, len(tasks))
-        indexed = index_examples(config, examples, prepared, sample, work)
-    del prepared
-    tested = self_test.run(config, examples, planting.result(), indexed, sample, context.seed)
+        indexing = beside.submit(index_examples, config, prepared, sample)
+        del preparing, prepared
+        planted = self_test.plant(examples, sample, config.test_examples, context.seed)
+        indexed = indexing.result()
+        saving = beside.submit(save, examples, indexed, work)
+        tested = self_test.run(config, examples, planted, indexed)
+        saving.result()
+    del sample, planted
     self_test.report_metrics(context, tested)
     self_test.check(config, tested)
 

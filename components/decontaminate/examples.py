@@ -101,19 +101,21 @@ def prepare(folder: Path) -> tuple[list[Benchmark], Numbered, Prepared]:
     return benchmarks, examples, index.prepare(made)
 
 
-def index_examples(
-    config: DecontaminateConfig, examples: Numbered, prepared: Prepared, sample: Sequence[str], work: Path
-) -> Indexed:
-    """Indexes the examples and writes the index where the workers find it."""
+def index_examples(config: DecontaminateConfig, prepared: Prepared, sample: Sequence[str]) -> Indexed:
+    """Indexes the examples; what was prepared is used up."""
     import numpy as np
 
     from ...data.contamination import chains, index
     from ...data.filters.batch import from_texts
 
     made = index.build(prepared, from_texts(sample), config.max_document_frequency)
-    made.index.save(work / INDEX_FOLDER)
-    (work / NAMES_FILE).write_text(json.dumps(examples.ids))
     is_checkable = chains.checkable(made.index, rule_of(config))
     is_long = np.diff(made.index.first_slot) >= chains.START_WORDS
     is_common = ~is_checkable & is_long & (made.whole_bits >= config.min_score)
     return Indexed(made.index, made.common, made.common_triples, is_checkable, is_common, len(sample))
+
+
+def save(examples: Numbered, indexed: Indexed, work: Path) -> None:
+    """Writes the index where the workers find it."""
+    (work / NAMES_FILE).write_text(json.dumps(examples.ids))
+    indexed.index.save(work / INDEX_FOLDER)
