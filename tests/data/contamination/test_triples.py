@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
 
 import numpy as np
@@ -178,6 +179,24 @@ def test_found_are_all_triples_that_texts_share_with_examples(
     own = {word for example in examples for word in example}
     assert sorted(counts.tolist()) == sorted(sum(word in text for text in texts) for word in own)
     assert triple_counts.sum() == len({(row, tuple(texts[row][at : at + 3])) for row, at in shared})
+
+
+def test_long_texts_are_looked_up_like_short_ones() -> None:
+    """Hits across the words that are looked up together are found, those across two texts are not."""
+    draw = random.Random(0)
+    texts = [draw.choices(["a", "b", "c", "d", "e", "f"], k=size) for size in (1, 700, 2, 0, 1500, 3)]
+    known = {("a", "b", "c"), ("f", "f", "a"), ("d", "a", "d")}
+    found = words.words(from_texts([" ".join(triple) for triple in sorted(known)]))
+    posted = triples.postings(found, np.arange(len(known) + 1), np.full(len(known), -1))
+    hits = triples.find(
+        words.hashes(from_texts([" ".join(text) for text in texts])), triples.lookup(posted.hashes)
+    )
+    assert list(zip(hits.rows.tolist(), hits.places.tolist(), strict=True)) == [
+        (row, at)
+        for row, text in enumerate(texts)
+        for at in range(len(text))
+        if tuple(text[at : at + 3]) in known
+    ]
 
 
 def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() -> None:
