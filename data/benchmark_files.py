@@ -51,12 +51,13 @@ def read(folder: Path) -> list[Benchmark]:
             raise ValueError(
                 f"benchmark {entry['name']!r} has the type {entry['type']!r}, expected one of {', '.join(TEXTS)}"
             )
-        lines = (folder / entry["file"]).read_text(encoding="utf-8").split("\n")
-        rows = [(number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip()]
-        for number, row in rows:
-            if problem := _problem(entry["type"], row):
-                raise ValueError(f"{entry['file']}:{number}: {problem}")
-        benchmarks.append(Benchmark(entry["name"], entry["type"], [row for _, row in rows]))
+        rows = []
+        for number, line in enumerate((folder / entry["file"]).read_text(encoding="utf-8").split("\n"), 1):
+            if line.strip():
+                rows.append(json.loads(line))
+                if problem := _problem(entry["type"], rows[-1]):
+                    raise ValueError(f"{entry['file']}:{number}: {problem}")
+        benchmarks.append(Benchmark(entry["name"], entry["type"], rows))
     return benchmarks
 
 
@@ -72,17 +73,19 @@ def choose(examples: Sequence[Mapping[str, Any]], limit: int, seed: int) -> list
 def _problem(kind: str, row: Any) -> str | None:
     if not isinstance(row, dict):
         return f"got a {type(row).__name__}, expected a JSON object"
-    if missing := [key for key in TEXTS[kind] if not isinstance(row.get(key), str)]:
-        return f"got no text under {', '.join(missing)}"
+    for key in TEXTS[kind]:
+        if not isinstance(row.get(key), str):
+            missing = [key for key in TEXTS[kind] if not isinstance(row.get(key), str)]
+            return f"got no text under {', '.join(missing)}"
     if kind != "multiple_choice":
         return None
     choices, answer = row.get("choices"), row.get("answer")
-    if (
-        not isinstance(choices, list)
-        or len(choices) < 2
-        or not all(isinstance(c, str) and c for c in choices)
-    ):
+    if not isinstance(choices, list) or len(choices) < 2 or not all(map(_is_filled, choices)):
         return "got choices that are not a list of two or more texts"
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
         return f"got the answer {answer!r}, expected the index of one of {len(choices)} choices"
     return None
+
+
+def _is_filled(choice: Any) -> bool:
+    return isinstance(choice, str) and choice != ""

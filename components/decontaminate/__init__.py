@@ -28,10 +28,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import Component, ComponentError, Config, Context, Inputs, Port
+from ..contract import Component, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
 from . import report, self_test
-from .examples import index_examples, numbered, prepare
+from .examples import index_examples, prepare, save
 from .sample import read_sample, take_sample
 from .shard import clean_shard
 
@@ -79,13 +79,8 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
     """Samples, indexes, tests itself, judges and reports."""
     import pyarrow.parquet as pq
 
-    from ...data import benchmark_files
     from ...data.documents import shard_paths
 
-    try:
-        benchmarks = benchmark_files.read(inputs.one("benchmarks").path)
-    except ValueError as error:
-        raise ComponentError(f"decontaminate: {error}") from None
     paths = [str(path) for path in shard_paths(inputs.one("documents").path)]
     documents = sum(pq.read_metadata(path).num_rows for path in paths)
     if not documents:
@@ -96,17 +91,19 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
 
     tasks = list(enumerate(paths))
     share = min(config.sample_documents / documents, 1.0)
-    examples = numbered(benchmarks)
-    with ThreadPoolExecutor(
-        1
-    ) as beside:  # two thirds of indexing, on a core that would wait for Beam to start
-        preparing = beside.submit(prepare, examples)
+    with ThreadPoolExecutor(1) as beside:  # on a core that would wait for Beam to start, or for Python
+        preparing = beside.submit(prepare, inputs.one("benchmarks").path)
         map_shards(context, tasks, partial(take_sample, str(work), share, context.seed), "SampleDocuments")
-        prepared = preparing.result()
-    sample = read_sample(work, len(tasks))
-    indexed = index_examples(config, examples, prepared, sample, work)
-    del prepared
-    tested = self_test.run(config, examples, indexed, sample, context.seed)
+        benchmarks, examples, prepared = preparing.result()
+        sample = read_sample(work, len(tasks))
+        indexing = beside.submit(index_examples, config, prepared, sample)
+        del preparing, prepared
+        planted = self_test.plant(examples, sample, config.test_examples, context.seed)
+        indexed = indexing.result()
+        saving = beside.submit(save, examples, indexed, work)
+        tested = self_test.run(config, examples, planted, indexed)
+        saving.result()
+    del sample, planted
     self_test.report_metrics(context, tested)
     self_test.check(config, tested)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..contract import ComponentError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ...data.contamination.index import Common, Index, Prepared
     from . import DecontaminateConfig
 
-INDEX_FILE, NAMES_FILE = "index.npz", "names.json"
+INDEX_FOLDER, NAMES_FILE = "index", "names.json"
 
 
 class Numbered(NamedTuple):
@@ -81,26 +83,39 @@ def rule_of(config: DecontaminateConfig) -> Rule:
     return Rule(config.min_coverage, config.min_score)
 
 
-def prepare(examples: Numbered) -> Prepared:
-    """What of indexing needs no sample."""
+def prepare(folder: Path) -> tuple[list[Benchmark], Numbered, Prepared]:
+    """What needs no sample: the benchmarks, their examples, and most of indexing.
+
+    Raises:
+        ComponentError: A benchmark is not what its type needs.
+    """
+    from ...data import benchmark_files
     from ...data.contamination import index
 
-    return index.prepare(index.Examples.of(list(zip(examples.fields, examples.answers, strict=True))))
+    try:
+        benchmarks = benchmark_files.read(folder)
+    except ValueError as error:
+        raise ComponentError(f"decontaminate: {error}") from None
+    examples = numbered(benchmarks)
+    made = index.Examples.of(list(zip(examples.fields, examples.answers, strict=True)))
+    return benchmarks, examples, index.prepare(made)
 
 
-def index_examples(
-    config: DecontaminateConfig, examples: Numbered, prepared: Prepared, sample: Sequence[str], work: Path
-) -> Indexed:
-    """Indexes the examples and writes the index where the workers find it."""
+def index_examples(config: DecontaminateConfig, prepared: Prepared, sample: Sequence[str]) -> Indexed:
+    """Indexes the examples; what was prepared is used up."""
     import numpy as np
 
     from ...data.contamination import chains, index
     from ...data.filters.batch import from_texts
 
     made = index.build(prepared, from_texts(sample), config.max_document_frequency)
-    made.index.save(work / INDEX_FILE)
-    (work / NAMES_FILE).write_text(json.dumps(examples.ids))
     is_checkable = chains.checkable(made.index, rule_of(config))
     is_long = np.diff(made.index.first_slot) >= chains.START_WORDS
     is_common = ~is_checkable & is_long & (made.whole_bits >= config.min_score)
     return Indexed(made.index, made.common, made.common_triples, is_checkable, is_common, len(sample))
+
+
+def save(examples: Numbered, indexed: Indexed, work: Path) -> None:
+    """Writes the index where the workers find it."""
+    (work / NAMES_FILE).write_text(json.dumps(examples.ids))
+    indexed.index.save(work / INDEX_FOLDER)

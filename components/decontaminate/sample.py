@@ -17,32 +17,34 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
     from ...data.filters.batch import from_arrow
 
     number, path = task
-    ids = pq.read_table(path, columns=["doc_id"])["doc_id"]
-    is_taken = pa.array(is_chosen(from_arrow(ids), share, seed))
-    texts = pq.read_table(path, columns=["text"])["text"] if is_taken.true_count else ids
-    batch = from_arrow(texts.filter(is_taken))
-    starts = batch.offsets[:-1]
-    ends = np.minimum(batch.offsets[1:], starts + SAMPLE_BYTES)
+    with pq.ParquetFile(path) as file:
+        table = file.read(["doc_id", "text"], use_threads=False)  # the tasks are what runs side by side
+    ids = from_arrow(table["doc_id"])
+    chosen = np.flatnonzero(is_chosen(ids, share, seed))
+    texts = from_arrow(table["text"])
+    starts = texts.offsets[chosen]
+    ends = np.minimum(texts.offsets[chosen + 1], starts + SAMPLE_BYTES)
     beginnings = [
-        batch.data[start:end].tobytes().decode(errors="ignore")
+        texts.data[start:end].tobytes().decode(errors="ignore")
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
-    pq.write_table(
-        pa.table({"doc_id": ids.filter(is_taken), "text": pa.array(beginnings, pa.string())}),
-        _path(Path(work), number),
-    )
+    sample = pa.table({"doc_id": table["doc_id"].take(chosen), "text": pa.array(beginnings, pa.string())})
+    with pa.ipc.new_file(_path(Path(work), number), sample.schema) as file:
+        file.write(sample)
     return len(beginnings)
 
 
 def read_sample(work: Path, shards: int) -> list[str]:
     """The beginnings of the sample's documents, in the order of their ids."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    tables = [pq.read_table(_path(work, number)) for number in range(shards)]
+    tables = []
+    for number in range(shards):
+        with pa.ipc.open_file(_path(work, number)) as file:
+            tables.append(file.read_all())
     texts: list[str] = pa.concat_tables(tables).sort_by("doc_id")["text"].to_pylist()
     return texts
 
 
 def _path(work: Path, number: int) -> Path:
-    return work / f"sample-{number:05d}.parquet"
+    return work / f"sample-{number:05d}.arrow"

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..contract import ComponentError, Context
 from .examples import Indexed, Numbered, rule_of
@@ -52,17 +52,29 @@ class Tested:
         return sum(self.found_checkable[kind] for kind in COPIES) / max(self.checkable * len(COPIES), 1)
 
 
-def run(
-    config: DecontaminateConfig, examples: Numbered, indexed: Indexed, sample: Sequence[str], seed: int
-) -> Tested:
-    """Plants examples into documents of the sample and searches those."""
-    from ...data.contamination import chains, planted
-    from ...data.filters.batch import from_texts
+class Planted(NamedTuple):
+    """Documents of the sample with examples in them, and without.
+
+    Attributes:
+        chosen: The examples.
+        texts: A document for every example and kind.
+        plants: Example and kind of each.
+        hosts: Documents without a plant, as they are.
+    """
+
+    chosen: list[int]
+    texts: list[str]
+    plants: list[tuple[int, str]]
+    hosts: list[str]
+
+
+def plant(examples: Numbered, sample: Sequence[str], count: int, seed: int) -> Planted:
+    """Plants some examples, the same whatever their order, into documents of the sample."""
+    from ...data.contamination import planted
     from ...data.keyed_hash import keyed
 
-    rule = rule_of(config)
-    ranked = sorted(range(len(examples.ids)), key=lambda at: keyed(seed, "plant", *examples.ids[at]))
-    chosen = ranked[: config.test_examples]
+    ranks = [keyed(seed, "plant", *names) for names in examples.ids]
+    chosen = sorted(range(len(ranks)), key=ranks.__getitem__)[:count]
     hosts = [text for text in sample if len(text) >= MIN_HOST_CHARACTERS] or list(sample)
     hosts = [text[:HOST_CHARACTERS] for text in hosts]
     texts, plants = [], []
@@ -75,26 +87,34 @@ def run(
             host = draw.choice(hosts)
             texts.append(planted.insert(host, planted.changed(printed, kind, draw), draw))
             plants.append((example, kind))
-    matches = chains.match(indexed.index, from_texts(texts), rule)
+    return Planted(chosen, texts, plants, hosts[: len(texts)])
+
+
+def run(config: DecontaminateConfig, examples: Numbered, made: Planted, indexed: Indexed) -> Tested:
+    """Searches documents with examples planted, and without."""
+    from ...data.contamination import chains, planted
+    from ...data.filters.batch import from_texts
+
+    rule = rule_of(config)
+    matches = chains.match(indexed.index, from_texts(made.texts), rule)
     pairs = set(zip(matches.rows.tolist(), matches.examples.tolist(), strict=True))
 
     found, found_checkable, missed = Counter[str](), Counter[str](), Counter[str]()
-    for row, (example, kind) in enumerate(plants):
+    for row, (example, kind) in enumerate(made.plants):
         is_found = (row, example) in pairs
         found[kind] += is_found
         if indexed.is_checkable[example]:
             found_checkable[kind] += is_found
             if kind in planted.COPIES and not is_found:
                 missed[examples.ids[example][0]] += 1
-    as_they_are = hosts[: len(texts)]
-    flagged = chains.match(indexed.index, from_texts(as_they_are), rule)
+    flagged = chains.match(indexed.index, from_texts(made.hosts), rule)
     return Tested(
-        examples=len(chosen),
-        checkable=int(indexed.is_checkable[chosen].sum()) if chosen else 0,
+        examples=len(made.chosen),
+        checkable=int(indexed.is_checkable[made.chosen].sum()) if made.chosen else 0,
         found={kind: found[kind] for kind in planted.KINDS},
         found_checkable={kind: found_checkable[kind] for kind in planted.KINDS},
         missed=dict(missed.most_common()),
-        hosts=len(as_they_are),
+        hosts=len(made.hosts),
         flagged_hosts=len(set(flagged.rows.tolist())),
     )
 

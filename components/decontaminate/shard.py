@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..shards import dump_tallies, tally
-from .examples import INDEX_FILE, NAMES_FILE, rule_of
+from .examples import INDEX_FOLDER, NAMES_FILE, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,14 +35,14 @@ _LOADING = Lock()
 def _load(work: str) -> tuple[Index, Names]:
     """The index, read once a process and run."""
     with _LOADING:  # not by every thread at once
-        return _read(work, (Path(work) / INDEX_FILE).stat().st_mtime_ns)
+        return _read(work, (Path(work) / INDEX_FOLDER).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
 def _read(work: str, created: int) -> tuple[Index, Names]:
     from ...data.contamination.index import Index
 
-    index = Index.load(Path(work) / INDEX_FILE)
+    index = Index.load(Path(work) / INDEX_FOLDER)
     return index, [tuple(name) for name in json.loads((Path(work) / NAMES_FILE).read_bytes())]
 
 
@@ -60,9 +60,9 @@ def clean_shard(
     from ...data.filters.batch import from_arrow, replaced, to_arrow
 
     number, path = task
+    table = pq.read_table(path).combine_chunks()
     index, names = _load(work)
     rule = rule_of(config)
-    table = pq.read_table(path).combine_chunks()
     batch = from_arrow(table["text"])
     matches = chains.match(index, batch, rule)
     rows, firsts = np.unique(matches.rows, return_index=True)

@@ -71,7 +71,7 @@ class Index:
     Attributes:
         bitmap: See ``triples.Lookup``.
         buckets: See ``triples.Lookup``.
-        entries: See ``triples.Lookup``; every kind of triple stands for its place in ``runs``.
+        entries: See ``triples.Lookup``; every kind of triple that is not common stands for its place in ``runs``.
         runs: See ``screen.Runs``.
         slots: See ``screen.Runs``.
         first_slot: First slot of each example and the end of the last, int64 [examples + 1].
@@ -98,15 +98,16 @@ class Index:
         """What finds a triple."""
         return Lookup(self.bitmap, self.buckets, self.entries)
 
-    def save(self, path: Path) -> None:
-        """Writes the index for the workers."""
-        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+    def save(self, folder: Path) -> None:
+        """Writes the index for the workers, a file per array: an archive of them takes three times as long."""
+        folder.mkdir()
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
 
     @classmethod
-    def load(cls, path: Path) -> Index:
+    def load(cls, folder: Path) -> Index:
         """Reads what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(**arrays)
+        return cls(**{field.name: np.load(folder / f"{field.name}.npy") for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,9 @@ def build(prepared: Prepared, sample: TextBatch, max_document_frequency: int) ->
     bits = rarity * np.float32(REPEATED) ** np.minimum(numbered.repeats, 60).astype(np.float32)
     whole = np.add.reduceat(np.append(bits, 0), first_slot[:-1]) * (np.diff(first_slot) > 0)
     packed = screen.runs(posted, firsts, ~is_common, MAX_REPEATS, first_slot, bits)
-    sought.entries[:, 1] = packed.firsts
+    # Looked for are the others alone: of what a common text shares with examples a third is common triples.
+    lookup = triples.lookup(posted.hashes[firsts[:-1][~is_common]])
+    lookup.entries[:, 1] = packed.firsts
     question = found.offsets[examples.first_field[:-1] + 1] - first_slot[:-1]
     question = np.minimum(question, np.diff(first_slot))
     has_answer = examples.answers >= 0
@@ -213,7 +216,7 @@ def build(prepared: Prepared, sample: TextBatch, max_document_frequency: int) ->
         running[start + answer[:, 1]] - running[start + answer[:, 0]],
     ]
     index = Index(
-        *sought,
+        *lookup,
         packed.runs,
         packed.slots,
         first_slot,

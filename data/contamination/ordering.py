@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from ..kernels import kernel
 
+PART_BITS = 8  # a 256th of four million rows of 24 bytes is 370 kB
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -33,8 +35,8 @@ def sort_rows(
     Returns:
         Hashes, uint64 [rows]; numbers, int32 [rows]; small numbers, int16 [rows, 3].
     """
-    bits = max(len(rows).bit_length() - 3, 1)
-    hashes, numbers, small = _sort_rows(rows, np.uint64(64 - bits))
+    bits = max(len(rows).bit_length() - 3 - PART_BITS, 1)
+    hashes, numbers, small = _sort_rows(rows, bits)
     return hashes, numbers, small
 
 
@@ -119,38 +121,58 @@ def _number(hashes: Any, first_slot: Any) -> Any:
 
 
 @kernel
-def _sort_rows(rows: Any, shift: Any) -> Any:
+def _sort_rows(rows: Any, bits: int) -> Any:
+    """First into parts by the first bits, then each part, which fits the second cache, into buckets of some eight rows."""
     count = rows.shape[0]
-    ends = np.zeros((1 << np.int64(np.uint64(64) - shift)) + 1, np.int32)
+    shift = np.uint64(64 - PART_BITS)
+    starts = np.zeros((1 << PART_BITS) + 1, np.int64)
     for at in range(count):
-        ends[np.int64(rows[at, 0] >> shift) + 1] += 1
-    for number in range(ends.size - 1):
-        ends[number + 1] += ends[number]
-    ordered = np.empty((count, 3), np.uint64)
+        starts[np.int64(rows[at, 0] >> shift) + 1] += 1
+    longest = np.int64(0)
+    for part in range(starts.size - 1):
+        longest = max(longest, np.int64(starts[part + 1]))
+        starts[part + 1] += starts[part]
+    parted = np.empty((count, 3), np.uint64)
+    places = starts[:-1].copy()
     for at in range(count):
-        bucket = np.int64(rows[at, 0] >> shift)
-        place = ends[bucket]
-        ends[bucket] += 1
+        own = np.int64(rows[at, 0] >> shift)
         for column in range(3):
-            ordered[place, column] = rows[at, column]
+            parted[places[own], column] = rows[at, column]
+        places[own] += 1
     hashes = np.empty(count, np.uint64)
     numbers = np.empty(count, np.int32)
     small = np.empty((count, 3), np.int16)
-    start = np.int64(0)
-    for number in range(ends.size - 1):
-        end = np.int64(ends[number])
-        for at in range(start + 1, end):
-            first, second, third, place = ordered[at, 0], ordered[at, 1], ordered[at, 2], at
-            while place > start and ordered[place - 1, 0] > first:
-                for column in range(3):
-                    ordered[place, column] = ordered[place - 1, column]
-                place -= 1
-            ordered[place, 0], ordered[place, 1], ordered[place, 2] = first, second, third
-        for at in range(start, end):
-            hashes[at] = ordered[at, 0]
-            numbers[at] = np.int32(ordered[at, 1])
-            small[at, 0] = np.int16(ordered[at, 2] & np.uint64(0xFFFF))
-            small[at, 1] = np.int16(ordered[at, 2] >> np.uint64(16) & np.uint64(0xFFFF))
-            small[at, 2] = np.int16(ordered[at, 2] >> np.uint64(32) & np.uint64(0xFFFF))
-        start = end
+    ordered = np.empty((longest, 3), np.uint64)
+    ends = np.empty((1 << bits) + 1, np.int64)
+    below, mask = np.uint64(64 - PART_BITS - bits), np.uint64((1 << bits) - 1)
+    for part in range(starts.size - 1):
+        base = starts[part]
+        ends[:] = 0
+        for at in range(base, starts[part + 1]):
+            ends[np.int64(parted[at, 0] >> below & mask) + 1] += 1
+        for bucket in range(ends.size - 1):
+            ends[bucket + 1] += ends[bucket]
+        for at in range(base, starts[part + 1]):
+            own = np.int64(parted[at, 0] >> below & mask)
+            place = ends[own]
+            ends[own] += 1
+            for column in range(3):
+                ordered[place, column] = parted[at, column]
+        start = np.int64(0)
+        for bucket in range(ends.size - 1):
+            end = np.int64(ends[bucket])
+            for at in range(start + 1, end):
+                first, second, third, place = ordered[at, 0], ordered[at, 1], ordered[at, 2], at
+                while place > start and ordered[place - 1, 0] > first:
+                    for column in range(3):
+                        ordered[place, column] = ordered[place - 1, column]
+                    place -= 1
+                ordered[place, 0], ordered[place, 1], ordered[place, 2] = first, second, third
+            start = end
+        for at in range(starts[part + 1] - base):
+            hashes[base + at] = ordered[at, 0]
+            numbers[base + at] = np.int32(ordered[at, 1])
+            small[base + at, 0] = np.int16(ordered[at, 2] & np.uint64(0xFFFF))
+            small[base + at, 1] = np.int16(ordered[at, 2] >> np.uint64(16) & np.uint64(0xFFFF))
+            small[base + at, 2] = np.int16(ordered[at, 2] >> np.uint64(32) & np.uint64(0xFFFF))
     return hashes, numbers, small

@@ -12,6 +12,8 @@ An example's state is one number of 64 bits, so that 27,000 of them stay in the 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,10 +41,10 @@ class Runs(NamedTuple):
     """The examples of each kind of triple, and what its words are worth at most.
 
     Attributes:
-        runs: Of each kind a head and then the examples that have it, one per posting; int32 [kinds + postings]. The head
-            is the number of postings, and above its 8 bits 6 for the units of each word, the first lowest.
-        slots: The example's words that a posting's triple consists of, -1 for none; int16 [kinds + postings, 3].
-        firsts: Where each kind's run starts, int32 [kinds].
+        runs: Of each kind kept a head and then the examples that have it, one per posting; int32 [kept + postings]. The
+            head is the number of postings, and above its 8 bits 6 for the units of each word, the first lowest.
+        slots: The example's words that a posting's triple consists of, -1 for none; int16 [kept + postings, 3].
+        firsts: Where the run of each kind kept starts, int32 [kept].
     """
 
     runs: npt.NDArray[np.int32]
@@ -69,9 +71,20 @@ def runs(
         bits: What each slot is worth, at most 15, float32 [slots]; is changed: what only a triple with a gap has is not
             found in a copy as it is.
     """
-    count = _cover(posted.examples, posted.slots, firsts, is_kept, most, first_slot, bits)
-    units = np.ceil(bits * UNITS).astype(np.uint8)
-    return Runs(*_runs(posted.examples, posted.slots, firsts, is_kept, most, first_slot, units, count))
+    middle = firsts.size // 2
+    halves = (0, middle), (middle, firsts.size - 1)  # of the kinds, on two cores
+    is_covered = np.zeros(bits.size, np.bool_)
+    with ThreadPoolExecutor(len(halves)) as pool:
+        cover = partial(_cover, posted.examples, posted.slots, firsts, is_kept, most, first_slot, is_covered)
+        counts = list(pool.map(cover, halves))
+        bits[~is_covered] = 0
+        units = np.ceil(bits * UNITS).astype(np.uint8)
+        kept = int(is_kept[:middle].sum()), int(is_kept[middle:].sum())
+        size = sum(counts) + sum(kept)
+        made = Runs(np.empty(size, np.int32), np.empty((size, 3), np.int16), np.empty(sum(kept), np.int32))
+        pack = partial(_runs, posted.examples, posted.slots, firsts, is_kept, most, first_slot, units, made)
+        list(pool.map(pack, halves, (0, kept[0]), (0, counts[0] + kept[0])))
+    return made
 
 
 def candidates(
@@ -100,12 +113,18 @@ def candidates(
 
 @kernel
 def _cover(
-    examples: Any, slots: Any, firsts: Any, is_kept: Any, most: int, first_slot: Any, bits: Any
+    examples: Any,
+    slots: Any,
+    firsts: Any,
+    is_kept: Any,
+    most: int,
+    first_slot: Any,
+    is_covered: Any,
+    kinds: Any,
 ) -> int:
-    """Sets the bits of slots to 0 that no kept triple without a gap covers; returns how many postings are kept."""
-    covered = np.zeros(bits.size, np.bool_)
+    """Marks the slots that a kept triple of some kinds covers without a gap; returns how many postings are kept."""
     count = 0
-    for kind in range(firsts.size - 1):
+    for kind in range(kinds[0], kinds[1]):
         if not is_kept[kind]:
             continue
         before, times = np.int32(-1), 0
@@ -118,10 +137,7 @@ def _cover(
             if slots[posting, 2] - slots[posting, 0] == 2:
                 base = first_slot[before]
                 for side in range(3):
-                    covered[base + slots[posting, side]] = True
-    for slot in range(bits.size):
-        if not covered[slot]:
-            bits[slot] = 0
+                    is_covered[base + slots[posting, side]] = True
     return count
 
 
@@ -134,34 +150,36 @@ def _runs(
     most: int,
     first_slot: Any,
     units: Any,
-    count: int,
-) -> Any:
-    kinds = firsts.size - 1
-    starts = np.empty(kinds, np.int32)
-    packed = np.empty(kinds + count, np.int32)
-    packed_slots = np.full((packed.size, 3), -1, np.int16)
+    made: Any,
+    kinds: Any,
+    run: int,
+    at: int,
+) -> None:
+    """Writes the runs of some kinds, the first of them as number ``run`` from place ``at`` on."""
     worth = np.zeros(3, np.int64)
-    at = 0
-    for kind in range(kinds):
-        starts[kind] = at
+    for kind in range(kinds[0], kinds[1]):
+        if not is_kept[kind]:
+            continue
+        made.firsts[run] = at
+        run += 1
         head = at
         at += 1
         worth[:] = 0
+        made.slots[head] = -1
         before, times = np.int32(-1), 0
-        for posting in range(firsts[kind], firsts[kind + 1] if is_kept[kind] else firsts[kind]):
+        for posting in range(firsts[kind], firsts[kind + 1]):
             times = times + 1 if examples[posting] == before else 1
             before = examples[posting]
             if times > most:
                 continue
-            packed[at] = before
+            made.runs[at] = before
             for side in range(3):
                 slot = slots[posting, side]
-                packed_slots[at, side] = slot
+                made.slots[at, side] = slot
                 if slot >= 0:
                     worth[side] = max(worth[side], np.int64(units[first_slot[before] + slot]))
             at += 1
-        packed[head] = (at - head - 1) | worth[0] << 8 | worth[1] << 14 | worth[2] << 20
-    return packed, packed_slots, starts
+        made.runs[head] = (at - head - 1) | worth[0] << 8 | worth[1] << 14 | worth[2] << 20
 
 
 @kernel

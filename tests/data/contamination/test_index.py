@@ -1,4 +1,4 @@
-"""What words are worth, what is common, and that an index survives its file."""
+"""What words are worth, what is common, and that an index survives its files."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_an_index_survives_its_file(tmp_path: Path) -> None:
     made = index.build(
         index.prepare(index.Examples.of([(("a b c d e", "f"), 1)])), from_texts(["a b c"]), 10
     ).index
-    made.save(tmp_path / "index.npz")
-    loaded = index.Index.load(tmp_path / "index.npz")
+    made.save(tmp_path / "index")
+    loaded = index.Index.load(tmp_path / "index")
     for name, value in vars(made).items():
         assert np.array_equal(getattr(loaded, name), value)
         assert getattr(loaded, name).dtype == value.dtype

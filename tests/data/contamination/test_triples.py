@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
 
 import numpy as np
@@ -17,7 +18,8 @@ TEXTS = st.lists(
     st.text(
         st.sampled_from("abAé '\u2019_-.7\u200b\u0301中かß\U0001f600ﬁ\n") | st.characters(codec="utf-8"),
         max_size=30,
-    ),
+    )
+    | st.text("abA é'Ж", min_size=60, max_size=200),  # words across the 64 bytes that are looked at together
     max_size=4,
 )
 
@@ -71,6 +73,27 @@ def test_words_are_those_of_the_reference(texts: list[str]) -> None:
     names = {word: hashed for (word, _, _), hashed in zip(flat, found.hashes.tolist(), strict=True)}
     assert [names[word] for word, _, _ in flat] == found.hashes.tolist()
     assert len(set(names.values())) == len(names)
+
+
+def test_every_letter_is_another_word() -> None:
+    """Of all characters that fold to different ones no two have the same hash, alone or behind other letters."""
+    table = fold_table()
+    letters = [
+        chr(point) for point in range(0x80, len(table)) if table[point] == point and folded(chr(point))
+    ]
+    for before in ("", "word", "a word of more than sixteen letters".replace(" ", "")):
+        found = words.words(from_texts([before + letter for letter in letters]))
+        assert found.hashes.size == len(set(found.hashes.tolist())) == len(letters)
+
+
+@given(st.text("abcXYZ019", min_size=1, max_size=70), st.text(" .\n", max_size=70))
+def test_case_and_place_do_not_matter(word: str, before: str) -> None:
+    """A word of any length has one hash, in capitals, behind anything, folded character by character, and no other."""
+    texts = [word, word.upper(), before + word, before + word + " x", f"{word[:1]}\u200b{word[1:]}"]
+    found = words.hashes(from_texts(texts))
+    assert len(set(found.hashes[found.offsets[:-1]].tolist())) == 1
+    longer = words.hashes(from_texts([word + "a", word[:-1] + "q"]))
+    assert found.hashes[0] not in longer.hashes.tolist()
 
 
 @given(TEXTS)
@@ -156,6 +179,24 @@ def test_found_are_all_triples_that_texts_share_with_examples(
     own = {word for example in examples for word in example}
     assert sorted(counts.tolist()) == sorted(sum(word in text for text in texts) for word in own)
     assert triple_counts.sum() == len({(row, tuple(texts[row][at : at + 3])) for row, at in shared})
+
+
+def test_long_texts_are_looked_up_like_short_ones() -> None:
+    """Hits across the words that are looked up together are found, those across two texts are not."""
+    draw = random.Random(0)
+    texts = [draw.choices(["a", "b", "c", "d", "e", "f"], k=size) for size in (1, 700, 2, 0, 1500, 3)]
+    known = {("a", "b", "c"), ("f", "f", "a"), ("d", "a", "d")}
+    found = words.words(from_texts([" ".join(triple) for triple in sorted(known)]))
+    posted = triples.postings(found, np.arange(len(known) + 1), np.full(len(known), -1))
+    hits = triples.find(
+        words.hashes(from_texts([" ".join(text) for text in texts])), triples.lookup(posted.hashes)
+    )
+    assert list(zip(hits.rows.tolist(), hits.places.tolist(), strict=True)) == [
+        (row, at)
+        for row, text in enumerate(texts)
+        for at in range(len(text))
+        if tuple(text[at : at + 3]) in known
+    ]
 
 
 def test_layouts_with_letters_and_with_the_right_answer_alone_are_triples_too() -> None:
