@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 SECTION_CHARACTERS = 3000
 DOCUMENT_BYTES = (2000, 5000)
-SHARD_BYTES = 8_000_000
+SHARD_BYTES = 12_000_000  # as ingestion cuts it
 PEER_FILTERS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 
 Setup = tuple[str, dict[str, Any], dict[str, Path]]

@@ -11,14 +11,13 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
     """Writes one shard's documents of the sample; returns how many."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from ...data.contamination.sample import is_chosen
+    from ...data.documents import read_shard
     from ...data.filters.batch import from_arrow
 
     number, path = task
-    with pq.ParquetFile(path) as file:
-        table = file.read(["doc_id", "text"], use_threads=False)  # the tasks are what runs side by side
+    table = read_shard(path, ["doc_id", "text"])
     ids = from_arrow(table["doc_id"])
     chosen = np.flatnonzero(is_chosen(ids, share, seed))
     texts = from_arrow(table["text"])

@@ -52,15 +52,14 @@ def clean_shard(
     """Writes one shard's documents and decisions; returns its tallies and what the report needs."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from ...data.contamination import chains
     from ...data.decisions import Verdicts
-    from ...data.documents import shard_name, write_shard
+    from ...data.documents import read_shard, shard_name, write_shard
     from ...data.filters.batch import from_arrow, replaced, to_arrow
 
     number, path = task
-    table = pq.read_table(path).combine_chunks()
+    table = read_shard(path).combine_chunks()
     index, names = _load(work)
     rule = rule_of(config)
     batch = from_arrow(table["text"])
