@@ -56,7 +56,8 @@ def _compiled_programs(own: Mapping[str, str]) -> dict[str, str]:
     folder = cache_folder() / "compiled"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
+        # Somebody else's folder, as there may be in a shared temporary one, could hold any program.
+        if folder.stat().st_uid != os.getuid() or not os.access(folder, os.W_OK | os.X_OK):
             return {}
         oldest = time.time() - KEPT_SECONDS
         for entry in os.scandir(folder):
