@@ -115,12 +115,14 @@ def killing(at: Mapping[int, int]) -> Callable[[dict[str, Any]], None]:
 
     What it told before it was killed itself comes after its end; the step is done again, and then counts.
     """
-    left = dict(at)
+    left, most = dict(at), 0
 
     def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "metric" and event["name"] == "loss" and event["step"] in left:
+        nonlocal most
+        if event["event"] == "metric" and event["name"] == "loss":
             hosts = running_hosts()
-            if len(hosts) == 2:
+            most = max(most, len(hosts))
+            if len(hosts) == most and event["step"] in left:
                 os.kill(hosts[left.pop(event["step"])], signal.SIGKILL)
 
     return on_event
