@@ -106,3 +106,8 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "__path__", [*components.__path__, str(TOYS)])
     for name in NAMES:
         monkeypatch.setitem(registry.COMPONENTS, name, name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole pipelines first, which take minutes: at the end the other cores would wait for them."""
+    items.sort(key=lambda item: (len(item.path.parts), "pipelines" not in item.path.parts))
