@@ -129,7 +129,8 @@ class Checkpoints:
 
         Args:
             step: The step.
-            template: A pytree of arrays with the structure, shapes and dtypes that were saved, laid out as wanted.
+            template: A pytree with the structure, shapes and dtypes that were saved, laid out as wanted: arrays, or
+                descriptions of some.
         """
         self._manager.reload()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)

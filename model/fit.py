@@ -143,6 +143,10 @@ def fit(
         ValueError: ``shared`` is the step of another training.
     """
     graph, variables, rest = nnx.split(module, nnx.Param, ...)
+    # In host memory, also for the module: devices hold the state alone, and every process of a cluster the same values.
+    first_weights = jax.tree.map(np.array, nnx.to_pure_dict(variables))
+    nnx.update(module, first_weights)
+    del variables
 
     def loss_of(
         params: Any, batch: Mapping[str, jax.Array], *frozen: Any
@@ -170,15 +174,20 @@ def fit(
         after["curves"] = {name: curve.at[step].set(values[name]) for name, curve in state["curves"].items()}
         return after
 
+    @functools.cache
+    def metric_names() -> tuple[str, ...]:
+        if not total_steps:
+            return ()
+        return tuple(jax.eval_shape(loss_of, first_weights, dict(batches(0)), *frozen)[1])
+
     def first_state(params: Any) -> dict[str, Any]:
-        metric_names = jax.eval_shape(loss_of, params, dict(batches(0)), *frozen)[1] if total_steps else {}
         state = {
             "params": params,
             "optimizer": optimizer.init(params),
             "step": jnp.zeros((), jnp.int32),
             "curves": {
                 name: jnp.zeros((total_steps,), jnp.float32)
-                for name in ("loss", "gradient_norm", *metric_names)
+                for name in ("loss", "gradient_norm", *metric_names())
             },
         }
         if on_non_finite == "rewind":
@@ -188,20 +197,25 @@ def fit(
         return state
 
     def fresh() -> dict[str, Any]:
-        params = nnx.to_pure_dict(variables)
         if mesh is None:
-            return first_state(jax.tree.map(jnp.copy, params))
-        # From host memory, where every process of a cluster holds the same values, and from there on spread: no device
-        # ever holds more than its part.
-        params = jax.tree.map(np.asarray, params)
-        spread = jax.device_put(params, sharding.weight_shardings(mesh, params))
+            return first_state(jax.tree.map(jnp.array, first_weights))
+        # Spread from the first: no device ever holds more than its part.
+        spread = jax.device_put(first_weights, sharding.weight_shardings(mesh, first_weights))
         made: dict[str, Any] = jax.jit(
-            first_state, out_shardings=layout_of(jax.eval_shape(first_state, params))
+            first_state, out_shardings=layout_of(jax.eval_shape(first_state, first_weights))
         )(spread)
         return made
 
     def layout_of(state: Any) -> Any:
         return sharding.state_shardings(mesh, state, state["params"]) if mesh else None
+
+    def described() -> dict[str, Any]:
+        """Shapes, dtypes and layout of the state, which is not made for them."""
+        shapes = jax.eval_shape(first_state, first_weights)
+        layout = layout_of(shapes) or jax.tree.map(lambda _: jnp.zeros(()).sharding, shapes)
+        return jax.tree.map(
+            lambda leaf, lies: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=lies), shapes, layout
+        )
 
     if mesh:
         beside = jax.tree.map(np.asarray, tuple(frozen))
@@ -216,11 +230,10 @@ def fit(
     def resumed(reason: str | None = None) -> tuple[int, dict[str, Any], dict[str, np.ndarray]]:
         done, useful_seconds = 0, 0.0
         with clock.lost("restoring"):
-            state = fresh()
             measured = {
                 name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
             }
-            template = kept(state, measured)
+            template = kept(described(), measured) if replicas or checkpoints else None
             if replicas:
                 replicas.lay_out(template)
             sources = [
@@ -231,6 +244,8 @@ def fit(
                 restored = source.restore(done, template)
                 state, useful_seconds = restored["train"], float(restored["useful_seconds"])
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
+            else:
+                state = fresh()
         clock.resumed(useful_seconds, reason)
         return done, state, measured
 
@@ -268,6 +283,7 @@ def fit(
                 new = bad[~skips[bad]]
                 if new.size and skips.sum() < most_skipped_steps:
                     skips[new[0]] = True
+                    state = {}  # not beside the one that is restored
                     start, state, measured = resumed("rewound steps")
                     skips |= np.array(state["skips"])
                     state["skips"] = jax.device_put(skips, state["skips"].sharding)

@@ -80,7 +80,8 @@ class Replicas:
         """Reserves memory for states like this one; has to come first, and on all hosts.
 
         Args:
-            state: A pytree of JAX's arrays, as they are spread, and of NumPy arrays, the same on all hosts.
+            state: A pytree of JAX's arrays, or descriptions of some, as they are spread, and of NumPy arrays, the same
+                on all hosts.
 
         Raises:
             NoRoom: There is too little.
@@ -285,7 +286,7 @@ class _File:
 
 def _boxes(leaf: Any, host: int) -> list[Box]:
     """The distinct pieces of an array that a host's devices hold, in order."""
-    if not isinstance(leaf, jax.Array):
+    if isinstance(leaf, np.ndarray):
         return [tuple((0, size) for size in leaf.shape)]
     indices: Mapping[Any, tuple[slice, ...]] = leaf.sharding.devices_indices_map(leaf.shape)
     return sorted(
@@ -314,7 +315,7 @@ def _array(leaf: Any, place: tuple[tuple[Box, int, int], ...], part: np.ndarray)
         values = part[begin:end].copy().view(leaf.dtype)
         return values.reshape([high - low for low, high in box])
 
-    if not isinstance(leaf, jax.Array):
+    if isinstance(leaf, np.ndarray):
         return piece(None)
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, piece)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import subprocess
@@ -79,6 +80,51 @@ def test_it_finds_the_least_squares_solution() -> None:
     assert list(history.evaluation_steps) == [0, 25, 50, 75, 100, 125, 150, 175, 200]
     assert history.evaluations["distance"][0] == 2.0
     assert logged == [(step, history.curves["loss"][step - 1]) for step in range(10, 201, 10)]
+
+
+class Wide(nnx.Module):
+    """One weight of 4 MB."""
+
+    def __init__(self) -> None:
+        self.weight = nnx.Param(jnp.ones((1000, 1000)))
+
+
+def test_a_device_holds_the_state_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and Adam's two moments of them; no first weights beside them, and nothing while a state is restored."""
+
+    def held() -> int:
+        gc.collect()
+        return sum(array.size == 1_000_000 for array in jax.live_arrays())
+
+    def run(until: int) -> tuple[list[int], list[int]]:
+        training: list[int] = []
+        restoring: list[int] = []
+        restore = Checkpoints.restore
+
+        def restored(self: Checkpoints, step: int, template: object) -> object:
+            restoring.append(held())
+            return restore(self, step, template)
+
+        monkeypatch.setattr(Checkpoints, "restore", restored)
+        checkpoints = Checkpoints(tmp_path / "work")
+        fit(
+            Wide(),
+            optax.adam(0.1),
+            lambda module, batch: (jnp.mean((module.weight[...] - batch["y"]) ** 2), {}),
+            lambda step: {"y": np.zeros(1, np.float32)},
+            4,
+            checkpoints=checkpoints,
+            checkpoint_every_steps=2,
+            log_every_steps=1,
+            on_log=lambda step, values: training.append(held()),
+            until_steps=until,
+        )
+        checkpoints.close()
+        monkeypatch.undo()
+        return training, restoring
+
+    assert run(2) == ([3, 3], [])
+    assert run(4) == ([3, 3], [0])
 
 
 class Killed(BaseException):
