@@ -22,11 +22,9 @@ import heapq
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from .kernels import kernel
+from .memory import show, state_of
 
 INLINE_IDS = 3  # tokens that fit in an entry
 KEY_BYTES = 16  # as in ``encoder_words``: longer words have their tokens apart, where their bytes are
@@ -89,33 +87,6 @@ class Scratch(NamedTuple):
     begins: Any
     pieces: Any
     ids: Any
-
-
-@intrinsic
-def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
-    """An entry's first four bytes; what was written before they were, by any thread, can be read afterwards."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
-        return builder.load_atomic(pointer, "acquire", 4)
-
-    return types.uint32(entries, types.intp), generate
-
-
-@intrinsic
-def show(typing_context: Any, entries: Any, slot: Any, state: Any) -> Any:
-    """Sets an entry's first four bytes; whoever reads them finds what was written before."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at, state = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
-        builder.store_atomic(state, pointer, "release", 4)
-        return context.get_dummy_value()
-
-    return types.void(entries, types.intp, types.uint32), generate
 
 
 @kernel

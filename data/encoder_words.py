@@ -19,12 +19,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .kernels import kernel
+from .memory import exchange_state, fetch, reserve, state_of
 from .vectors import WIDTH, bytes_between, eight_bytes, folded_product
 
 PAIR_MASK = 2**18 - 1
@@ -50,61 +47,6 @@ class Cuts(NamedTuple):
 
     ascii_pairs: Any
     pairs: Any
-
-
-@intrinsic
-def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
-    """An entry's first four bytes; what was written before they were, by any thread, can be read afterwards."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
-        return builder.load_atomic(pointer, "acquire", 4)
-
-    return types.uint32(entries, types.intp), generate
-
-
-@intrinsic
-def exchange_state(typing_context: Any, entries: Any, slot: Any, old: Any, new: Any) -> Any:
-    """Whether an entry's first four bytes were ``old``; then they are ``new`` now, and what was written before shows."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at, old, new = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(32).as_pointer())
-        return builder.extract_value(builder.cmpxchg(pointer, old, new, "acq_rel", "acquire"), 1)
-
-    return types.boolean(entries, types.intp, types.uint32, types.uint32), generate
-
-
-@intrinsic
-def reserve(typing_context: Any, counts: Any, at: Any, more: Any) -> Any:
-    """Adds to a count of an int64 array that threads share; returns what it was."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, index, added = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        return builder.atomic_rmw("add", builder.gep(data, [index]), added, "monotonic")
-
-    return types.int64(counts, types.intp, types.int64), generate
-
-
-@intrinsic
-def ask_for(typing_context: Any, entries: Any, slot: Any) -> Any:
-    """Has an entry's memory brought near while other work goes on."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        pointer = builder.bitcast(builder.gep(data, [at]), ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(prefetch, [pointer, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(entries, types.intp), generate
 
 
 @kernel
@@ -232,7 +174,7 @@ def find_words(
                         mixed ^ eight_bytes(data, start + min(byte, size - EIGHT)), MIX_LOW
                     )
             slot = mixed & mask
-            ask_for(entries, slot)
+            fetch(entries, slot)
             lows[word - block_first] = low
             highs[word - block_first] = high
             slots[word - block_first] = slot

@@ -5,8 +5,8 @@ process. An installation that is read-only, with no home folder either (a locked
 the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
 
 Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
-file: a change there would leave the old machine code in use. The one exception is ``vectors.py``, whose contents are
-made part of what the cache compares.
+file: a change there would leave the old machine code in use. The exceptions are ``vectors.py`` and ``memory.py``, whose
+contents are made part of what the cache compares.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 
 from numba import njit
 
+SHARED = ("vectors.py", "memory.py")
+
 
 def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compiles a function over NumPy arrays when it is first called."""
@@ -27,11 +29,12 @@ def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     except RuntimeError:  # raised only when no cache folder can be written
         return njit(nogil=True, **options)(function)
     file = compiled._cache._cache_file
-    file._source_stamp = (file._source_stamp, _vectors_stamp())
+    file._source_stamp = (file._source_stamp, _shared_stamp())
     return compiled
 
 
 @lru_cache(maxsize=1)
-def _vectors_stamp() -> str:
+def _shared_stamp() -> str:
     """A digest of the functions that other files' kernels have compiled into them."""
-    return hashlib.sha256(Path(__file__).with_name("vectors.py").read_bytes()).hexdigest()
+    files = [Path(__file__).with_name(name) for name in SHARED]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -11,7 +11,6 @@ what is known of it stand side by side, in buckets of about three by the first b
 some hundred look-ups ahead, which took 6.0 to 3.5 ms a MB on a machine whose memory others used too.
 
 References:
-    LLVM language reference, ``llvm.prefetch``.
     Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A closer look at skip-gram
     modelling" (LREC), section 2: skip-grams.
 """
@@ -22,12 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ..filters.batch import TextBatch
 from ..kernels import kernel
+from ..memory import fetch
 from . import ordering
 from .words import Hashed, Integers, Words, words
 
@@ -225,24 +222,6 @@ def _shift(buckets: Any) -> Any:
     return np.uint64(64 - bits)
 
 
-@intrinsic
-def _fetch(typing_context: Any, data: Any, at: Any) -> Any:
-    """Asks for the line of the cache that ``data[at]`` of an array in C order is in, and does not wait for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, place = arguments
-        number = ir.IntType(32)
-        start = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [place])
-        start = builder.bitcast(start, ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [start.type, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
-        how = (ir.Constant(number, value) for value in (0, 3, 1))  # to be read, to be kept, data
-        builder.call(prefetch, [start, *how])
-        return context.get_dummy_value()
-
-    return types.void(data, types.intp), generate
-
-
 @kernel
 def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entries: Any) -> Any:
     """Row, first word in its text and number of everything that is looked for.
@@ -269,7 +248,7 @@ def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entri
                 value = _triple(value, hashes[word + np.uint64(1)], hashes[word + np.uint64(2)])
             values[at] = value
         for at in range(here):
-            _fetch(bitmap, np.int64(values[at] >> np.uint64(12) & mask))
+            fetch(bitmap, np.int64(values[at] >> np.uint64(12) & mask))
         passing = 0
         for at in range(here):  # without a branch on what passes
             value = values[at]
@@ -279,12 +258,12 @@ def _find(hashes: Any, offsets: Any, size: int, bitmap: Any, buckets: Any, entri
             known = known >> (value & np.uint64(63)) & known >> (value >> np.uint64(6) & np.uint64(63))
             passing += int(known & np.uint64(1))
         for at in range(passing):
-            _fetch(buckets, np.int64(values[at] >> shift))
+            fetch(buckets, np.int64(values[at] >> shift))
         for at in range(passing):
             bucket = values[at] >> shift
             starts[at] = buckets[bucket]
             ends[at] = buckets[bucket + np.uint64(1)]
-            _fetch(entries, np.int64(starts[at]) * 2)
+            fetch(entries, np.int64(starts[at]) * 2)
         for at in range(passing):
             tag = np.uint32(values[at] >> (shift - np.uint64(32)))
             place, last = starts[at], ends[at]

@@ -25,32 +25,35 @@ def test_a_read_only_installation_compiles_without_a_cache(monkeypatch: pytest.M
     assert kernels.kernel(lambda value: value + 1)(1) == 2
 
 
-def test_a_change_of_the_vectors_is_a_change_of_every_kernel(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("changed", kernels.SHARED)
+def test_a_change_of_what_all_share_is_a_change_of_every_kernel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
 ) -> None:
     def double(value: int) -> int:
         return 2 * value
 
     stamps = []
+    for name in kernels.SHARED:
+        (tmp_path / name).write_text("one")
     for text in ("one", "two"):
-        (tmp_path / "vectors.py").write_text(text)
+        (tmp_path / changed).write_text(text)
         monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
-        kernels._vectors_stamp.cache_clear()
+        kernels._shared_stamp.cache_clear()
         compiled: Any = kernels.kernel(double)
         stamps.append(compiled._cache._cache_file._source_stamp)
-    kernels._vectors_stamp.cache_clear()
+    kernels._shared_stamp.cache_clear()
     assert stamps[0][0] == stamps[1][0]
     assert stamps[0] != stamps[1]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_kernels_use_nothing_of_other_files(path: Path) -> None:
-    """A kernel's machine code is renewed when its own file changes or ``vectors.py``, so it may use no other of ours."""
+    """A kernel's machine code is renewed when its own file changes or one of ``SHARED``, so it may use no other of ours."""
     tree = ast.parse(path.read_text())
     ours = {
         alias.asname or alias.name
         for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.level and node.module != "vectors"
+        if isinstance(node, ast.ImportFrom) and node.level and f"{node.module}.py" not in kernels.SHARED
         for alias in node.names
     }
     for node in tree.body:
