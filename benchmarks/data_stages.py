@@ -1,7 +1,7 @@
 """Data stages Parquet to Parquet: megabytes of text a second, memory, growth, and datatrove on the same files.
 
     python benchmarks/data_stages.py --texts 'FOLDER/*.jsonl.zst' [--stage filter] [--scales 1,4,16]
-        [--megabytes 24] [--peer-python VENV/bin/python] [--cores 2]
+        [--megabytes 24] [--peer-python VENV/bin/python] [--peer-scale 4] [--cores 2]
 
 Texts are cut into documents of about 3 kB at line ends and shuffled; what is smaller than 2 kB or larger than 5 is left
 out, because the cost of a document would hide the cost of its text. Scales above one add copies of the corpus in which
@@ -302,8 +302,8 @@ class Corpus(NamedTuple):
 def compare_with_peer(small: Corpus, large: Corpus, stages: list[str], peer_python: str, cores: int) -> None:
     """Runs datatrove and then ours with as many workers: filters one by one, deduplication, n-grams of benchmarks.
 
-    Both get the small corpus, where half of our time is a stage's fixed cost; datatrove's is proportional to the text
-    and would take an hour on the large one, so that the ratio of the rates compares it with ours there.
+    Both get the small corpus. A part of our time is a stage's fixed cost and datatrove's is proportional to the text,
+    so that the ratio of the rates compares it with ours on the large one, where it would take an hour.
     """
 
     def show(stage: str, theirs: dict[str, float]) -> None:
@@ -319,7 +319,9 @@ def compare_with_peer(small: Corpus, large: Corpus, stages: list[str], peer_pyth
                 flush=True,
             )
 
-    for name in PEER_FILTERS if "filter" in stages else ():
+    for name in PEER_FILTERS:
+        if not {"filter", f"filter:{name}"} & set(stages):
+            continue
         show(f"filter:{name}", {"datatrove": peer(peer_python, "time", name, small.path, cores)["seconds"]})
     if "dedup" in stages:
         taken = peer(peer_python, "minhash", small.path, cores)
@@ -377,10 +379,7 @@ def main() -> None:
     parser.add_argument("--benchmarks", help="pattern of files with questions, for decontaminate")
     parser.add_argument("--peer-python", help="an interpreter with datatrove")
     parser.add_argument(
-        "--peer-megabytes",
-        type=float,
-        default=12,
-        help="how much datatrove is given; ours is run on the largest scale as well",
+        "--peer-scale", type=int, help="which of the scales datatrove is given; default: the first"
     )
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
@@ -391,6 +390,9 @@ def main() -> None:
         return
     if not arguments.texts:
         parser.error("expected --texts")
+    scales = [int(scale) for scale in arguments.scales.split(",")]
+    if arguments.peer_scale not in (None, *scales):
+        parser.error(f"got --peer-scale {arguments.peer_scale}, expected one of --scales {arguments.scales}")
     parts = [part for pattern in arguments.texts for text in read_texts(pattern) for part in sections(text)]
     least, most = DOCUMENT_BYTES
     parts = [part for part in parts if least <= len(part.encode()) <= most]
@@ -408,9 +410,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.benchmarks:
             write_benchmarks(Path(folder, "benchmarks"), read_benchmarks(arguments.benchmarks))
-        for scale in (int(scale) for scale in arguments.scales.split(",")):
+        corpora = {}
+        for scale in scales:
             corpus = Path(folder, f"times-{scale}")
             size = write_corpus(corpus, first(arguments.megabytes), scale)
+            corpora[scale] = Corpus(corpus, size)
             stages = arguments.stage or ["filter"]
             if "tokenize" in stages and not Path(folder, "tokenizer").exists():
                 in_fresh_process("tokenize", corpus, arguments.cores)  # leaves the vocabulary for the others
@@ -420,10 +424,9 @@ def main() -> None:
             if "tokenize" in stages:
                 compare_with_sentencepiece(corpus, size, arguments.cores)
         if arguments.peer_python:
-            small = Path(folder, "peer")
             compare_with_peer(
-                Corpus(small, write_corpus(small, first(arguments.peer_megabytes), 1)),
-                Corpus(corpus, size),
+                corpora[arguments.peer_scale or scales[0]],
+                corpora[scales[-1]],
                 arguments.stage or ["filter"],
                 arguments.peer_python,
                 arguments.cores,

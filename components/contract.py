@@ -30,6 +30,7 @@ Kind = Literal[
     "chats",
     "preferences",
     "model",
+    "states",
     "teacher_logits",
     "reward_model",
     "rollouts",

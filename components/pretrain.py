@@ -68,6 +68,7 @@ COMPONENT = Component(
     outputs={
         "model": Port("model", "the trained decoder"),
         "report": Port("report", "loss curve and held-out bits per byte"),
+        "states": Port("states", "training states to begin a replay with, see keep_state_every_steps"),
     },
     run=run,
     key_metric="bits_per_byte",

@@ -85,7 +85,8 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
 
     phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
     tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
-        None, description="Training tokens of phases with shares; compute_optimal takes 20 per parameter."
+        None,
+        description="Training tokens of phases with shares; compute_optimal takes 20 per (active) parameter.",
     )
     over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
     evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
@@ -95,8 +96,11 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
         description="Steps between checksums of the parameters for `millrace replay`; 0 records nothing for it.",
     )
     keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
-    keep_checkpoint_every_steps: int = runtime(
-        0, ge=0, description="Also keeps checkpoints of multiples of so many steps while it trains."
+    keep_state_every_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps between training states that stay in the output `states`, for `millrace replay` to begin with; "
+        "0 keeps none.",
     )
     replica_every_steps: int = runtime(
         0,
@@ -130,5 +134,5 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
         """Training tokens of phases with shares."""
         if self.tokens != "compute_optimal":
             return self.tokens
-        parameters = self.model_shape(vocab_size).parameter_count()
+        parameters = self.model_shape(vocab_size).active_parameter_count()
         return token_budget.compute_optimal_tokens(parameters, self.over_train)

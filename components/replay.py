@@ -2,13 +2,14 @@
 
 Batches are a function of the step and training is the same bits every time, so a difference means that the code, a
 library or the machine is another one, or that a machine computed wrongly, then or now: a second replay on a third
-machine tells which. A finished stage keeps no checkpoints, so a replay begins with step 0.
+machine tells which. A replay begins with the newest state that the training kept (``keep_state_every_steps``), or with step 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import distill, pretrain, step_digests, stream_training
 from .contract import ComponentError, Context, Inputs
@@ -31,11 +32,13 @@ class Comparison:
         first_step: First step that was compared, from 0.
         end_step: The first that was not.
         difference: The first step that is not the same, or None.
+        begun_with: The step that was the first to be executed again.
     """
 
     first_step: int
     end_step: int
     difference: Difference | None
+    begun_with: int = 0
 
 
 def replay(
@@ -46,6 +49,7 @@ def replay(
     recorded: Sequence[Record],
     first_step: int,
     end_step: int | None,
+    states: Path | None = None,
 ) -> Comparison:
     """Trains again up to ``end_step`` and compares the steps of ``[first_step, end_step)``.
 
@@ -57,6 +61,7 @@ def replay(
         recorded: The recorded blocks, in order.
         first_step: First step to compare, from 0.
         end_step: The first not to compare; None compares to the end.
+        states: The recorded states, of which the newest that is not behind ``first_step`` saves the steps before it.
 
     Raises:
         ComponentError: No step of the range is recorded, or the training cannot be done again.
@@ -70,13 +75,43 @@ def replay(
         )
     import jax
 
+    from ..model.kept_states import OtherTraining
+
     if (devices := int(recorded[0]["devices"])) != jax.device_count():
         raise ComponentError(
             f"got a training on {devices} devices and {jax.device_count()} here, expected as many: sums over other numbers "
             "of devices differ in their last bits; replay where there are as many, in one process"
         )
-    quiet = config.model_copy(update={"checkpoint_every_steps": NEVER})
+    quiet = config.model_copy(update={"checkpoint_every_steps": NEVER, "keep_state_every_steps": 0})
+    begun_with = _begin(states, first_step, stream_training.states_folder(context)) if states else 0
     training = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
-    trained = TRAIN[component](context, quiet, training, until_steps=end)
+    try:
+        trained = TRAIN[component](context, quiet, training, until_steps=end)
+    except OtherTraining as error:
+        raise ComponentError(
+            f"the state that the training kept does not fit the code that trains now: {error}; take the code of then, "
+            "which the run's versions tell"
+        ) from error
     replayed = stream_training.digests(trained, config.digest_every_steps, end)
-    return Comparison(first_step, end, step_digests.first_difference(recorded, replayed, first_step, end))
+    difference = step_digests.first_difference(recorded, replayed, first_step, end)
+    return Comparison(first_step, end, difference, begun_with)
+
+
+def _begin(states: Path, first_step: int, folder: Path) -> int:
+    """Puts the newest kept state up to a step where the training looks for one; returns its step, 0 without one.
+
+    Raises:
+        ComponentError: It is damaged.
+    """
+    from ..model import integrity, kept_states
+
+    step = max((step for step in kept_states.steps(states) if step <= first_step), default=0)
+    if step:
+        kept = states / kept_states.folder_name(step)
+        if wrong := integrity.damage(kept):
+            raise ComponentError(
+                f"the kept state of step {step} is damaged: {'; '.join(wrong)}; restore the store"
+            )
+        folder.mkdir(parents=True)
+        (folder / kept.name).symlink_to(kept)
+    return step

@@ -7,8 +7,11 @@ byte are measured per source while it trains, because the mixture's effect shows
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents, training_recipe
@@ -100,6 +103,7 @@ def train_on(
     from ..model.checkpoint import Checkpoints
     from ..model.fit import NonFiniteLoss, fit
     from ..model.goodput import Goodput
+    from ..model.kept_states import KeptStates
     from ..model.preemption import Preempted, StopRequest
     from ..model.replicas import NoRoom, Replicas
 
@@ -134,7 +138,6 @@ def train_on(
     stored = Checkpoints(
         context.work / "checkpoints",
         keep=config.keep_checkpoints,
-        keep_every_steps=config.keep_checkpoint_every_steps,
         log=context.log.warning,
     )
     with stored as checkpoints, StopRequest() as stop:
@@ -150,6 +153,7 @@ def train_on(
                 checkpoints=checkpoints,
                 checkpoint_every_steps=config.checkpoint_every_steps,
                 replicas=replicas,
+                states=KeptStates(states_folder(context), config.keep_state_every_steps, context.log.warning),
                 log_every_steps=config.log_every_steps,
                 on_log=on_log,
                 evaluation=held_out_text.evaluation(
@@ -180,6 +184,11 @@ def train_on(
             raise ComponentError(f"{objective.component}: {error}") from error
     context.log.info("%s", goodput.summary())
     return Trained(config, shape, decoder, reading, objective, history)
+
+
+def states_folder(context: Context) -> Path:
+    """Where a training keeps the states that stay, and finds one to begin with."""
+    return context.work / "states"
 
 
 def write(context: Context, trained: Trained, **more: Any) -> None:
@@ -219,6 +228,7 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
     step_digests.write(
         context.output("report") / step_digests.FILE, digests(trained, config.digest_every_steps)
     )
+    _write_states(context)
     if skipped:
         context.metric("skipped_steps", len(skipped))
     context.metric("tokens_in", sum(streams.source_tokens.values()))
@@ -228,6 +238,25 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
         context.metric(name, final_loss(history, name))
     for name, values in history.evaluations.items():
         context.metric(name, float(values[-1]))
+
+
+def _write_states(context: Context) -> None:
+    """Publishes the states that stay, and a list of them; the work folder needs its own until the stage is recorded."""
+    from ..model import kept_states
+
+    folder = states_folder(context)
+    steps = kept_states.steps(folder)
+    for step in steps:
+        name = kept_states.folder_name(step)
+        shutil.copytree(folder / name, context.output("states") / name, copy_function=_link)
+    write_json(context.output("states") / "states.json", {"steps": steps})
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # the file system has no links
+        shutil.copyfile(source, target)
 
 
 def _phase_facts(config: PretrainConfig, mixture: Mixture, phases: Schedule) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ leaf, so a checkpoint is the same files whatever the layout, and any number of h
 what its devices hold. The price is that host 0's memory takes the whole state while it is written.
 
 Folders hold timestamps and random file names, therefore they are never published; artifacts hold safetensors (see
-``weights``).
+``weights`` and ``kept_states``).
 """
 
 from __future__ import annotations
@@ -38,27 +38,22 @@ class Checkpoints:
     Args:
         folder: Where they are kept; made when missing.
         keep: How many of the newest to keep.
-        keep_every_steps: Also keeps every step that is a multiple of it; 0 keeps none besides the newest.
         log: Takes one line for each damaged file and for what follows from it; this module's logger by default.
 
     Raises:
-        ValueError: ``keep`` is below one or ``keep_every_steps`` is negative.
+        ValueError: ``keep`` is below one.
     """
 
     def __init__(
         self,
         folder: Path,
         keep: int = 2,
-        keep_every_steps: int = 0,
         log: Callable[[str], None] | None = None,
     ) -> None:
-        if keep < 1 or keep_every_steps < 0:
-            raise ValueError(
-                f"got keep {keep} and keep_every_steps {keep_every_steps}, expected at least 1 and at least 0"
-            )
+        if keep < 1:
+            raise ValueError(f"got keep {keep}, expected at least 1")
         self._folder = folder.absolute()
         self._keep = keep
-        self._keep_every_steps = keep_every_steps
         self._log = log or logging.getLogger(__name__).warning
         host = jax.process_index()
         self._writes = host == 0
@@ -177,8 +172,7 @@ class Checkpoints:
         integrity.seal(self._folder / str(step))
         kept = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
         for old in kept[: -self._keep]:
-            if not (self._keep_every_steps and old % self._keep_every_steps == 0):
-                self._delete(old)
+            self._delete(old)
 
     def _delete(self, step: int) -> None:
         # The seal goes first: a folder that a kill leaves half deleted then says so itself.

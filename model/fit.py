@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 from . import accumulate, checksum, hosts, non_finite, sharding
 from .checkpoint import Checkpoints
 from .goodput import Goodput
+from .kept_states import KeptStates
 from .non_finite import NonFiniteLoss, Policy
 from .preemption import Preempted
 from .replicas import Replicas
@@ -89,6 +90,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     checkpoint_every_steps: int = 50,
     replicas: Replicas | None = None,
+    states: KeptStates | None = None,
     log_every_steps: int = 10,
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
     evaluation: Evaluation | None = None,
@@ -119,7 +121,8 @@ def fit(
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
         checkpoints: Where to keep and look for the state; None starts afresh and keeps nothing.
         checkpoint_every_steps: Steps between checkpoints.
-        replicas: Copies of the state in memory, more often; the newest of both kinds is gone on from.
+        replicas: Copies of the state in memory, more often.
+        states: States that stay when the training is over. The newest of all three kinds is gone on from.
         log_every_steps: Steps between calls of ``on_log``; the host waits for the device then.
         on_log: Called with the number of finished steps and the values of the last one.
         evaluation: Held-out measurement.
@@ -233,14 +236,13 @@ def fit(
             measured = {
                 name: np.full(len(points), np.nan) for name in (evaluation.names if evaluation else ())
             }
-            template = kept(described(), measured) if replicas or checkpoints else None
+            kinds = [kind for kind in (replicas, checkpoints, states) if kind]
+            template = kept(described(), measured) if kinds else None
             if replicas:
                 replicas.lay_out(template)
-            sources = [
-                (step, source) for source in (replicas, checkpoints) if source and (step := source.newest())
-            ]
+            sources = [(step, kind) for kind in kinds if (step := kind.newest())]
             if sources:
-                done, source = max(sources, key=lambda found: found[0])  # memory before disk, if both have it
+                done, source = max(sources, key=lambda found: found[0])  # of equals memory, then a checkpoint
                 restored = source.restore(done, template)
                 state, useful_seconds = restored["train"], float(restored["useful_seconds"])
                 measured = {name: np.array(values) for name, values in restored["measured"].items()}
@@ -275,7 +277,8 @@ def fit(
         copied = (
             replicas is not None and start < done < end and not stopping and done % replicas.every_steps == 0
         )
-        if log or due or copied:
+        staying = states is not None and start < done and states.due(done)
+        if log or due or copied or staying:
             curves = _curves(state)
             bad = non_finite.bad_steps(curves, done)
             if on_non_finite == "rewind":
@@ -319,6 +322,10 @@ def fit(
                 if stopping:
                     checkpoints.wait()
                     hosts.any_of(True)  # none ends before host 0 has written
+        if states and staying:
+            with clock.lost("checkpointing"):
+                # Seconds are another run's tomorrow: without them the same training keeps the same bytes.
+                states.save(done, kept(state, measured) | {"useful_seconds": np.zeros(())})
         if stopping:
             raise Preempted(done, total_steps, saved=checkpoints is not None and done > 0)
         if done == end:

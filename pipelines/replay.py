@@ -31,6 +31,7 @@ class Replay:
         equal: Whether every compared step is the same, bit for bit.
         first_step: First step that was compared, from 0.
         end_step: The first that was not.
+        begun_with: The step that was the first to be executed again, of a state that the training kept, or 0.
         difference: The first that differs, or None.
         versions: Distribution -> (version then, version now), of those that differ.
         code: What of the stage's code is another one now.
@@ -41,6 +42,7 @@ class Replay:
     equal: bool
     first_step: int
     end_step: int
+    begun_with: int
     difference: Difference | None
     versions: Mapping[str, tuple[str, str]]
     code: tuple[str, ...]
@@ -66,6 +68,7 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
     config = recorded_config(run, stage, record.component, record.config)
     report = run.store.folder(record.outputs["report"]["digest"]) / step_digests.FILE
     recorded = step_digests.read(report) if report.exists() else []
+    states = run.store.folder(record.outputs["states"]["digest"]) if "states" in record.outputs else None
     with tempfile.TemporaryDirectory() as work:
         context = StageContext(
             seed=identity.stage_seed(record.seed, record.component),
@@ -75,7 +78,14 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
             log=log,
         )
         found = comparing.replay(
-            record.component, context, config, _inputs(run.store, record), recorded, first_step, end_step
+            record.component,
+            context,
+            config,
+            _inputs(run.store, record),
+            recorded,
+            first_step,
+            end_step,
+            states,
         )
     now = installed_versions()
     versions = {
@@ -92,6 +102,7 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
         found.difference is None,
         found.first_step,
         found.end_step,
+        found.begun_with,
         found.difference,
         versions,
         tuple(code),

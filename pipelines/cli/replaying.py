@@ -31,7 +31,10 @@ def replay(
     run: tracing.RunId = None,
     as_json: options.Json = False,
 ) -> None:
-    """Execute training steps again and compare them bit for bit; exit code 1 when a step differs."""
+    """Execute training steps again and compare them bit for bit; exit code 1 when a step differs.
+
+    Execution begins with the newest state that the stage kept (keep_state_every_steps), or with step 0.
+    """
     import logging
 
     from ..environment import compute_here
@@ -67,9 +70,9 @@ def _range(text: str) -> tuple[int, int | None]:
 
 def _view(console: Console, result: Replay) -> None:
     print_ = console.print
-    print_(
-        f"{result.stage} of {result.run}: steps {result.first_step} to {result.end_step - 1}", soft_wrap=True
-    )
+    begun = f", begun with the kept state of step {result.begun_with}" if result.begun_with else ""
+    steps = f"steps {result.first_step} to {result.end_step - 1}{begun}"
+    print_(f"{result.stage} of {result.run}: {steps}", soft_wrap=True)
     if result.difference is None:
         print_("all are the same, bit for bit")
     else:

@@ -60,4 +60,4 @@ def _end_bundles_at_once() -> None:
     from apache_beam.runners.worker.statesampler import DEFAULT_SAMPLING_PERIOD_MS, StateSampler
 
     if StateSampler.__init__.__defaults__ == (DEFAULT_SAMPLING_PERIOD_MS,):
-        StateSampler.__init__.__defaults__ = (SAMPLING_MILLISECONDS,)  # type: ignore[misc]
+        StateSampler.__init__.__defaults__ = (SAMPLING_MILLISECONDS,)

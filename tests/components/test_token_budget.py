@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -38,9 +39,13 @@ def test_shares_leave_no_rest(parts: list[int], total: int) -> None:
 
 def test_the_plan_follows_the_model_and_its_vocabulary() -> None:
     """A training runs 20 tokens per parameter up to its last step, which a larger vocabulary lengthens."""
-    config = config_of([{"share": 0.75}, {"share": 0.25}], tokens="compute_optimal", over_train=0.5)
-    for vocab_size in (100, 5_000):
-        parameters = config.model.model_config_for(vocab_size, 256).parameter_count()
+    dense = config_of([{"share": 0.75}, {"share": 0.25}], tokens="compute_optimal", over_train=0.5)
+    shape = {"experts": 8, "experts_per_token": 2}
+    sparse = config_of(
+        [{"share": 0.75}, {"share": 0.25}], tokens="compute_optimal", over_train=0.5, model=shape
+    )
+    for config, vocab_size in itertools.product((dense, sparse), (100, 5_000)):
+        parameters = config.model.model_config_for(vocab_size, 256).active_parameter_count()
         mixture = plan(config, 0, {"a": 10**7}, vocab_size)
         assert 10 * parameters <= mixture.total_tokens < 10 * parameters + 8 * 256
         assert mixture.ends[0] == pytest.approx(0.75 * mixture.total_steps, abs=1)

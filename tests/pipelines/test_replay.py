@@ -27,6 +27,7 @@ PRETRAIN = {
     "max_epochs": 100,
     "warmup_steps": 2,
     "digest_every_steps": 5,
+    "keep_state_every_steps": 8,
 }
 STAGES: dict[str, Any] = {
     "ingest": {"uses": "ingest", "with": {"sources": {"mine": {"type": "files", "paths": "*.jsonl"}}}},
@@ -64,17 +65,23 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one gradient is another one at step 11, as a faulty processor might make it."""
     make = optimizers.make_optimizer
 
-    def flip(gradients: Any, step: jax.Array, params: Any = None) -> tuple[Any, jax.Array]:
+    def flipped(gradients: Any, step: jax.Array) -> Any:
         leaves, tree = jax.tree.flatten(gradients)
         bits = jax.lax.bitcast_convert_type(leaves[0], jnp.uint32)
         other = bits.reshape(-1).at[0].set(bits.reshape(-1)[0] ^ (1 << 22)).reshape(bits.shape)
         leaves[0] = jnp.where(step == 11, jax.lax.bitcast_convert_type(other, jnp.float32), leaves[0])
-        return jax.tree.unflatten(tree, leaves), step + 1
+        return jax.tree.unflatten(tree, leaves)
 
-    wrong = optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), flip)
-    monkeypatch.setattr(
-        optimizers, "make_optimizer", lambda *given, **named: optax.chain(wrong, make(*given, **named))
-    )
+    def make_wrong(*given: Any, **named: Any) -> optax.GradientTransformation:
+        sound = make(*given, **named)
+
+        def update(gradients: Any, state: Any, params: Any = None) -> Any:
+            step = optax.tree.get_all_with_path(state, "count")[0][1]
+            return sound.update(flipped(gradients, step), state, params)
+
+        return optax.GradientTransformation(sound.init, update)
+
+    monkeypatch.setattr(optimizers, "make_optimizer", make_wrong)
 
 
 def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
@@ -88,6 +95,13 @@ def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
     assert (answer["equal"], answer["first_step"], answer["end_step"]) == (True, 6, 13)
 
 
+@pytest.mark.parametrize(("steps", "begun_with"), [("7:9", 0), ("8:13", 8), ("15:23", 8), ("18:", 16)])
+def test_a_replay_begins_with_the_newest_kept_state(trained: Sandbox, steps: str, begun_with: int) -> None:
+    """Not with one behind the first step that is compared."""
+    answer = replayed(trained, "--steps", steps)[1]
+    assert (answer["equal"], answer["begun_with"]) == (True, begun_with)
+
+
 @pytest.mark.usefixtures("flipped")
 def test_a_flipped_bit_is_found_and_its_step_is_named(trained: Sandbox) -> None:
     """The update of step 11 went wrong, so 12 is the first with another loss; what ends before has no difference."""
@@ -99,6 +113,18 @@ def test_a_flipped_bit_is_found_and_its_step_is_named(trained: Sandbox) -> None:
     assert "batch" not in difference["fields"]
     assert replayed(trained, "--steps", ":12")[0] == 0
     assert "parameters" in replayed(trained, "--steps", "14:15")[1]["difference"]["fields"]
+    assert replayed(trained, "--steps", "17:20")[0] == 0  # begun with step 16, which the flip does not reach
+
+
+def test_a_state_that_the_code_of_now_does_not_fit_is_said(
+    trained: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another optimizer has other moments; from step 0 the difference itself is found."""
+    monkeypatch.setattr(optimizers, "make_optimizer", lambda *given, **named: optax.sgd(0.1, momentum=0.9))
+    code, result = replayed(trained, "--steps", "9:12")
+    assert code == 1
+    assert "the state that the training kept does not fit the code that trains now" in str(result.exception)
+    assert replayed(trained, "--steps", "2:5")[1]["difference"]["step"] == 2
 
 
 def test_another_number_of_devices_is_said(trained: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
