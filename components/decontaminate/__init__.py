@@ -31,7 +31,7 @@ from pydantic import Field
 from ..contract import Component, Config, Context, Inputs, Port
 from ..shards import map_shards, report_tallies, sum_tallies
 from . import report, self_test
-from .examples import index_examples, prepare, save
+from .examples import index_examples, prepare, read, save
 from .sample import read_sample, take_sample
 from .shard import clean_shard
 
@@ -89,12 +89,13 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
 
+    benchmarks = read(inputs.one("benchmarks").path)
     tasks = list(enumerate(paths))
     share = min(config.sample_documents / documents, 1.0)
     with ThreadPoolExecutor(1) as beside:  # on a core that would wait for Beam to start, or for Python
-        preparing = beside.submit(prepare, inputs.one("benchmarks").path)
+        preparing = beside.submit(prepare, benchmarks)
         map_shards(context, tasks, partial(take_sample, str(work), share, context.seed), "SampleDocuments")
-        benchmarks, examples, prepared = preparing.result()
+        examples, prepared = preparing.result()
         sample = read_sample(work, len(tasks))
         indexing = beside.submit(index_examples, config, prepared, sample)
         del preparing, prepared

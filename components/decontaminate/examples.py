@@ -83,22 +83,27 @@ def rule_of(config: DecontaminateConfig) -> Rule:
     return Rule(config.min_coverage, config.min_score)
 
 
-def prepare(folder: Path) -> tuple[list[Benchmark], Numbered, Prepared]:
-    """What needs no sample: the benchmarks, their examples, and most of indexing.
+def read(folder: Path) -> list[Benchmark]:
+    """The benchmarks.
 
     Raises:
-        ComponentError: A benchmark is not what its type needs.
+        ComponentError: One is not what its type needs.
     """
     from ...data import benchmark_files
-    from ...data.contamination import index
 
     try:
-        benchmarks = benchmark_files.read(folder)
+        return benchmark_files.read(folder)
     except ValueError as error:
         raise ComponentError(f"decontaminate: {error}") from None
+
+
+def prepare(benchmarks: Sequence[Benchmark]) -> tuple[Numbered, Prepared]:
+    """What needs no sample: the examples, and most of indexing."""
+    from ...data.contamination import index
+
     examples = numbered(benchmarks)
     made = index.Examples.of(list(zip(examples.fields, examples.answers, strict=True)))
-    return benchmarks, examples, index.prepare(made)
+    return examples, index.prepare(made)
 
 
 def index_examples(config: DecontaminateConfig, prepared: Prepared, sample: Sequence[str]) -> Indexed:
