@@ -277,7 +277,9 @@ def fit(
         copied = (
             replicas is not None and start < done < end and not stopping and done % replicas.every_steps == 0
         )
-        staying = states is not None and start < done and states.due(done)
+        # One that a kill between a checkpoint and its own writing left out is made up for.
+        lacking = states is not None and states.due(done) and (start < done or not states.has(done))
+        staying = lacking and not stopping  # which leaves out the measurement
         if log or due or copied or staying:
             curves = _curves(state)
             bad = non_finite.bad_steps(curves, done)

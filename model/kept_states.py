@@ -50,6 +50,10 @@ class KeptStates:
         """Whether the state after ``step`` steps is one to keep."""
         return self._every_steps > 0 and step > 0 and step % self._every_steps == 0
 
+    def has(self, step: int) -> bool:
+        """Whether the state after ``step`` steps was written to its end."""
+        return (self._folder / folder_name(step) / integrity.FILE).exists()
+
     def save(self, step: int, state: Any) -> None:
         """Keeps a pytree of arrays as the state after ``step`` steps; on several hosts a collective.
 

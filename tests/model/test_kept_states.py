@@ -102,9 +102,9 @@ class Killed(BaseException):
 
 
 def train(
-    line: Line, folder: Path | None = None, kill_at: int = -1, asked: list[int] | None = None
+    line: Line, folder: Path, kill_at: int = -1, asked: list[int] | None = None, every: int = 15
 ) -> History:
-    """Sixty steps with a checkpoint every forty and a kept state every fifteen."""
+    """Sixty steps with a checkpoint every forty."""
 
     def batches(step: int) -> dict[str, np.ndarray]:
         if step == kill_at:
@@ -120,23 +120,29 @@ def train(
     evaluation = Evaluation(
         ["distance"], lambda line: [float(np.abs(line.slopes[...]).max())], every_steps=25
     )
-    stored = Checkpoints(folder / "checkpoints") if folder else None
-    try:
+    with Checkpoints(folder / "checkpoints") as checkpoints:
         return fit(
             line,
             optax.adam(0.1),
             loss_of,
             batches,
             60,
-            checkpoints=stored,
+            checkpoints=checkpoints,
             checkpoint_every_steps=40,
-            states=KeptStates(folder / "states", 15) if folder else None,
+            states=KeptStates(folder / "states", every),
             evaluation=evaluation,
             digest_every_steps=7,
         )
-    finally:
-        if stored:
-            stored.close()
+
+
+def same_states(one: Path, other: Path) -> list[int]:
+    """Steps of the states that two trainings kept, which have to be the same in every byte."""
+    kept = [folder / "states" for folder in (one, other)]
+    assert steps(kept[0]) == steps(kept[1])
+    for step in steps(kept[0]):
+        first, second = (folder / folder_name(step) / STATE_FILE for folder in kept)
+        assert first.read_bytes() == second.read_bytes()
+    return steps(kept[0])
 
 
 @pytest.mark.parametrize(("kill_at", "goes_on_at"), [(14, 0), (38, 30), (44, 40), (59, 45)])
@@ -153,11 +159,27 @@ def test_a_training_goes_on_from_the_newest_of_both(tmp_path: Path, kill_at: int
         assert np.array_equal(history.curves[name], curve)
     assert np.array_equal(history.evaluations["distance"], expected.evaluations["distance"])
     assert np.array_equal(history.checksums, expected.checksums)
-    kept = [tmp_path / name / "states" for name in ("expected", "work")]
-    assert steps(kept[0]) == steps(kept[1]) == [15, 30, 45, 60]
-    for step in steps(kept[0]):
-        one, other = (folder / folder_name(step) / STATE_FILE for folder in kept)
-        assert one.read_bytes() == other.read_bytes()
+    assert same_states(tmp_path / "expected", tmp_path / "work") == [15, 30, 45, 60]
+
+
+def test_a_state_that_a_kill_left_out_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint of a step is sealed, and the process dies before the state of that step is."""
+    train(Line(), tmp_path / "expected", every=20)
+    save = KeptStates.save
+
+    def killed(self: KeptStates, step: int, state: Any) -> None:
+        if step == 40:
+            raise Killed
+        save(self, step, state)
+
+    monkeypatch.setattr(KeptStates, "save", killed)
+    with pytest.raises(Killed):
+        train(Line(), tmp_path / "work", every=20)
+    monkeypatch.undo()
+    asked: list[int] = []
+    train(Line(), tmp_path / "work", asked=asked, every=20)
+    assert asked[1:] == list(range(40, 60))
+    assert same_states(tmp_path / "expected", tmp_path / "work") == [20, 40, 60]
 
 
 SPREAD = """
