@@ -20,6 +20,7 @@ from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data import tokenizer as tokenizers
 from millrace.data import tokenizer_training
+from millrace.model import kept_states
 from millrace.pipelines.execute import Request, execute
 from millrace.pipelines.store import Store
 from safetensors.numpy import load_file
@@ -85,7 +86,11 @@ def train(tmp_path_factory: pytest.TempPathFactory, corpus: Mapping[str, Path]) 
         model = store.folder(record.outputs["model"]["digest"])
         report = json.loads((store.folder(record.outputs["report"]["digest"]) / "report.json").read_text())
         return SimpleNamespace(
-            weights=load_file(model / "weights.safetensors"), report=report, events=events, record=record
+            weights=load_file(model / "weights.safetensors"),
+            report=report,
+            events=events,
+            record=record,
+            states=store.folder(record.outputs["states"]["digest"]),
         )
 
     return run
@@ -98,7 +103,7 @@ def alone(train: Run) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def undisturbed(train: Run) -> SimpleNamespace:
-    return train(hosts=2)
+    return train(hosts=2, keep_state_every_steps=10)
 
 
 def running_hosts() -> list[int]:
@@ -143,6 +148,10 @@ def test_two_hosts_train_the_model_of_one(alone: SimpleNamespace, undisturbed: S
     for ours, theirs in zip(together.report["loss"], alone.report["loss"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert together.record.metrics == pytest.approx(alone.record.metrics, rel=1e-4)
+    assert kept_states.steps(together.states) == [10, 20]
+    last = load_file(together.states / kept_states.folder_name(20) / kept_states.STATE_FILE)
+    for name, weight in together.weights.items():
+        assert np.array_equal(last[f"train.params.{name}"], weight)
 
 
 @pytest.mark.parametrize(
