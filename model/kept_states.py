@@ -58,7 +58,7 @@ class KeptStates:
         """Keeps a pytree of arrays as the state after ``step`` steps; on several hosts a collective.
 
         Raises:
-            OSError: It could not be written.
+            OSError, safetensors.SafetensorError: It could not be written.
         """
         tensors = {}
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
