@@ -2,8 +2,8 @@
 
     step-000001000/state.safetensors, integrity.json     the state after 1,000 steps
 
-Tensors are named by their path in the state (``params.layers.attention.query``). The same state is the same bytes, so
-that an artifact can hold them, which Orbax folders with their timestamps and random names cannot be.
+Tensors are named by their path in the state (``train.params.layers.attention.query``). The same state is the same
+bytes, so that an artifact can hold it, which it could not as an Orbax folder with its timestamps and random names.
 
 Writing one holds the training up. They are sealed as checkpoints are (see ``integrity``), and a training goes on from
 one that is newer than its newest checkpoint.
