@@ -205,15 +205,15 @@ def _report_source(
     unknown = round(sum(result["unread_bytes"] for result in results) / max(mean_bytes, 1.0))
     malformed, seen = malformed + unknown, seen + unknown
     first = "; ".join([bad for result in results for bad in result["bad"]][:EXAMPLES_OF_BAD])
-    if malformed > config.max_bad_fraction * seen:
-        raise ComponentError(
-            f"source {name}: got {malformed} of {seen} records malformed, expected at most "
-            f"{config.max_bad_fraction:.2%}: mend them or raise max_bad_fraction. First: {first}"
-        )
     if tally.documents_out + held_out == 0:
         raise ComponentError(
             f"source {name}: got no documents, expected at least one"
             + (f". First problem: {first}" if first else "")
+        )
+    if malformed > config.max_bad_fraction * seen:
+        raise ComponentError(
+            f"source {name}: got {malformed} of {seen} records malformed, expected at most "
+            f"{config.max_bad_fraction:.2%}: mend them or raise max_bad_fraction. First: {first}"
         )
     return held_out
 

@@ -116,6 +116,17 @@ def test_too_many_bad_records_fail_with_the_first_of_them(run_component: Any, tm
         run_component("ingest", {"sources": {"web": source}})
 
 
+def test_a_source_that_nothing_can_be_read_of_says_so_and_why(run_component: Any, tmp_path: Path) -> None:
+    """Not how many records its bytes might have been."""
+    pq.write_table(pa.table({"text": [b"<p>One</p>", b"<p>Two</p>"]}), tmp_path / "pages.parquet")
+    source = {"type": "files", "paths": str(tmp_path / "*.parquet")}
+    with pytest.raises(
+        ComponentError,
+        match=r"source web: got no documents.*got type binary in column 'text' .*expected string",
+    ):
+        run_component("ingest", {"sources": {"web": source}})
+
+
 def test_a_source_of_empty_files_or_without_files_fails(run_component: Any, tmp_path: Path) -> None:
     source = {"type": "files", "paths": str(tmp_path / "*.txt")}
     with pytest.raises(ComponentError, match=r"source web: got pattern .* matches no file"):
