@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from millrace.model import integrity
 from millrace.model.checkpoint import Checkpoints
 from millrace.model.fit import Evaluation, History, fit
 from millrace.model.kept_states import STATE_FILE, KeptStates, OtherTraining, folder_name, steps
+from millrace.model.preemption import Preempted
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -102,7 +103,12 @@ class Killed(BaseException):
 
 
 def train(
-    line: Line, folder: Path, kill_at: int = -1, asked: list[int] | None = None, every: int = 15
+    line: Line,
+    folder: Path,
+    kill_at: int = -1,
+    asked: list[int] | None = None,
+    every: int = 15,
+    stop: Callable[[], bool] | None = None,
 ) -> History:
     """Sixty steps with a checkpoint every forty."""
 
@@ -132,6 +138,7 @@ def train(
             states=KeptStates(folder / "states", every),
             evaluation=evaluation,
             digest_every_steps=7,
+            stop=stop,
         )
 
 
@@ -180,6 +187,19 @@ def test_a_state_that_a_kill_left_out_is_made_up_for(tmp_path: Path, monkeypatch
     train(Line(), tmp_path / "work", asked=asked, every=20)
     assert asked[1:] == list(range(40, 60))
     assert same_states(tmp_path / "expected", tmp_path / "work") == [20, 40, 60]
+
+
+def test_a_state_at_the_step_of_the_end_that_was_asked_for_is_kept_with_its_measurement(
+    tmp_path: Path,
+) -> None:
+    """The end leaves the measurement of step 25 to the next process, and so the state."""
+    train(Line(), tmp_path / "expected", every=25)
+    asked = iter(range(60))
+    with pytest.raises(Preempted):
+        train(Line(), tmp_path / "work", every=25, stop=lambda: next(asked) == 25)
+    assert steps(tmp_path / "work" / "states") == []
+    train(Line(), tmp_path / "work", every=25)
+    assert same_states(tmp_path / "expected", tmp_path / "work") == [25, 50]
 
 
 SPREAD = """
