@@ -54,6 +54,7 @@ MALFORMED: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize("kind", ["a truncated gzip", "a missing column", "an empty file"])
 def test_a_malformed_record_over_the_limit_fails_with_its_file_and_place(sandbox: Sandbox, kind: str) -> None:
     name, data, problem = MALFORMED[kind]
+    (sandbox.folder / "good.jsonl").write_text(GOOD)
     (sandbox.folder / name).write_bytes(data)
     ingest(sandbox)
     message = said(sandbox)
