@@ -1,0 +1,110 @@
+"""Drops documents that measurable rules say are not worth training on, and mends others, by lists of rules per source.
+
+A rule measures values, which its bounds limit, or edits texts, or both. The rules of a source run in the order of the
+spec; each sees the texts as the ones before left them. A document goes at the first bound that it breaks, and its
+decision names that bound, the value and the threshold; a document that goes on with another text is an ``edit``, and
+its decision says what was edited how often. Sources without rules pass as they are: Gopher's prose rules would drop
+every licence, and code rules say nothing about prose. The rules of the source ``"*"`` hold for every source that has
+no list of its own.
+
+Where things are: ``rule`` has what a rule is given and returns, ``rules`` the registry, files by topic (``prose``,
+``code``, ``classified``) the rules' configurations, ``shard`` the work on one shard. To add a rule ``example``:
+
+- ``data/filters/example.py`` measures (``measure(batch, ...) -> {value: float64 [documents]}``) or edits
+  (``edit(batch, ...) -> Edited``) texts;
+- a file by topic here gets its configuration, ``class Example(Config)`` with ``rule: Literal["example"]`` and a field
+  ``min_<value>`` or ``max_<value>`` for each value, and a function ``example(rule, rows) -> Outcome`` that imports the
+  module above and calls it (a plain import statement, which the code's identity follows);
+- ``rules`` gets both, in one line each.
+
+``rows`` also gives the other columns (``rows.column("uri")``) and artifacts (``rows.artifacts``); an ``Outcome`` may
+set the ``lang`` column, which later rules see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ..contract import Component, ComponentError, Config, Context, Inputs, Port
+from ..shards import map_shards, report_tallies, sum_tallies
+from .classified import resolve
+from .lists import listed_files
+from .report import write_report
+from .rule import Fraction, Rows, bounds_of
+from .rules import AnyRule, apply
+from .shard import ALL_SOURCES, filter_shard
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["COMPONENT", "FilterConfig", "bounds_of", "measure", "run"]
+
+
+class FilterConfig(Config):
+    """Which rules hold for which source."""
+
+    rules: dict[str, tuple[AnyRule, ...]] = Field(
+        description='Source -> its rules, in order; "*": every source that is not named.'
+    )
+    max_drop_fraction: Fraction = Field(0.5, description="The stage fails when more documents than this go.")
+
+
+def fingerprint(config: FilterConfig) -> list[list[Any]]:
+    """Addresses, sizes and modification times of the list files that rules name."""
+    paths = listed_files(rule for rules in config.rules.values() for rule in rules)
+    if not paths:
+        return []
+    from ...data.sources import files
+
+    return [list(entry) for entry in files.fingerprint(paths)]
+
+
+def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
+    """A rule's measured values for a batch of texts, each float64 [documents]."""
+    return apply(rule, Rows(batch)).values
+
+
+def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
+    """Filters every shard."""
+    from ...data.documents import shard_paths
+
+    paths = shard_paths(inputs.one("documents").path)
+    folders = (str(context.output("documents")), str(context.output("decisions")))
+    tasks = [(index, str(path)) for index, path in enumerate(paths)]
+    artifacts = {label: given.path for label, given in inputs.many("classifiers").items()}
+    rules = resolve(config.rules, artifacts)
+    work = partial(filter_shard, rules, artifacts, folders)
+    results = map_shards(context, tasks, work, "FilterDocuments")
+    tallies = sum_tallies(result["tallies"] for result in results)
+    unknown = sorted(set(config.rules) - set(tallies) - {ALL_SOURCES})
+    if unknown and tallies:
+        raise ComponentError(
+            f"got rules for source {unknown[0]!r}, expected one of the sources that came in: {', '.join(tallies)}"
+        )
+    write_report(context.output("report"), rules, tallies, (result["findings"] for result in results))
+    report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
+
+
+COMPONENT = Component(
+    name="filter",
+    summary="Drop documents that quality, repetition and code rules reject, per source.",
+    config=FilterConfig,
+    inputs={
+        "documents": Port("documents", "What to filter."),
+        "classifiers": Port(
+            "classifier", "What the rule classifier asks, by any label.", optional=True, many=True
+        ),
+    },
+    outputs={
+        "documents": Port("documents", "What every rule of its source lets pass."),
+        "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),
+        "report": Port("report", "What each rule dropped and cut, histograms, examples near each threshold."),
+    },
+    run=run,
+    key_metric="drop_fraction",
+    fingerprint=fingerprint,
+)
