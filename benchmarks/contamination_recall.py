@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from data_stages import read_texts, sections
+
 from millrace.data.contamination import chains, index, planted, words
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 SAMPLE = 4096
 SAMPLE_CHARACTERS = 16_000

@@ -93,7 +93,7 @@ def decontaminate(corpus: Path) -> Setup:
     """The benchmarks given with --benchmarks, or 2,000 questions made from the corpus with every seventh word exchanged."""
     folder = corpus.parent / "benchmarks"
     if not folder.exists():
-        from millrace.data.documents import read_shards
+        from millrace.data.documents.shards import read_shards
 
         table = next(iter(read_shards(corpus, ["text"])))
         passages = (text.split() for text in perturbed(table["text"].to_pylist(), 1))
@@ -161,7 +161,7 @@ def perturbed(texts: list[str], seed: int) -> Iterator[str]:
 
 def write_corpus(folder: Path, texts: list[str], scale: int) -> int:
     """Writes a ``documents`` folder with ``scale`` copies of the texts; returns its bytes of text."""
-    from millrace.data.documents import document_id, documents_table, shard_name, write_shard
+    from millrace.data.documents.shards import document_id, documents_table, shard_name, write_shard
 
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
@@ -214,7 +214,7 @@ def run_component(
     """Runs one component in a new folder; returns its outputs and the seconds that it took."""
     from millrace.components import registry
     from millrace.components.contract import Artifact, Inputs
-    from millrace.pipelines.context import StageContext
+    from millrace.pipelines.stages.context import StageContext
 
     component = registry.get(name)
     outputs = {port: base / port for port in component.outputs}
@@ -239,7 +239,7 @@ def run_component(
 
 def run_stage(stage: str, corpus: Path, base: Path, cores: int) -> dict[str, float]:
     """Runs a stage on a corpus in this process and measures it."""
-    from millrace.data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     name, config, inputs = STAGES[stage](corpus)
     warm = base / "warm-corpus"
@@ -262,7 +262,7 @@ def peak_mib() -> float:
 
 def in_fresh_process(stage: str, corpus: Path, cores: int) -> dict[str, float]:
     """``run_stage`` in a process of its own, with the environment that the engines give to stages."""
-    from millrace.pipelines.environment import stage_environment
+    from millrace.pipelines.stages.environment import stage_environment
 
     environment = stage_environment(os.environ)
     with tempfile.TemporaryDirectory() as base:
@@ -340,8 +340,9 @@ def compare_with_sentencepiece(corpus: Path, size: int, cores: int) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     import sentencepiece
-    from millrace.data.corpus_encoder import CorpusEncoder
-    from millrace.data.documents import read_shards
+
+    from millrace.data.documents.shards import read_shards
+    from millrace.data.tokenizer.encoder import CorpusEncoder
 
     folder = corpus.parent / "tokenizer"
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))

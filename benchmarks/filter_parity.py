@@ -59,10 +59,11 @@ REASONS = {
 def ours(texts: list[str]) -> list[dict[str, Any]]:
     """Our decisions in the form of ``theirs``: rule -> None for kept or the name of the bound, and C4's text."""
     import numpy as np
-    from millrace.components.filter import FilterConfig, bounds_of
+
     from millrace.components.filter.rule import Rows
-    from millrace.components.filter.rules import apply
-    from millrace.data.filters.batch import from_texts
+    from millrace.components.filter.rules.registry import apply
+    from millrace.components.filter.stage import FilterConfig, bounds_of
+    from millrace.data.text.batch import from_texts
 
     rows = Rows(from_texts(texts))
     found: list[dict[str, Any]] = [{} for _ in texts]

@@ -31,12 +31,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from millrace.components import registry
-from millrace.data import token_stream, tokenizer_training
-from millrace.data import tokenizer as tokenizers
-from millrace.pipelines.environment import CACHE_VARIABLE, stage_environment
-from millrace.pipelines.execute import Request, execute
-from millrace.pipelines.store import Store
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.data.training import streams as token_stream
+from millrace.pipelines.stages.environment import CACHE_VARIABLE, stage_environment
+from millrace.pipelines.stages.execute import Request, execute
+from millrace.pipelines.store.store import Store
 
 VOCAB_SIZE = 512
 ROWS, LENGTH_TOKENS = 16, 128

@@ -24,14 +24,14 @@ Extract = Callable[[bytes], str]
 
 def decoded(content: bytes) -> str:
     """The page as text, decoded as Millrace does it, so that libraries that want text compete on extraction alone."""
-    from millrace.data.html_text import decode_html
+    from millrace.data.sources.html.extract import decode_html
 
     return decode_html(content)[0]
 
 
 def millrace() -> Extract:
-    """``data/html_text.py`` as sources use it."""
-    from millrace.data.html_text import extract
+    """``data/sources/html/extract.py`` as sources use it."""
+    from millrace.data.sources.html.extract import extract
 
     return lambda content: extract(content).text
 

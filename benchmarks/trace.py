@@ -30,9 +30,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from millrace.data import documents, token_stream
-from millrace.data.document_ids import document_ids
-from millrace.pipelines.store import StageRecord, Store
+
+from millrace.data.documents import shards as documents
+from millrace.data.documents.ids import document_ids
+from millrace.data.training import streams as token_stream
+from millrace.pipelines.store.store import StageRecord, Store
 
 RUN = "20260101-000000-aaaa"
 SHARD_DOCUMENTS = 10_000  # about 12 MB of text, as ingestion cuts it

@@ -35,15 +35,17 @@ import numpy as np
 import optax
 import pyarrow as pa
 from flax import nnx
-from millrace.data.mixture import Mixture, Phase
-from millrace.model import network, peak
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.network import REMAT, Decoder, TrainingMode
-from millrace.model.optimizer import make_optimizer
-from millrace.model.presets import PRESETS, training_memory
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.data.training.mixture import Mixture, Phase
+from millrace.model.devices import peak_flops
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import REMAT, Decoder, TrainingMode
+from millrace.model.network.presets import PRESETS, training_memory
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.loop import fit
+from millrace.model.training.optimizer import make_optimizer
 
 ROWS, LENGTH = 8, 256
 SHRUNK = replace(
@@ -162,9 +164,9 @@ def _flops(key: Any) -> int:
 
 def _input(step_seconds: float) -> None:
     """How long a batch takes to be found and read from memory-mapped streams."""
-    from millrace.components.pretrain_config import PretrainConfig
-    from millrace.components.stream_reading import read_batch
-    from millrace.data.token_stream import SPANS, TokenStreams, write_index, write_source
+    from millrace.components.training.config import PretrainConfig
+    from millrace.components.training.mixture.reading import read_batch
+    from millrace.data.training.streams import SPANS, TokenStreams, write_index, write_source
 
     with tempfile.TemporaryDirectory() as name:
         folder, sources = Path(name), {}
@@ -288,7 +290,7 @@ def part_throughput(preset: str, rows: int, mode: TrainingMode, steps: int, trac
     device = jax.devices()[0]
     rate = rows * length / took
     work = rate * config.flops_per_token(length)
-    peak_rate = peak.flops_per_second(device, "bfloat16")
+    peak_rate = peak_flops.flops_per_second(device, "bfloat16")
     held = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
     print(f"{preset}, {rows} x {length} tokens, remat {mode.remat}, {device.device_kind}")
     print(f"first steps          {ends[0] - start:.1f} s from nothing, with compilation")

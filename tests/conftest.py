@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from sandbox import NAMES, TOYS, Sandbox
+
 from millrace.components import registry
 from millrace.components.contract import Artifact, Inputs, Upstream
-from millrace.pipelines.context import StageContext
-from sandbox import NAMES, TOYS, Sandbox
+from millrace.pipelines.stages.context import StageContext
 
 # A busy machine is slow, not wrong, so no deadlines. Examples follow from the tests alone, so that a change is judged by
 # what it changed; `--hypothesis-profile search` draws new ones, to look for counterexamples nobody asked for.

@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+
 from millrace.data.sources import files
-from millrace.data.sources.formats import ARCHIVES, SUFFIXES
+from millrace.data.sources.formats.registry import ARCHIVES, SUFFIXES
 from millrace.data.sources.records import Batch, Malformed, Options, Record
 
 SECONDS_FOR_A_FILE = 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from millrace.data.documents import read_shards
+from millrace.data.documents.shards import read_shards
 from millrace.pipelines.trace import training
 from millrace.pipelines.trace.rows import artifacts_of
 from millrace.pipelines.trace.runs import Run

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from millrace.model.config import ModelConfig
+
+from millrace.model.network.config import ModelConfig
 
 Weights = dict[str, jax.Array]
 

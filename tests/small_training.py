@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from millrace.data import token_stream
-from millrace.data.tokenizer import Tokenizer
+
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import streams as token_stream
 
 SHAPE = {
     "layers": 1,

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sandbox import SPECS, Sandbox
+
 from millrace import pipelines
 from millrace.components import registry
-from millrace.pipelines.code_identity import CodeIndex
-from sandbox import SPECS, Sandbox
+from millrace.pipelines.plan.code_identity import CodeIndex
 
 ROOT = Path(str(pipelines.__path__[0])).resolve().parent
 PACKAGES = ("components", "data", "model", "pipelines")
@@ -93,12 +94,12 @@ def test_beam_is_imported_by_the_wiring_of_data_stages_and_its_engine_only() -> 
     users = {
         str(file) for file in MODULES for name, _ in imports(file) if name.split(".")[0] == "apache_beam"
     }
-    assert {user for user in users if not user.startswith("components/")} <= {"pipelines/engines/beam.py"}
+    assert {user for user in users if not user.startswith("components/")} <= {"pipelines/stages/beam.py"}
     assert not users & {
-        "components/pretrain.py",
-        "components/sft.py",
-        "components/reward.py",
-        "components/rlhf.py",
+        "components/pretrain/stage.py",
+        "components/sft/stage.py",
+        "components/reward/stage.py",
+        "components/rlhf/stage.py",
     }
 
 
@@ -123,8 +124,8 @@ def test_importing_every_component_and_planning_loads_nothing_heavy() -> None:
         "import json, sys\n"
         "from millrace.components import registry\n"
         "for name in registry.names(): registry.get(name)\n"
-        "import millrace.pipelines.cli, millrace.pipelines.check, millrace.pipelines.engines.local\n"
-        "import millrace.pipelines.display, millrace.pipelines.store, millrace.pipelines.run_stage\n"
+        "import millrace.pipelines.cli, millrace.pipelines.spec.check, millrace.pipelines.engines.local\n"
+        "import millrace.pipelines.cli.views.display, millrace.pipelines.store.store, millrace.pipelines.engines.run_stage\n"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     )
     loaded = set(

@@ -15,9 +15,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from millrace.pipelines import maintenance
-from millrace.pipelines.store import Store
 from sandbox import CHAIN, Sandbox
+
+from millrace.pipelines.store import maintenance
+from millrace.pipelines.store.store import Store
 
 GOOD = "".join(json.dumps({"text": f"A good document with the number {n} in it."}) + "\n" for n in range(40))
 

@@ -28,7 +28,7 @@ MOST_STEPS = 400
 
 def publish(root: Path) -> None:
     """One artifact in three files and the record that points at it."""
-    from millrace.pipelines.store import Store
+    from millrace.pipelines.store.store import Store
 
     store = Store(str(root))
     folder = store.work("k") / "outputs"
@@ -42,8 +42,8 @@ def publish(root: Path) -> None:
 
 def publish_remotely(root: Path) -> None:
     """The same on fsspec, which has no rename."""
-    from millrace.pipelines.backends import RemoteBackend
-    from millrace.pipelines.store import Store
+    from millrace.pipelines.store.backends import RemoteBackend
+    from millrace.pipelines.store.store import Store
 
     store = Store(str(root))
     store.backend = RemoteBackend(f"file://{root}", root / "cache")
@@ -58,7 +58,7 @@ def publish_remotely(root: Path) -> None:
 
 def stage(root: Path) -> None:
     """A whole stage, from looking in the store to the record."""
-    from millrace.pipelines.execute import Request, execute
+    from millrace.pipelines.stages.execute import Request, execute
 
     common: dict[str, Any] = {
         "store": str(root),
@@ -77,7 +77,7 @@ def stage(root: Path) -> None:
 
 def prepare_collection(root: Path) -> None:
     """Two runs of one pipeline, of two artifacts each, one of them shared."""
-    from millrace.pipelines.store import Store
+    from millrace.pipelines.store.store import Store
 
     store = Store(str(root))
     for run, names in (("20250101-000000-a", ("x", "y")), ("20250102-000000-b", ("y", "z"))):
@@ -94,14 +94,14 @@ def prepare_collection(root: Path) -> None:
 
 def collect(root: Path) -> None:
     """Frees what the newest run does not reach."""
-    from millrace.pipelines import maintenance
-    from millrace.pipelines.store import Store
+    from millrace.pipelines.store import maintenance
+    from millrace.pipelines.store.store import Store
 
     maintenance.collect(Store(str(root)), 1)
 
 
 def write_record(store: Any, key: str, digest: str) -> None:
-    from millrace.pipelines.store import StageRecord
+    from millrace.pipelines.store.store import StageRecord
 
     outputs = {"documents": {"digest": digest, "kind": "documents"}}
     facts: dict[str, Any] = {"config": {}, "inputs": {}, "modules": {}, "metrics": {}, "versions": {}}
@@ -154,8 +154,8 @@ def attempt(scenario: Callable[[Path], None], root: Path, step: int, how: str) -
 
 def check(root: Path, name: str, step: int) -> None:
     """The store is sound, whatever happened."""
-    from millrace.pipelines import maintenance
-    from millrace.pipelines.store import Store
+    from millrace.pipelines.store import maintenance
+    from millrace.pipelines.store.store import Store
 
     store = Store(str(root))
     if name != "publish_remotely":  # there an upload may have been cut off: no manifest, no artifact
@@ -172,9 +172,10 @@ def check(root: Path, name: str, step: int) -> None:
 
 def main(name: str, how: str, base: Path) -> None:
     """Runs one scenario to its end at every step; see the module."""
+    from sandbox import TOYS
+
     from millrace import components
     from millrace.components import registry
-    from sandbox import TOYS
 
     components.__path__ = [*components.__path__, str(TOYS)]  # type: ignore[assignment]
     registry.COMPONENTS["toy_source"] = "toy_source"

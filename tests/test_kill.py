@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from millrace.pipelines import maintenance
-from millrace.pipelines.store import Store
 from sandbox import SPECS, Sandbox, kill_tree
+
+from millrace.pipelines.store import maintenance
+from millrace.pipelines.store.store import Store
 
 MOMENTS = 20
 SEED = 20

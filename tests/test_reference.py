@@ -105,7 +105,8 @@ def test_dropped_documents_say_why(reference: Reference) -> None:
     folder, _ = reference
     found: dict[str, str] = {}
     import pyarrow.parquet as pq
-    from millrace.pipelines.store import Store
+
+    from millrace.pipelines.store.store import Store
 
     store = Store(str(folder / ".millrace"))
     state = store.read_run(store.run_ids()[-1])
@@ -128,7 +129,8 @@ def test_dropped_documents_say_why(reference: Reference) -> None:
 def test_every_document_leads_to_exactly_the_steps_that_lead_to_it(reference: Reference) -> None:
     """Tracing each document and tracing each training step are inverse, dropped documents too."""
     from inverse import assert_inverse
-    from millrace.pipelines.store import Store
+
+    from millrace.pipelines.store.store import Store
     from millrace.pipelines.trace.runs import open_run
 
     with open_run(Store(str(reference[0] / ".millrace"))) as opened:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from .model_shape import ModelShape
-from .pretrain_config import PhaseConfig, PretrainConfig, TrainingConfig
+from millrace.components.training.config import PhaseConfig, PretrainConfig, TrainingConfig
+from millrace.components.training.shape import ModelShape
 
 NEVER = 2**31 - 1
 

@@ -16,12 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import held_out_text, pretrain, stream_reading, training_recipe
-from .ablate_config import AblateConfig
-from .contract import ComponentError, Context, Inputs, Upstream
+from millrace.components.contract import ComponentError, Context, Inputs, Upstream
+from millrace.components.pretrain import stage as pretrain
+from millrace.components.training import held_out as held_out_text
+from millrace.components.training import recipe
+from millrace.components.training.mixture import reading
+
+from .config import AblateConfig
 
 if TYPE_CHECKING:
-    from ..data.mixing.bounds import Bounds, Floats
+    from millrace.data.mixing.bounds import Bounds, Floats
 
 LIVE_METRICS = ("loss", "tokens_per_second")
 
@@ -93,7 +97,7 @@ class Proxies:
         # Held-out text is measured once, at the end: here, from what is tokenized already.
         self._inputs = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
         self._bounds, self._planned = bounds, planned
-        self._recipe: training_recipe.Recipe | None = None
+        self._recipe: recipe.Recipe | None = None
         self.count = 0
         self._seconds: list[float] = []
 
@@ -135,12 +139,12 @@ class Proxies:
 
     def _trained(self, number: int, weights: dict[str, float]) -> dict[str, float]:
         """Trains a proxy and measures it."""
-        from ..data.token_stream import TokenStreams
+        from millrace.data.training.streams import TokenStreams
 
         config = self._config.proxy(weights)
         streams = TokenStreams.load(self._inputs.one("tokens").path)
-        mixture = stream_reading.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)
-        self._recipe = self._recipe or training_recipe.make(config, mixture)
+        mixture = reading.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)
+        self._recipe = self._recipe or recipe.make(config, mixture)
         within = ProxyContext(self._context, number, self._planned, mixture.total_steps)
         trained = pretrain.train(within, config, self._inputs, recipe=self._recipe)
         evaluation = held_out_text.evaluation(self._held_out, trained.shape.max_sequence_tokens, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import html_page
+from millrace.components.reports import html as html_page
 
 MOST_ROWS = 60
 FORMS = {

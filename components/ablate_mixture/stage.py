@@ -14,22 +14,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import ablate_report, held_out_text, mixture_design, proposed_weights
-from .ablate_config import AblateConfig
-from .contract import Component, ComponentError, Context, Inputs, Port
-from .mixture_proxies import Proxies, in_words
-from .training_report import write_json
+from millrace.components.contract import Component, ComponentError, Context, Inputs, Port
+from millrace.components.reports.files import write_json
+from millrace.components.training import held_out as held_out_text
+from millrace.components.training.mixture import proposed_weights
+
+from . import design as mixture_design
+from . import report as ablate_report
+from .config import AblateConfig
+from .proxies import Proxies, in_words
 
 if TYPE_CHECKING:
-    from ..data.mixing.bounds import Bounds, Floats
-    from ..data.mixing.search import Found, Tried
+    from millrace.data.mixing.bounds import Bounds, Floats
+    from millrace.data.mixing.search import Found, Tried
 
 
 def run(context: Context, config: AblateConfig, inputs: Inputs) -> None:
     """Trains the proxies, proposes, verifies, and writes weights and report."""
-    from ..data.mixing.search import search
-    from ..data.token_stream import TokenStreams
-    from ..data.tokenizer import Tokenizer
+    from millrace.data.mixing.search import search
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.data.training.streams import TokenStreams
 
     streams = TokenStreams.load(inputs.one("tokens").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
@@ -37,7 +37,7 @@ def fingerprint(config: BenchmarksConfig) -> dict[str, Any]:
     """Addresses, sizes and modification times of the user's files."""
     if not config.files:
         return {}
-    from ..data.sources import files
+    from millrace.data.sources import files
 
     return {
         name: [list(entry) for entry in files.fingerprint([pattern])]
@@ -46,7 +46,7 @@ def fingerprint(config: BenchmarksConfig) -> dict[str, Any]:
 
 
 def _rows(folder: Path | None) -> Iterator[Mapping[str, Any]]:
-    from ..data.documents import read_shards
+    from millrace.data.documents.shards import read_shards
 
     for table in read_shards(folder) if folder is not None else ():
         for batch in table.to_batches(max_chunksize=256):
@@ -55,9 +55,9 @@ def _rows(folder: Path | None) -> Iterator[Mapping[str, Any]]:
 
 def run(context: Context, config: BenchmarksConfig, inputs: Inputs) -> None:
     """Builds the sets."""
-    from ..data.benchmark_sets import BenchmarkSet, Limits, build
-    from ..data.sources.records import SourceError
-    from ..data.user_examples import read_questions
+    from millrace.data.examples.benchmark_sets import BenchmarkSet, Limits, build
+    from millrace.data.examples.user_examples import read_questions
+    from millrace.data.sources.records import SourceError
 
     held_out = inputs.maybe("held_out")
     limits = Limits(

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..contract import ComponentError
+from millrace.components.contract import ComponentError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.benchmark_files import Benchmark
-    from ...data.contamination.chains import Rule
-    from ...data.contamination.index import Common, Index, Prepared
-    from . import DecontaminateConfig
+    from millrace.data.contamination.chains import Rule
+    from millrace.data.contamination.index import Common, Index, Prepared
+    from millrace.data.examples.benchmark_files import Benchmark
+
+    from .stage import DecontaminateConfig
 
 INDEX_FOLDER, NAMES_FILE = "index", "names.json"
 
@@ -78,7 +79,7 @@ def _fields(kind: str, example: Mapping[str, Any]) -> tuple[Sequence[str], int]:
 
 def rule_of(config: DecontaminateConfig) -> Rule:
     """What counts as contamination."""
-    from ...data.contamination.chains import Rule
+    from millrace.data.contamination.chains import Rule
 
     return Rule(config.min_coverage, config.min_score)
 
@@ -89,7 +90,7 @@ def read(folder: Path) -> list[Benchmark]:
     Raises:
         ComponentError: One is not what its type needs.
     """
-    from ...data import benchmark_files
+    from millrace.data.examples import benchmark_files
 
     try:
         return benchmark_files.read(folder)
@@ -99,7 +100,7 @@ def read(folder: Path) -> list[Benchmark]:
 
 def prepare(benchmarks: Sequence[Benchmark]) -> tuple[Numbered, Prepared]:
     """What needs no sample: the examples, and most of indexing."""
-    from ...data.contamination import index
+    from millrace.data.contamination import index
 
     examples = numbered(benchmarks)
     made = index.Examples.of(list(zip(examples.fields, examples.answers, strict=True)))
@@ -110,8 +111,8 @@ def index_examples(config: DecontaminateConfig, prepared: Prepared, sample: Sequ
     """Indexes the examples; what was prepared is used up."""
     import numpy as np
 
-    from ...data.contamination import chains, index
-    from ...data.filters.batch import from_texts
+    from millrace.data.contamination import chains, index
+    from millrace.data.text.batch import from_texts
 
     made = index.build(prepared, from_texts(sample), config.max_document_frequency)
     is_checkable = chains.checkable(made.index, rule_of(config))

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import html_page
+from millrace.components.reports import html as html_page
+
 from .examples import Indexed
 from .self_test import Tested
 from .shard import REPORTED_HITS, hit_order
 
 if TYPE_CHECKING:
-    from ...data.benchmark_files import Benchmark
-    from . import DecontaminateConfig
+    from millrace.data.examples.benchmark_files import Benchmark
+
+    from .stage import DecontaminateConfig
 
 FULL = 0.8
 """Share of a question, and of its right answer, from which on an example counts as fully contaminated."""

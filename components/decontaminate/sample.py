@@ -12,9 +12,9 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
     import numpy as np
     import pyarrow as pa
 
-    from ...data.contamination.sample import is_chosen
-    from ...data.documents import read_shard
-    from ...data.filters.batch import from_arrow
+    from millrace.data.contamination.sample import is_chosen
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.text.batch import from_arrow
 
     number, path = task
     table = read_shard(path, ["doc_id", "text"])

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..contract import ComponentError, Context
+from millrace.components.contract import ComponentError, Context
+
 from .examples import Indexed, Numbered, rule_of
 
 if TYPE_CHECKING:
-    from . import DecontaminateConfig
+    from .stage import DecontaminateConfig
 
 HOST_CHARACTERS = 2000
 MIN_HOST_CHARACTERS = 200
@@ -47,7 +48,7 @@ class Tested:
     @property
     def copies_recall(self) -> float:
         """Share of the copies found that any reader would call the same text, of examples that can be found."""
-        from ...data.contamination.planted import COPIES
+        from millrace.data.contamination.planted import COPIES
 
         return sum(self.found_checkable[kind] for kind in COPIES) / max(self.checkable * len(COPIES), 1)
 
@@ -70,8 +71,8 @@ class Planted(NamedTuple):
 
 def plant(examples: Numbered, sample: Sequence[str], count: int, seed: int) -> Planted:
     """Plants some examples, the same whatever their order, into documents of the sample."""
-    from ...data.contamination import planted
-    from ...data.keyed_hash import keyed
+    from millrace.data.contamination import planted
+    from millrace.data.documents.choosing import keyed
 
     ranks = [keyed(seed, "plant", *names) for names in examples.ids]
     chosen = sorted(range(len(ranks)), key=ranks.__getitem__)[:count]
@@ -92,8 +93,8 @@ def plant(examples: Numbered, sample: Sequence[str], count: int, seed: int) -> P
 
 def run(config: DecontaminateConfig, examples: Numbered, made: Planted, indexed: Indexed) -> Tested:
     """Searches documents with examples planted, and without."""
-    from ...data.contamination import chains, planted
-    from ...data.filters.batch import from_texts
+    from millrace.data.contamination import chains, planted
+    from millrace.data.text.batch import from_texts
 
     rule = rule_of(config)
     matches = chains.match(indexed.index, from_texts(made.texts), rule)

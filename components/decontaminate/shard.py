@@ -10,16 +10,18 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ..shards import dump_tallies, tally
+from millrace.components.shards.map import dump_tallies, tally
+
 from .examples import INDEX_FOLDER, NAMES_FILE, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.contamination.chains import Matches, Rule
-    from ...data.contamination.index import Index
-    from ...data.filters.batch import TextBatch
-    from . import DecontaminateConfig
+    from millrace.data.contamination.chains import Matches, Rule
+    from millrace.data.contamination.index import Index
+    from millrace.data.text.batch import TextBatch
+
+    from .stage import DecontaminateConfig
 
 SPAN_CHARACTERS = 400
 SPANS = 10  # of one document that its evidence quotes
@@ -40,7 +42,7 @@ def _load(work: str) -> tuple[Index, Names]:
 
 @lru_cache(maxsize=1)
 def _read(work: str, created: int) -> tuple[Index, Names]:
-    from ...data.contamination.index import Index
+    from millrace.data.contamination.index import Index
 
     index = Index.load(Path(work) / INDEX_FOLDER)
     return index, [tuple(name) for name in json.loads((Path(work) / NAMES_FILE).read_bytes())]
@@ -53,10 +55,10 @@ def clean_shard(
     import numpy as np
     import pyarrow as pa
 
-    from ...data.contamination import chains
-    from ...data.decisions import Verdicts
-    from ...data.documents import read_shard, shard_name, write_shard
-    from ...data.filters.batch import from_arrow, replaced, to_arrow
+    from millrace.data.contamination import chains
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.documents.shards import read_shard, shard_name, write_shard
+    from millrace.data.text.batch import from_arrow, replaced, to_arrow
 
     number, path = task
     table = read_shard(path).combine_chunks()
@@ -140,9 +142,9 @@ def _cut(
     import numpy as np
     import pyarrow as pa
 
-    from ...data.contamination import chains
-    from ...data.filters.batch import from_arrow
-    from ...data.spans import cuts
+    from millrace.data.contamination import chains
+    from millrace.data.dedup import cuts
+    from millrace.data.text.batch import from_arrow
 
     left = rows
     texts = from_arrow(
@@ -181,8 +183,8 @@ def _with_punctuation(texts: TextBatch, rows: np.ndarray, ends: np.ndarray) -> n
 
 def _drop_small(config: DecontaminateConfig, batch: TextBatch, rows: list[int], verdicts: Any) -> None:
     """Drops documents that too little is left of."""
-    from ...data.contamination import words
-    from ...data.filters.batch import from_texts
+    from millrace.data.contamination import words
+    from millrace.data.text.batch import from_texts
 
     if not rows:
         return

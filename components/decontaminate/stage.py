@@ -28,8 +28,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import Component, Config, Context, Inputs, Port
-from ..shards import map_shards, report_tallies, sum_tallies
+from millrace.components.contract import Component, Config, Context, Inputs, Port
+from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+
 from . import report, self_test
 from .examples import index_examples, prepare, read, save
 from .sample import read_sample, take_sample
@@ -79,7 +80,7 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
     """Samples, indexes, tests itself, judges and reports."""
     import pyarrow.parquet as pq
 
-    from ...data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     paths = [str(path) for path in shard_paths(inputs.one("documents").path)]
     documents = sum(pq.read_metadata(path).num_rows for path in paths)

@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import ComponentError, Context
-from ..shards import map_shards
+from millrace.components.contract import ComponentError, Context
+from millrace.components.shards.map import map_shards
+
 from . import passes
 from .similarity import Similarity
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from . import DedupConfig
+    from .stage import DedupConfig
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def survey(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from ...data.documents import read_shard
-    from ...data.duplicates import clusters
-    from ...data.spans import catalogue
+    from millrace.data.dedup import clusters
+    from millrace.data.documents import catalogue
+    from millrace.data.documents.shards import read_shard
 
     names = tuple(sorted({source for shard in sources for source in shard}))
     unknown = sorted(set(config.source_order or ()) - set(names))
@@ -226,7 +227,7 @@ def cluster(
     """Finds who met, compares them, and joins what is similar enough."""
     import numpy as np
 
-    from ...data.duplicates import clusters, meetings
+    from millrace.data.dedup import clusters, meetings
 
     total = corpus.nodes.size
     parts = _match(context, corpus, work)
@@ -282,10 +283,10 @@ def cluster(
 
 def _match(context: Context, corpus: Corpus, work: Path) -> int:
     """Writes the pairs that met; returns in how many partitions."""
-    from ...data.spans import exchange
+    from millrace.data.documents import shuffle
 
-    records = exchange.close(work / "bands", len(corpus.labels))
-    ranges = exchange.partitions(records, passes.PART_RECORDS, passes.LEAST_PARTS)
+    records = shuffle.close(work / "bands", len(corpus.labels))
+    ranges = shuffle.partitions(records, passes.PART_RECORDS, passes.LEAST_PARTS)
     parts = [(index, first, end) for index, (first, end) in enumerate(ranges)]
     map_shards(
         context, parts, partial(passes.match, corpus.earlier, str(work)), "MatchBands", unit="partitions"

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import Artifact, ComponentError
+from millrace.components.contract import Artifact, ComponentError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from . import DedupConfig
     from .clustering import Clusters, Corpus
+    from .stage import DedupConfig
 
 Shard = tuple[int, str]
 Earlier = tuple[int, str, str]
@@ -45,7 +45,7 @@ def earlier_tasks(config: DedupConfig, against: Mapping[str, Artifact], first: i
     Raises:
         ComponentError: Signatures were made another way.
     """
-    from ...data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     found: list[Earlier] = []
     for label, artifact in against.items():
@@ -70,10 +70,10 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
     import numpy as np
     import pyarrow as pa
 
-    from ...data.documents import read_shard, write_shard
-    from ...data.duplicates import addresses, forms
-    from ...data.duplicates import signatures as minhash
-    from ...data.filters.batch import from_arrow
+    from millrace.data.dedup import addresses, forms
+    from millrace.data.dedup import signatures as minhash
+    from millrace.data.documents.shards import read_shard, write_shard
+    from millrace.data.text.batch import from_arrow
 
     index, path = task
     columns = ["doc_id", "text", "source", "uri"]
@@ -117,7 +117,7 @@ def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from ...data.documents import read_shard
+    from millrace.data.documents.shards import read_shard
 
     index, path, _ = task
     table = read_shard(path)
@@ -160,14 +160,14 @@ def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
 def _leave(work: Path, index: int, names: tuple[Any, Any], keys: np.ndarray, **arrays: Any) -> None:
     import numpy as np
 
-    from ...data.spans import catalogue, exchange
+    from millrace.data.documents import catalogue, shuffle
 
     catalogue.write_names(work / f"names-{index:05d}", *names)
     rows = np.flatnonzero(arrays["shingles"])
     banded = keys[rows].reshape(-1)
     owners = np.repeat(rows.astype(np.uint32), keys.shape[1])
     buckets = (banded & np.uint64(BUCKETS - 1)).astype(np.int64)
-    exchange.write(work / "bands", index, buckets, BUCKETS, (banded, owners))
+    shuffle.write(work / "bands", index, buckets, BUCKETS, (banded, owners))
     np.save(work / f"sketches-{index:05d}.npy", arrays.pop("sketches"))
     np.savez(work / f"signed-{index:05d}.npz", **arrays)
 
@@ -240,12 +240,12 @@ def match(earlier: int, work: str, part: Part) -> None:
     """Writes the pairs of documents that share a band key of one partition."""
     import numpy as np
 
-    from ...data.duplicates import meetings
-    from ...data.spans import exchange
+    from millrace.data.dedup import meetings
+    from millrace.data.documents import shuffle
 
     index, first, end = part
     folder = Path(work)
-    (keys, rows), runs = exchange.read(folder / "bands", first, end, (np.uint64, np.uint32))
+    (keys, rows), runs = shuffle.read(folder / "bands", first, end, (np.uint64, np.uint32))
     bases = np.load(folder / "bases.npy")[:-1]
     places = np.repeat(bases, runs[:, -1] - runs[:, 0]) + rows
     nodes = np.load(folder / "senders.npy", mmap_mode="r")[places]
@@ -265,9 +265,9 @@ def read_shingles(shingle_words: int, work: str, task: tuple[int, str, int]) -> 
     """
     import numpy as np
 
-    from ...data.documents import read_shard
-    from ...data.duplicates import signatures
-    from ...data.filters.batch import from_arrow
+    from millrace.data.dedup import signatures
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.text.batch import from_arrow
 
     index, path, start = task
     folder = Path(work)
@@ -284,8 +284,8 @@ def write_survivors(corpus: Corpus, found: Clusters, work: Path, folder: str) ->
     import numpy as np
     import pyarrow as pa
 
-    from ...data.documents import shard_name, write_shard
-    from ...data.spans import catalogue
+    from millrace.data.documents import catalogue
+    from millrace.data.documents.shards import shard_name, write_shard
 
     nodes = found.dropped
     places = corpus.places[nodes]

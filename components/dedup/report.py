@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import html_page
-from ..shards import Tally
+from millrace.components.reports import html as html_page
+from millrace.components.shards.map import Tally
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def write_report(
     """
     import numpy as np
 
-    from ...data.spans import catalogue
+    from millrace.data.documents import catalogue
 
     nodes = np.array([node for one in chosen for node in one["nodes"]], np.int64)
     names = iter(catalogue.names(work / "names", corpus.places[nodes]))

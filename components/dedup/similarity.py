@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract import Context
-from ..shards import map_shards
+from millrace.components.contract import Context
+from millrace.components.shards.map import map_shards
+
 from . import passes
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from . import DedupConfig
     from .clustering import Corpus
+    from .stage import DedupConfig
 
 PAIRS = 1 << 15  # 250 MB of sets, if all are different ones of 500 shingles
 SKETCHES = 1 << 17
@@ -92,7 +93,7 @@ class Similarity:
     def _true(self, pairs: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        from ...data.duplicates import similarity
+        from millrace.data.dedup import similarity
 
         values = np.zeros(len(pairs))
         if self._map is None or not len(pairs):
@@ -111,7 +112,7 @@ class Similarity:
     def _estimates(self, pairs: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        from ...data.duplicates import similarity
+        from millrace.data.dedup import similarity
 
         values = np.zeros(len(pairs))
         for first in range(0, len(pairs), SKETCHES):

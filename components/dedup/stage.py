@@ -1,6 +1,6 @@
 """Drops duplicates over all sources: the same text, nearly the same text by MinHash LSH, and the same URL.
 
-Passes over the shards, with a shuffle through files between the first two (data/spans/exchange.py):
+Passes over the shards, with a shuffle through files between the first two (data/documents/shuffle.py):
 
 1. Sign: a digest of each text's normal form, its band keys and a sketch of its signature.
 2. Match: documents that share a band key, by partition. Copies of one normal form send one representative.
@@ -26,8 +26,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ..contract import Component, Config, Context, Inputs, Port
-from ..shards import map_shards, report_tallies, sum_tallies
+from millrace.components.contract import Component, Config, Context, Inputs, Port
+from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+
 from . import clustering, passes
 from .report import samples, write_report
 from .write import decide, plan
@@ -94,7 +95,7 @@ class DedupConfig(Config):
 
 def run(context: Context, config: DedupConfig, inputs: Inputs) -> None:
     """Signs, matches, reads, writes."""
-    from ...data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     work = context.work / "dedup"
     shutil.rmtree(work, ignore_errors=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..shards import dump_tallies, tally
+from millrace.components.shards.map import dump_tallies, tally
 
 if TYPE_CHECKING:
     from .clustering import Clusters, Corpus
@@ -71,8 +71,8 @@ def decide(work: str, folders: tuple[str, str], task: tuple[int, str]) -> dict[s
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from ...data.decisions import Verdicts
-    from ...data.documents import read_shard, shard_name, write_shard
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.documents.shards import read_shard, shard_name, write_shard
 
     index, path = task
     table = read_shard(path)
@@ -103,7 +103,7 @@ def _explain(work: Path, entries: dict[str, Any], verdicts: Any) -> None:
     """Gives the documents of clusters their evidence."""
     import numpy as np
 
-    from ...data.spans import catalogue
+    from millrace.data.documents import catalogue
 
     rows = entries["rows"].tolist()
     if not rows:

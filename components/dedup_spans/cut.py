@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .shards import dump_tallies, tally
+from millrace.components.shards.map import dump_tallies, tally
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.decisions import Verdicts
-    from ..data.filters.batch import TextBatch
-    from ..data.spans.cuts import Cuts
-    from .dedup_spans import AnyMethod, DedupSpansConfig
+    from millrace.data.dedup.cuts import Cuts
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.text.batch import TextBatch
+
+    from .stage import AnyMethod, DedupSpansConfig
 
 SPANS = 50  # of one document that its evidence lists
 LONGEST = 3  # of them with their words and their first occurrence
@@ -47,10 +48,10 @@ def cut(
     import numpy as np
     import pyarrow as pa
 
-    from ..data.decisions import Verdicts
-    from ..data.documents import read_shard, shard_name, write_shard
-    from ..data.filters.batch import from_arrow, to_arrow
-    from ..data.spans import cuts, words
+    from millrace.data.dedup import anchors, cuts
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.documents.shards import read_shard, shard_name, write_shard
+    from millrace.data.text.batch import from_arrow, to_arrow
 
     index, path = task
     table = read_shard(path)
@@ -69,7 +70,7 @@ def cut(
     for number, method in enumerate(config.methods):
         own = cut_bytes.argmax(1) == number
         verdicts.edit(rows[own], method.method, sizes_after[own], fractions[own])
-    words_left = words.count_words(after, rows, config.min_words_left)
+    words_left = anchors.count_words(after, rows, config.min_words_left)
     is_small = words_left < config.min_words_left
     verdicts.drop(rows[is_small], "too_small", words_left[is_small].astype(np.float64))
     longest = _explain(config, Path(work), table, batch, taken, spans, verdicts)
@@ -99,10 +100,11 @@ def _spans(folder: Path, number: int, method: AnyMethod, index: int, batch: Text
     """The spans that one method found in a shard, in the order of the texts."""
     import numpy as np
 
-    from ..data.spans import catalogue, cuts, exchange
+    from millrace.data.dedup import cuts
+    from millrace.data.documents import catalogue, shuffle
 
     later = folder / f"later-{number}"
-    (places, skipped, firsts), _ = exchange.read(later, index, index + 1, (np.uint32, np.uint32, np.int64))
+    (places, skipped, firsts), _ = shuffle.read(later, index, index + 1, (np.uint32, np.uint32, np.int64))
     order = np.argsort(places)  # each place is there once
     runs = cuts.runs(places[order].astype(np.int64), skipped[order].astype(np.int64), method.span_units)
     documents = np.load(folder / "documents.npy")[index : index + 2]
@@ -126,11 +128,11 @@ def boundaries(
     method: AnyMethod, batch: TextBatch, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the units of some texts start and end, in the batch's data, and the first unit of each text."""
-    from ..data.spans import units, words
+    from millrace.data.dedup import anchors, units
 
     begins, ends = batch.offsets[:-1][rows], batch.offsets[1:][rows]
     if method.method == "substrings":
-        found = words.words(batch.data, begins, ends)
+        found = anchors.words(batch.data, begins, ends)
         return found.starts, found.ends, found.offsets
     pieces = units.units(batch.data, begins, ends, method.method)
     return pieces.starts, pieces.ends, pieces.offsets
@@ -155,7 +157,7 @@ def _explain(
     """Gives every document that was cut its evidence; returns the longest cuts of the shard with theirs."""
     import numpy as np
 
-    from ..data.spans import catalogue
+    from millrace.data.documents import catalogue
 
     sizes = taken.ends - taken.starts
     bounds = np.append(np.flatnonzero(np.diff(taken.rows, prepend=-1)), taken.rows.size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from .dedup_spans import AnyMethod, DedupSpansConfig
+    from .stage import AnyMethod, DedupSpansConfig
 
 Task = tuple[int, str]
 """A shard: its number and where it is."""
@@ -27,9 +27,11 @@ def read(config: DedupSpansConfig, work: str, task: Task) -> list[str]:
     """Writes the windows of a shard's documents, or their anchors; returns the sources that it has."""
     import numpy as np
 
-    from ..data.documents import read_shard
-    from ..data.filters.batch import from_arrow
-    from ..data.spans import catalogue, exchange, repeats, units, words
+    from millrace.data.dedup import anchors as words
+    from millrace.data.dedup import repeats, units
+    from millrace.data.documents import catalogue, shuffle
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.text.batch import from_arrow
 
     index, path = task
     folder = Path(work)
@@ -44,7 +46,7 @@ def read(config: DedupSpansConfig, work: str, task: Task) -> list[str]:
             places = np.arange(found.hashes.size, dtype=np.uint32)
             buckets = repeats.bucket(found.hashes)
             columns = (found.hashes, places)
-            exchange.write(folder / f"anchors-{number}", index, buckets, repeats.BUCKETS, columns)
+            shuffle.write(folder / f"anchors-{number}", index, buckets, repeats.BUCKETS, columns)
             catalogue.write_offsets(
                 folder / f"anchors-{number}-{index:05d}", _spread(found.offsets, rows, len(batch))
             )
@@ -78,19 +80,20 @@ def _spread(offsets: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 def _write_windows(folder: Path, number: int, index: int, windows: Any, offsets: np.ndarray) -> None:
     import numpy as np
 
-    from ..data.spans import catalogue, exchange, repeats
+    from millrace.data.dedup import repeats
+    from millrace.data.documents import catalogue, shuffle
 
     columns = (windows.hashes, windows.places.astype(np.uint32))
     buckets = repeats.bucket(windows.hashes)
-    exchange.write(folder / f"windows-{number}", index, buckets, repeats.BUCKETS, columns)
+    shuffle.write(folder / f"windows-{number}", index, buckets, repeats.BUCKETS, columns)
     catalogue.write_offsets(folder / f"units-{number}-{index:05d}", offsets)
 
 
 def parts_of(number: int, folder: Path, shards: int) -> list[Part]:
     """Closes a method's exchange and divides what it holds."""
-    from ..data.spans import exchange
+    from millrace.data.documents import shuffle
 
-    ranges = exchange.partitions(exchange.close(folder, shards), PART_RECORDS, LEAST_PARTS)
+    ranges = shuffle.partitions(shuffle.close(folder, shards), PART_RECORDS, LEAST_PARTS)
     return [(number, part, first, end) for part, (first, end) in enumerate(ranges)]
 
 
@@ -98,24 +101,26 @@ def match_anchors(config: DedupSpansConfig, work: str, shards: int, part: Part) 
     """Tells each shard which of its anchors occur too often."""
     import numpy as np
 
-    from ..data.spans import exchange, repeats
+    from millrace.data.dedup import repeats
+    from millrace.data.documents import shuffle
 
     number, index, first, end = part
     folder = Path(work)
     dtypes = (np.uint64, np.uint32)
-    (hashes, places), runs = exchange.read(folder / f"anchors-{number}", first, end, dtypes)
+    (hashes, places), runs = shuffle.read(folder / f"anchors-{number}", first, end, dtypes)
     found = repeats.is_frequent(hashes, runs, config.methods[number].max_occurrences)
     owners = np.repeat(np.arange(shards), runs[:, -1] - runs[:, 0])
-    exchange.write(folder / f"shared-{number}", index, owners[found], shards, (places[found],))
+    shuffle.write(folder / f"shared-{number}", index, owners[found], shards, (places[found],))
 
 
 def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
     """Writes a shard's windows that have an anchor which occurs too often."""
     import numpy as np
 
-    from ..data.documents import read_shard
-    from ..data.filters.batch import from_arrow
-    from ..data.spans import catalogue, exchange, words
+    from millrace.data.dedup import anchors as words
+    from millrace.data.documents import catalogue, shuffle
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.text.batch import from_arrow
 
     index, path = task
     folder = Path(work)
@@ -123,7 +128,7 @@ def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
     for number, method in enumerate(config.methods):
         if method.method != "substrings":
             continue
-        (places,), _ = exchange.read(folder / f"shared-{number}", index, index + 1, (np.uint32,))
+        (places,), _ = shuffle.read(folder / f"shared-{number}", index, index + 1, (np.uint32,))
         anchors = np.array(catalogue.offsets(folder / f"anchors-{number}-{index:05d}"))
         is_shared = np.zeros(anchors[-1], np.bool_)
         is_shared[places] = True
@@ -140,7 +145,7 @@ def join(config: DedupSpansConfig, work: Path, shards: int) -> None:
     """Numbers documents and units through the corpus."""
     import numpy as np
 
-    from ..data.spans import catalogue
+    from millrace.data.documents import catalogue
 
     names = [work / f"names-{index:05d}" for index in range(shards)]
     np.save(work / "documents.npy", catalogue.join_names(names, work / "names"))
@@ -153,18 +158,19 @@ def find(config: DedupSpansConfig, work: str, part: Part) -> list[list[int]]:
     """Tells each shard which of its windows go; returns the most frequent as [occurrences, first place]."""
     import numpy as np
 
-    from ..data.spans import exchange, repeats
+    from millrace.data.dedup import repeats
+    from millrace.data.documents import shuffle
 
     number, index, first, end = part
     folder, method = Path(work), config.methods[number]
-    (hashes, places), runs = exchange.read(folder / f"windows-{number}", first, end, (np.uint64, np.uint32))
+    (hashes, places), runs = shuffle.read(folder / f"windows-{number}", first, end, (np.uint64, np.uint32))
     bases = np.load(folder / f"units-{number}.npy")[:-1]
     owners = np.repeat(np.arange(bases.size), runs[:, -1] - runs[:, 0])
     later, groups = repeats.later(
         hashes, bases[owners] + places, runs, method.span_units, method.max_occurrences
     )
     columns = (places[later.records], later.skipped, later.firsts)
-    exchange.write(folder / f"later-{number}", index, owners[later.records], bases.size, columns)
+    shuffle.write(folder / f"later-{number}", index, owners[later.records], bases.size, columns)
     top = np.lexsort((groups.firsts, -groups.occurrences))[:TOP_WINDOWS]
     rows: list[list[int]] = np.stack([groups.occurrences[top], groups.firsts[top]], axis=1).tolist()
     return rows

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import html_page
-from .dedup_spans_cut import FRACTION_BINS, LONGEST_OF_ALL, boundaries, quote
-from .shards import Tally
+from millrace.components.reports import html as html_page
+from millrace.components.shards.map import Tally
+
+from .cut import FRACTION_BINS, LONGEST_OF_ALL, boundaries, quote
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .dedup_spans import DedupSpansConfig
+    from .stage import DedupSpansConfig
 
 MOST_REPEATED = 20  # of each method
 
@@ -37,9 +38,9 @@ def most_repeated(
     import numpy as np
     import pyarrow as pa
 
-    from ..data.documents import read_shard
-    from ..data.filters.batch import from_arrow
-    from ..data.spans import catalogue
+    from millrace.data.documents import catalogue
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.text.batch import from_arrow
 
     documents = np.load(work / "documents.npy")
     found: list[list[dict[str, Any]]] = []

@@ -4,7 +4,7 @@ Every method looks at the documents as they came in, and what any of them finds 
 First is first in the order of the artifact, which is that of the sources in the spec: list the best source first.
 Nothing is lost by using several methods: each cut piece has an equal one earlier, and the earliest is never cut.
 
-Passes over the shards, with shuffles through files between them (data/spans/exchange.py):
+Passes over the shards, with shuffles through files between them (data/documents/shuffle.py):
 
 1. Read: hashes of every line, paragraph or span; for substrings only of their anchors, one word in 14.
 2. Match: which anchors occur again; then the windows that have such an anchor.
@@ -29,9 +29,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from . import dedup_spans_cut, dedup_spans_passes, dedup_spans_report
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
-from .shards import map_shards, report_tallies, sum_tallies
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+
+from . import cut, passes
+from . import report as dedup_spans_report
 
 
 class Method(Config):
@@ -114,7 +116,7 @@ class DedupSpansConfig(Config):
 
 def run(context: Context, config: DedupSpansConfig, inputs: Inputs) -> None:
     """Reads, matches, finds, cuts."""
-    from ..data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     tasks = [(index, str(path)) for index, path in enumerate(shard_paths(inputs.one("documents").path))]
     work = context.work / "spans"
@@ -122,14 +124,14 @@ def run(context: Context, config: DedupSpansConfig, inputs: Inputs) -> None:
     for number in range(len(config.methods)):
         for name in ("anchors", "shared", "windows", "later"):
             (work / f"{name}-{number}").mkdir(parents=True)
-    sources = map_shards(context, tasks, partial(dedup_spans_passes.read, config, str(work)), "ReadSpans")
+    sources = map_shards(context, tasks, partial(passes.read, config, str(work)), "ReadSpans")
     _check_sources(config, {source for shard in sources for source in shard})
     if not tasks:
         report_tallies(context, {}, max_drop_fraction=config.max_drop_fraction)
     _match_anchors(context, config, work, tasks)
     tops = _find(context, config, work, len(tasks))
     folders = (str(context.output("documents")), str(context.output("decisions")))
-    written = map_shards(context, tasks, partial(dedup_spans_cut.cut, config, str(work), folders), "CutSpans")
+    written = map_shards(context, tasks, partial(cut.cut, config, str(work), folders), "CutSpans")
     quotes = dedup_spans_report.most_repeated(config, work, [path for _, path in tasks], tops)
     tallies = sum_tallies(shard["tallies"] for shard in written)
     summary = dedup_spans_report.write(context.output("report"), config, tallies, written, quotes)
@@ -151,35 +153,35 @@ def _check_sources(config: DedupSpansConfig, present: set[str]) -> None:
 
 def _match_anchors(context: Context, config: DedupSpansConfig, work: Path, tasks: list[Any]) -> None:
     """Writes the windows of ``substrings`` whose anchors occur too often."""
-    from ..data.spans import exchange
+    from millrace.data.documents import shuffle
 
-    parts: list[dedup_spans_passes.Part] = []
+    parts: list[passes.Part] = []
     for number, method in enumerate(config.methods):
         if method.method == "substrings":
-            parts += dedup_spans_passes.parts_of(number, work / f"anchors-{number}", len(tasks))
+            parts += passes.parts_of(number, work / f"anchors-{number}", len(tasks))
     if not parts:
         return
-    match = partial(dedup_spans_passes.match_anchors, config, str(work), len(tasks))
+    match = partial(passes.match_anchors, config, str(work), len(tasks))
     map_shards(context, parts, match, "MatchAnchors", unit="partitions")
     for number in sorted({part[0] for part in parts}):
-        exchange.close(work / f"shared-{number}", sum(part[0] == number for part in parts))
-    map_shards(context, tasks, partial(dedup_spans_passes.read_shared, config, str(work)), "ReadShared")
+        shuffle.close(work / f"shared-{number}", sum(part[0] == number for part in parts))
+    map_shards(context, tasks, partial(passes.read_shared, config, str(work)), "ReadShared")
 
 
 def _find(context: Context, config: DedupSpansConfig, work: Path, shards: int) -> list[list[list[int]]]:
     """Writes which windows go; returns for each method the most frequent ones as [occurrences, first place]."""
-    from ..data.spans import exchange
+    from millrace.data.documents import shuffle
 
-    dedup_spans_passes.join(config, work, shards)
-    parts: list[dedup_spans_passes.Part] = []
+    passes.join(config, work, shards)
+    parts: list[passes.Part] = []
     for number in range(len(config.methods)):
-        parts += dedup_spans_passes.parts_of(number, work / f"windows-{number}", shards)
-    find = partial(dedup_spans_passes.find, config, str(work))
+        parts += passes.parts_of(number, work / f"windows-{number}", shards)
+    find = partial(passes.find, config, str(work))
     found = map_shards(context, parts, find, "FindRepeats", unit="partitions")
     tops: list[list[list[int]]] = []
     for number in range(len(config.methods)):
         own = [top for part, top in zip(parts, found, strict=True) if part[0] == number]
-        exchange.close(work / f"later-{number}", len(own))
+        shuffle.close(work / f"later-{number}", len(own))
         tops.append([row for top in own for row in top])
     return tops
 

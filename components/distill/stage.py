@@ -1,6 +1,6 @@
 """``distill``: a decoder trained from scratch on token streams and on what a larger model says of every position.
 
-It is ``pretrain`` with another loss (``model.distillation_loss``). The teacher is either a model, which then reads each
+It is ``pretrain`` with another loss (``model.losses.distillation``). The teacher is either a model, which then reads each
 batch in the training step beside the student, or ``teacher_logits``, which read all of them before: that costs disk and
 keeps k tokens of a distribution, and pays where several students learn from one teacher or the teacher does not fit
 beside the student. Phases, seed and sampler are those of ``pretrain``, so a student and a model that was trained without
@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from . import proposed_weights, teacher
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
-from .pretrain_config import PretrainConfig
-from .stream_reading import Reading, open_reading
-from .stream_training import Objective, Trained, next_token_loss, read_training_batch, train_on, write
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.training import teacher
+from millrace.components.training.config import PretrainConfig
+from millrace.components.training.mixture import proposed_weights
+from millrace.components.training.mixture.reading import Reading, open_reading
+from millrace.components.training.run import (
+    Objective,
+    Trained,
+    next_token_loss,
+    read_training_batch,
+    train_on,
+    write,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +89,7 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
     """The teacher reads every batch in the step; its weights are arguments of the step and are not trained."""
     from flax import nnx
 
-    from ..model.distillation_loss import DistillationLoss
+    from millrace.model.losses.distillation import DistillationLoss
 
     how = config.distillation
     taught, model = teacher.load("distill", inputs, reading, config, how.top_k)
@@ -104,8 +112,8 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
 
 def from_store(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Objective:
     """What the teacher says of a step is read with the step's batch."""
-    from ..data.stored_logits import StoredLogits
-    from ..model.distillation_loss import TEACHER_IDS, TEACHER_LOG_PROBS, DistillationLoss
+    from millrace.data.training.stored_logits import StoredLogits
+    from millrace.model.losses.distillation import TEACHER_IDS, TEACHER_LOG_PROBS, DistillationLoss
 
     how = config.distillation
     stored = StoredLogits.load(inputs.one("teacher_logits").path)

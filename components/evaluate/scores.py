@@ -22,13 +22,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .contract import ComponentError
+from millrace.components.contract import ComponentError
 
 if TYPE_CHECKING:
-    from ..data.benchmark_files import Benchmark
-    from ..data.tokenizer import Tokenizer
-    from ..model.config import ModelConfig
-    from ..model.network import Decoder
+    from millrace.data.examples.benchmark_files import Benchmark
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.network.config import ModelConfig
+    from millrace.model.network.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def multiple_choice(subject: Subject, benchmark: Benchmark) -> Score:
     """Accuracy of the likeliest choice, per byte and plain, with 95% Wilson intervals."""
     import numpy as np
 
-    from ..model.intervals import wilson
-    from ..model.score import sequence_log_probs
+    from millrace.model.answers.score import sequence_log_probs
+    from millrace.model.judges.intervals import wilson
 
     limit = subject.config.max_sequence_tokens
     prompts, answers, owner, cut = [], [], [], 0
@@ -127,8 +127,8 @@ def multiple_choice(subject: Subject, benchmark: Benchmark) -> Score:
 
 def generation(subject: Subject, benchmark: Benchmark, max_new_tokens: int, seed: int) -> Score:
     """Share of greedy answers that equal the expected one after ``normalised``, with a 95% Wilson interval."""
-    from ..model.generate import generate
-    from ..model.intervals import wilson
+    from millrace.model.answers.generate import generate
+    from millrace.model.judges.intervals import wilson
 
     if max_new_tokens >= subject.config.max_sequence_tokens // 2:
         raise ComponentError(
@@ -163,8 +163,8 @@ def bits_per_byte(subject: Subject, benchmark: Benchmark, max_bytes: int, seed: 
     """Bits per byte over all documents and per source, with 95% bootstrap intervals over documents."""
     import numpy as np
 
-    from ..model.intervals import bootstrap_ratio
-    from ..model.score import text_nats, windows
+    from millrace.model.answers.score import text_nats, windows
+    from millrace.model.judges.intervals import bootstrap_ratio
 
     texts = [beginning(example["text"], max_bytes) for example in benchmark.examples]
     sizes = np.asarray([len(text.encode()) for text in texts], dtype=np.float64)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from .contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
-from .training_report import write_json
+from millrace.components.contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.reports.files import write_json
 
 if TYPE_CHECKING:
-    from ..data.benchmark_files import Benchmark
-    from .benchmark_scores import Score, Subject
+    from millrace.data.examples.benchmark_files import Benchmark
+
+    from .scores import Score, Subject
 
 HIGHER_IS_BETTER = {"accuracy_per_byte": True, "exact_match": True, "bits_per_byte": False}
 
@@ -46,9 +47,10 @@ class EvaluateConfig(Config):
 
 def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
     """Scores each model on each benchmark and writes the report as JSON and Markdown."""
-    from ..data.tokenizer import Tokenizer
-    from ..model import weights
-    from .benchmark_scores import Subject
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.package import weights
+
+    from .scores import Subject
 
     models = inputs.many("models")
     if not models:
@@ -98,7 +100,7 @@ def chosen_benchmarks(artifact: Artifact, config: EvaluateConfig, seed: int) -> 
     Raises:
         ComponentError: None at all, an unknown name, an empty benchmark, or examples that cannot be scored.
     """
-    from ..data import benchmark_files
+    from millrace.data.examples import benchmark_files
 
     try:
         found = benchmark_files.read(artifact.path)
@@ -156,13 +158,13 @@ def contamination_of(artifact: Artifact | None) -> dict[str, Mapping[str, float]
 
 def score_of(subject: Subject, benchmark: Benchmark, config: EvaluateConfig, seed: int) -> Score:
     """One model's score on one benchmark by the protocol of its type."""
-    from . import benchmark_scores
+    from . import scores
 
     if benchmark.type == "multiple_choice":
-        return benchmark_scores.multiple_choice(subject, benchmark)
+        return scores.multiple_choice(subject, benchmark)
     if benchmark.type == "generation":
-        return benchmark_scores.generation(subject, benchmark, config.max_new_tokens, seed)
-    return benchmark_scores.bits_per_byte(subject, benchmark, config.max_document_bytes, seed)
+        return scores.generation(subject, benchmark, config.max_new_tokens, seed)
+    return scores.bits_per_byte(subject, benchmark, config.max_document_bytes, seed)
 
 
 def entry(benchmark: Benchmark, score: Score, contamination: Mapping[str, float]) -> dict[str, Any]:

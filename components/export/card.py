@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from .contract import Upstream
+from millrace.components.contract import Upstream
 
 DATA_COMPONENTS = ("ingest", "filter", "dedup", "decontaminate")
 MOST_RULES = 6
@@ -343,8 +343,8 @@ def _load(facts: CardFacts) -> list[str]:
         "",
         "```python",
         "from pathlib import Path",
-        "from millrace.data.tokenizer import Tokenizer",
-        "from millrace.model.package import Package",
+        "from millrace.data.tokenizer.tokenizer import Tokenizer",
+        "from millrace.model.package.package import Package",
         "",
         "package = Package.open(Path('PACKAGE'))       # checks every file's digest",
         "decoder = package.decoder('int4')             # or 'float32'",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from .contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
 
 if TYPE_CHECKING:
-    from ..data.tokenizer import Tokenizer
+    from millrace.data.tokenizer.tokenizer import Tokenizer
 
 CHAT_FORMAT = {
     "description": (
@@ -64,8 +64,9 @@ class ExportConfig(Config):
 
 def run(context: Context, config: ExportConfig, inputs: Inputs) -> None:
     """Writes the package."""
-    from ..data.tokenizer import FACTS_FILE, MODEL_FILE, Tokenizer
-    from ..model import package, weights
+    from millrace.data.tokenizer.tokenizer import FACTS_FILE, MODEL_FILE, Tokenizer
+    from millrace.model.package import package, weights
+
     from .card import CardFacts, render
 
     gate = _read_report(inputs.maybe("gate"))
@@ -170,20 +171,20 @@ def _losses(
     Raises:
         ComponentError: The 4-bit weights lose too much.
     """
-    from . import held_out_text
+    from millrace.components.training import held_out
 
-    texts = held_out_text.read(benchmarks, tokenizer, config.held_out_bytes)
+    texts = held_out.read(benchmarks, tokenizer, config.held_out_bytes)
     if not texts:
         context.log.info("no held-out text: the loss of quantisation is not measured")
         return None
-    from ..model.package import Weights, read_decoder
+    from millrace.model.package.package import Weights, read_decoder
 
     losses: dict[str, dict[str, float]] = {}
     forms: tuple[Weights, ...] = ("float32", "int4")
     for done, form in enumerate(forms):
         context.progress(done, len(forms), "forms of the weights")
         decoder = read_decoder(folder, form)
-        measured = held_out_text.evaluation(texts, decoder.config.max_sequence_tokens, 1)
+        measured = held_out.evaluation(texts, decoder.config.max_sequence_tokens, 1)
         assert measured is not None
         values = measured.measure(decoder)
         names = [name.removeprefix("bits_per_byte").removeprefix("_") or "all" for name in measured.names]
@@ -204,7 +205,7 @@ def _licences(documents: Artifact | None) -> dict[str, int] | None:
     """Licence -> documents, from the documents' metadata; None when no documents are connected."""
     if documents is None:
         return None
-    from ..data.documents import read_shards
+    from millrace.data.documents.shards import read_shards
 
     counts: dict[str, int] = {}
     for table in read_shards(documents.path, ["metadata"]):

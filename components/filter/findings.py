@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..contract import Config
+from millrace.components.contract import Config
+
 from .rule import Bound, bounds_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.decisions import Verdicts
+    from millrace.data.documents.decisions import Verdicts
 
 EXAMPLES = 3
 QUOTE_CHARACTERS = 160

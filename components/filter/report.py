@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import html_page
-from ..shards import Tally
+from millrace.components.reports import html as html_page
+from millrace.components.shards.map import Tally
+
 from .findings import add, bounds_of_rules, edges_of
 from .rule import Bound
 from .shard import Rules, rules_of

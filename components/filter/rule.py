@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from ..contract import Config
+from millrace.components.contract import Config
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.filters.batch import Edited, TextBatch
-    from ...data.filters.structure import Structure
+    from millrace.data.text.batch import Edited, TextBatch
+    from millrace.data.text.structure import Structure
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -41,7 +41,7 @@ class Rows:
     @cached_property
     def structure(self) -> Structure:
         """The texts' words and lines, found once for all rules that read the same texts."""
-        from ...data.filters.structure import structure_of
+        from millrace.data.text.structure import structure_of
 
         return structure_of(self.batch)
 

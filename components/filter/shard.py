@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..shards import dump_tallies, tally
+from millrace.components.filter.rules.registry import AnyRule, apply
+from millrace.components.shards.map import dump_tallies, tally
+
 from .findings import bounds_of_rules, find
 from .rule import Rows, bounds_of
-from .rules import AnyRule, apply
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.decisions import Verdicts
+    from millrace.data.documents.decisions import Verdicts
 
 ALL_SOURCES = "*"
 SLICE_BYTES = 1 << 20
@@ -49,9 +50,9 @@ def filter_shard(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from ...data.decisions import Verdicts
-    from ...data.documents import read_shard, shard_name, write_shard
-    from ...data.filters.batch import TextBatch, from_arrow
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.documents.shards import read_shard, shard_name, write_shard
+    from millrace.data.text.batch import TextBatch, from_arrow
 
     index, path = task
     table = read_shard(path).combine_chunks()
@@ -115,7 +116,7 @@ def slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
 
 def _table(rows: Rows, schema: Any) -> Any:
     """The documents as a table again, texts and languages as the rules left them."""
-    from ...data.filters.batch import to_arrow
+    from millrace.data.text.batch import to_arrow
 
     at = schema.get_field_index("text")
     return rows.columns.add_column(at, schema.field(at).name, to_arrow(rows.batch)).cast(schema)

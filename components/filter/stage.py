@@ -29,13 +29,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ..contract import Component, ComponentError, Config, Context, Inputs, Port
-from ..shards import map_shards, report_tallies, sum_tallies
-from .classified import resolve
-from .lists import listed_files
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.filter.rules.classified import resolve
+from millrace.components.filter.rules.lists import listed_files
+from millrace.components.filter.rules.registry import AnyRule, apply
+from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+
 from .report import write_report
 from .rule import Fraction, Rows, bounds_of
-from .rules import AnyRule, apply
 from .shard import ALL_SOURCES, filter_shard
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def fingerprint(config: FilterConfig) -> list[list[Any]]:
     paths = listed_files(rule for rules in config.rules.values() for rule in rules)
     if not paths:
         return []
-    from ...data.sources import files
+    from millrace.data.sources import files
 
     return [list(entry) for entry in files.fingerprint(paths)]
 
@@ -70,7 +71,7 @@ def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
 
 def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
     """Filters every shard."""
-    from ...data.documents import shard_paths
+    from millrace.data.documents.shards import shard_paths
 
     paths = shard_paths(inputs.one("documents").path)
     folders = (str(context.output("documents")), str(context.output("decisions")))

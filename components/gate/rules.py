@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .contract import ComponentError
-from .gate import GateConfig
+from millrace.components.contract import ComponentError
+
+from .stage import GateConfig
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from .contract import Component, ComponentError, Config, Context, GateClosed, Inputs, Port
+from millrace.components.contract import (
+    Component,
+    ComponentError,
+    Config,
+    Context,
+    GateClosed,
+    Inputs,
+    Port,
+)
 
 
 class MinScore(Config):
@@ -115,7 +123,7 @@ def baseline_file(folder: str, name: str) -> bytes:
 
 def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
     """Evaluates every rule, writes the table, and raises when one does not hold."""
-    from .gate_rules import Evidence, evaluate, table
+    from .rules import Evidence, evaluate, table
 
     reports = {
         label: json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ..contract import Config
+from millrace.components.contract import Config
+
 from .source import DocumentBytes, Limits
 
 if TYPE_CHECKING:
-    from ...data.sources.records import Item
+    from millrace.data.sources.records import Item
 
 
 class PythonEnvironmentSource(Config):
@@ -30,14 +31,14 @@ class PythonEnvironmentSource(Config):
 
 def fingerprint(source: PythonEnvironmentSource) -> Any:
     """Names, versions and digests of RECORD."""
-    from ...data.sources import python_environment
+    from millrace.data.sources import python_environment
 
     return list(python_environment.fingerprint())
 
 
 def plan(source: PythonEnvironmentSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
-    from ...data.sources import python_environment
+    from millrace.data.sources import python_environment
 
     return python_environment.plan(
         source.content,
@@ -51,7 +52,7 @@ def plan(source: PythonEnvironmentSource) -> Sequence[Any]:
 
 def read(part: Any) -> Iterator[Item]:
     """The records of one part."""
-    from ...data.sources import python_environment
+    from millrace.data.sources import python_environment
 
     return python_environment.read(part)
 

@@ -1,4 +1,4 @@
-"""The source ``files``: files that patterns name, in every format of ``data.sources.formats``."""
+"""The source ``files``: files that patterns name, in every format of ``data.sources.formats.registry``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from .source import ColumnsSource, Encoding, Limits, Patterns, limits_of, options_of
 
 if TYPE_CHECKING:
-    from ...data.sources.records import Item
+    from millrace.data.sources.records import Item
 
 
 class FilesSource(ColumnsSource):
@@ -37,14 +37,14 @@ class FilesSource(ColumnsSource):
 
 def fingerprint(source: FilesSource) -> Any:
     """Addresses, sizes and modification times."""
-    from ...data.sources import files
+    from millrace.data.sources import files
 
     return [list(entry) for entry in files.fingerprint(source.paths)]
 
 
 def plan(source: FilesSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
-    from ...data.sources import files
+    from millrace.data.sources import files
 
     options = options_of(
         source,
@@ -61,7 +61,7 @@ def plan(source: FilesSource) -> Sequence[Any]:
 
 def read(part: Any) -> Iterator[Item]:
     """The records of one part."""
-    from ...data.sources import files
+    from millrace.data.sources import files
 
     return files.read(part)
 

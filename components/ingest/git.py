@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from .source import CorpusSource, Encoding, Limits, limits_of, options_of
 
 if TYPE_CHECKING:
-    from ...data.sources.git import Commit
-    from ...data.sources.records import Item
+    from millrace.data.sources.git import Commit
+    from millrace.data.sources.records import Item
 
 
 def _languages(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -20,7 +20,7 @@ def _languages(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None
     import difflib
 
-    from ...data.sources.programming_languages import names
+    from millrace.data.sources.programming_languages import names
 
     known = names().aliases
     for value in values:
@@ -61,7 +61,7 @@ class GitSource(CorpusSource):
 
 
 def _commit(source: GitSource) -> Commit:
-    from ...data.sources import git
+    from millrace.data.sources import git
 
     return git.find(source.repository, source.revision, source.name)
 
@@ -74,7 +74,7 @@ def fingerprint(source: GitSource) -> Any:
 
 def plan(source: GitSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
-    from ...data.sources import git
+    from millrace.data.sources import git
 
     selection = git.Selection(
         include=source.include,
@@ -86,7 +86,7 @@ def plan(source: GitSource) -> Sequence[Any]:
 
 def read(part: Any) -> Iterator[Item]:
     """The records of one part."""
-    from ...data.sources import git
+    from millrace.data.sources import git
 
     return git.read(part)
 

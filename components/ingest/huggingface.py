@@ -10,8 +10,8 @@ from pydantic import Field
 from .source import ColumnsSource, Encoding, Limits, Patterns, limits_of, options_of
 
 if TYPE_CHECKING:
-    from ...data.sources.huggingface import Dataset
-    from ...data.sources.records import Item
+    from millrace.data.sources.huggingface import Dataset
+    from millrace.data.sources.records import Item
 
 
 class HuggingfaceSource(ColumnsSource):
@@ -31,7 +31,7 @@ class HuggingfaceSource(ColumnsSource):
 
 
 def _dataset(source: HuggingfaceSource) -> Dataset:
-    from ...data.sources import huggingface
+    from millrace.data.sources import huggingface
 
     return huggingface.Dataset(
         source.path, source.name, source.split, source.revision, source.data_files or ()
@@ -40,21 +40,21 @@ def _dataset(source: HuggingfaceSource) -> Dataset:
 
 def fingerprint(source: HuggingfaceSource) -> Any:
     """The commit on the Hub, or names, sizes and modification times of local files."""
-    from ...data.sources import huggingface
+    from millrace.data.sources import huggingface
 
     return huggingface.fingerprint(_dataset(source))
 
 
 def plan(source: HuggingfaceSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
-    from ...data.sources import huggingface
+    from millrace.data.sources import huggingface
 
     return huggingface.plan(_dataset(source), options_of(source, encoding=source.encoding))
 
 
 def read(part: Any) -> Iterator[Item]:
     """The records of one part."""
-    from ...data.sources import huggingface
+    from millrace.data.sources import huggingface
 
     return huggingface.read(part)
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import ComponentError
-from ..shards import Tally, dump_tallies
+from millrace.components.contract import ComponentError
+from millrace.components.shards.map import Tally, dump_tallies
+
 from .source import Limits
 from .sources import SOURCES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...data.sources.chunks import Chunk
-    from ...data.sources.records import Malformed
+    from millrace.data.sources.bytes.chunks import Chunk
+    from millrace.data.sources.records import Malformed
 
 KINDS = ("documents", "documents", "decisions")  # of the three outputs, in order
 EXAMPLES_OF_BAD = 3
@@ -61,7 +62,7 @@ class Shards:
         """Adds rows of the given sizes in bytes, int64 [rows]."""
         import numpy as np
 
-        from ...data.sources import records
+        from millrace.data.sources import records
 
         ends = np.cumsum(sizes)
         first, before = 0, 0
@@ -80,7 +81,7 @@ class Shards:
         """Writes what was added since the last shard."""
         import pyarrow as pa
 
-        from ...data.documents import write_shard
+        from millrace.data.documents.shards import write_shard
 
         if self.tables:
             path = self.folder / f"part-{self.task:06d}-{self.written:06d}.parquet"
@@ -108,8 +109,8 @@ def ingest_part(task: Task) -> dict[str, Any]:
     """
     import numpy as np
 
-    from ...data.sources.chunks import chunks
-    from ...data.sources.records import SourceError
+    from millrace.data.sources.bytes.chunks import chunks
+    from millrace.data.sources.records import SourceError
 
     remove_shards(task)
     work = _Work(task)
@@ -153,7 +154,7 @@ class _Work:
         import numpy as np
         import pyarrow as pa
 
-        from ...data.sources.chunks import hash_fractions
+        from millrace.data.sources.bytes.chunks import hash_fractions
 
         limits, table, sizes, held = self.task.limits, chunk.documents, chunk.sizes, chunk.is_held_out
         malformed = chunk.malformed
@@ -195,7 +196,7 @@ class _Work:
         import numpy as np
         import pyarrow as pa
 
-        from ...data.sources.records import Malformed
+        from millrace.data.sources.records import Malformed
 
         taken = np.ones(len(sizes), bool)
         found = []
@@ -251,8 +252,8 @@ def _decisions(
     import numpy as np
     import pyarrow as pa
 
-    from ...data.decisions import Verdicts
-    from ...data.documents import decisions_table, document_id
+    from millrace.data.documents.decisions import Verdicts
+    from millrace.data.documents.shards import decisions_table, document_id
 
     verdicts = Verdicts(sizes, "read")
     if held.any():

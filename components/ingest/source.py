@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ..contract import Config
+from millrace.components.contract import Config
 
 if TYPE_CHECKING:
-    from ...data.sources.records import Item, Options
+    from millrace.data.sources.records import Item, Options
 
 
 def _is_encoding(value: str) -> str:
@@ -106,7 +106,7 @@ def options_of(source: CorpusSource, **others: Any) -> Options:
         source: The source.
         others: Fields of ``Options`` that only its type has.
     """
-    from ...data.sources.records import Columns, Options
+    from millrace.data.sources.records import Columns, Options
 
     if isinstance(source, ColumnsSource):
         others["columns"] = Columns(

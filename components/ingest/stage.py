@@ -22,8 +22,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from ..contract import Component, ComponentError, Config, Context, Inputs, Port
-from ..shards import Tally, map_shards, report_tallies, sum_tallies
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.shards.map import Tally, map_shards, report_tallies, sum_tallies
+
 from .shard import EXAMPLES_OF_BAD, KINDS, Task, ingest_part, remove_shards
 from .sources import SOURCES, AnySource
 
@@ -43,7 +44,7 @@ class IngestConfig(Config):
 
 def fingerprint(config: IngestConfig) -> dict[str, Any]:
     """What the sources hold, as far as names, versions, sizes and modification times tell."""
-    from ...data.sources.records import SourceError
+    from millrace.data.sources.records import SourceError
 
     result: dict[str, Any] = {}
     for name, source in sorted(config.sources.items()):
@@ -56,7 +57,7 @@ def fingerprint(config: IngestConfig) -> dict[str, Any]:
 
 def _tasks(config: IngestConfig, folders: tuple[str, str, str], work: Path) -> list[Task]:
     """The parts of all sources, in order."""
-    from ...data.sources.records import SourceError
+    from millrace.data.sources.records import SourceError
 
     tasks: list[Task] = []
     owner: dict[str, str] = {}
@@ -160,7 +161,7 @@ def _cut(context: Context, tasks: Sequence[Task], results: dict[int, Any]) -> bo
 
 def _number_shards(folder: Path, kind: str) -> None:
     """Renames a folder's shards to consecutive numbers; an output with no rows gets one empty shard."""
-    from ...data.documents import decisions_table, documents_table, shard_name, write_shard
+    from millrace.data.documents.shards import decisions_table, documents_table, shard_name, write_shard
 
     paths = sorted(folder.glob("part-*.parquet"))
     for index, path in enumerate(paths):

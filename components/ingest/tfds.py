@@ -10,7 +10,7 @@ from pydantic import Field
 from .source import ColumnsSource, Limits, limits_of, options_of
 
 if TYPE_CHECKING:
-    from ...data.sources.records import Item
+    from millrace.data.sources.records import Item
 
 
 class TfdsSource(ColumnsSource):
@@ -27,21 +27,21 @@ class TfdsSource(ColumnsSource):
 
 def fingerprint(source: TfdsSource) -> Any:
     """Version, description, and sizes and modification times of the shards."""
-    from ...data.sources import tfds
+    from millrace.data.sources import tfds
 
     return tfds.fingerprint(source.name, source.data_dir)
 
 
 def plan(source: TfdsSource) -> Sequence[Any]:
     """Parts of about 12 MB."""
-    from ...data.sources import tfds
+    from millrace.data.sources import tfds
 
     return tfds.plan(source.name, source.split, source.data_dir, options_of(source))
 
 
 def read(part: Any) -> Iterator[Item]:
     """The records of one part."""
-    from ...data.sources import tfds
+    from millrace.data.sources import tfds
 
     return tfds.read(part)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 SIDES = ("train", "held_out")
@@ -46,7 +46,7 @@ def fingerprint(config: InstructionsConfig) -> dict[str, Any]:
     """Addresses, sizes and modification times of the user's files."""
     if not config.chats and not config.preferences:
         return {}
-    from ..data.sources import files
+    from millrace.data.sources import files
 
     return {
         port: {
@@ -58,8 +58,8 @@ def fingerprint(config: InstructionsConfig) -> dict[str, Any]:
 
 def _candidates(folder: Path, sources: Sequence[str] | None, seed: int, context: Context) -> list[str]:
     """Document ids in the order in which documents are visited."""
-    from ..data.documents import read_shards
-    from ..data.keyed_hash import keyed
+    from millrace.data.documents.choosing import keyed
+    from millrace.data.documents.shards import read_shards
 
     ids: list[str] = []
     present: set[str] = set()
@@ -81,7 +81,7 @@ def _rows(folder: Path, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from ..data.documents import read_shards
+    from millrace.data.documents.shards import read_shards
 
     values = pa.array(sorted(wanted), pa.string())
     for table in read_shards(folder, ["doc_id", "text", "source", "lang"]):
@@ -90,7 +90,7 @@ def _rows(folder: Path, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
 
 def _make(context: Context, config: InstructionsConfig, folder: Path) -> list[Any]:
     """Pairs made from documents, at most ``max_examples``."""
-    from ..data.instruction_sets import Sizes, choose, pairs_of
+    from millrace.data.examples.instruction_sets import Sizes, choose, pairs_of
 
     sizes = Sizes(
         tasks=config.tasks,
@@ -117,9 +117,9 @@ def _make(context: Context, config: InstructionsConfig, folder: Path) -> list[An
 
 def _read(config: InstructionsConfig, seed: int) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The user's chats and preferences by side of the split."""
-    from ..data.keyed_hash import is_chosen
-    from ..data.sources.records import SourceError
-    from ..data.user_examples import read_chats, read_preferences
+    from millrace.data.documents.choosing import is_chosen
+    from millrace.data.examples.user_examples import read_chats, read_preferences
+    from millrace.data.sources.records import SourceError
 
     chats: dict[str, list[Any]] = {side: [] for side in SIDES}
     preferences: dict[str, list[Any]] = {side: [] for side in SIDES}
@@ -151,7 +151,7 @@ def _write(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
 
 def run(context: Context, config: InstructionsConfig, inputs: Inputs) -> None:
     """Makes and reads, then writes both sides of the split."""
-    from ..data.instruction_sets import chat, preferences, split
+    from millrace.data.examples.instruction_sets import chat, preferences, split
 
     chats, preferred = _read(config, context.seed)
     documents = inputs.maybe("documents")

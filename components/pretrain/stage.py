@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import proposed_weights
-from .contract import Component, Context, Inputs, Port
-from .pretrain_config import PretrainConfig
-from .stream_reading import open_reading
-from .stream_training import Objective, Trained, next_token_loss, read_training_batch, train_on, write
+from millrace.components.contract import Component, Context, Inputs, Port
+from millrace.components.training.config import PretrainConfig
+from millrace.components.training.mixture import proposed_weights
+from millrace.components.training.mixture.reading import open_reading
+from millrace.components.training.run import (
+    Objective,
+    Trained,
+    next_token_loss,
+    read_training_batch,
+    train_on,
+    write,
+)
 
 if TYPE_CHECKING:
-    from .training_recipe import Recipe
+    from millrace.components.training.recipe import Recipe
 
 
 def train(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..model.fit import History
+    from millrace.model.training.loop import History
 
 CURVE_POINTS = 500  # reports stay small: an orchestrator's page loads them whole
 FINAL_STEPS = 20

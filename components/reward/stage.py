@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
-from .training_report import final_loss, loss_curve, write_json
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.reports.files import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.tokenizer import Tokenizer
-    from ..model.reward import Head, RewardModel
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.judges.reward import Head, RewardModel
 
 PAIR_KEYS = ("prompt", "chosen", "rejected", "head")
 STANDARDISE_PAIRS = 500  # per head; the error of a mean over 1,000 scores is 3% of their deviation
@@ -70,12 +70,13 @@ class Pair:
 
 def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     """Trains the heads and the trunk, measures them on held-out pairs and writes the reward model."""
-    from ..data.tokenizer import Tokenizer
-    from ..model import reward, weights
-    from ..model.checkpoint import Checkpoints
-    from ..model.fit import NonFiniteLoss, fit
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
-    from ..model.preemption import Preempted, StopRequest
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.judges import reward
+    from millrace.model.package import weights
+    from millrace.model.states.checkpoints import Checkpoints
+    from millrace.model.training.loop import NonFiniteLoss, fit
+    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+    from millrace.model.training.preemption import Preempted, StopRequest
 
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
@@ -230,7 +231,7 @@ def head_names(train: Sequence[Pair], held_out: Sequence[Pair], weights: Mapping
 
 
 class PairBatches:
-    """Step -> batch as ``model.reward.pair_scores`` takes it, a function of the seed and the step alone.
+    """Step -> batch as ``model.judges.reward.pair_scores`` takes it, a function of the seed and the step alone.
 
     All batches have one width, hence one compilation.
     """
@@ -240,8 +241,8 @@ class PairBatches:
     ) -> None:
         import numpy as np
 
-        from ..data.epochs import Epochs
-        from ..model.buckets import bucket, pad_rows
+        from millrace.data.training.epochs import Epochs
+        from millrace.model.answers.buckets import bucket, pad_rows
 
         sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
         lengths = [len(side) for side in sides]
@@ -268,7 +269,7 @@ def standardised(model: RewardModel, pairs: Sequence[Pair], index: int, weight: 
     Raises:
         ComponentError: All scores are the same.
     """
-    from ..model.reward import Head
+    from millrace.model.judges.reward import Head
 
     own = pairs[:STANDARDISE_PAIRS]
     scores = _scores(model, own)[:, :, index].astype(float)
@@ -284,7 +285,7 @@ def measure(model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Head]) ->
     """Held-out accuracy per head and in all, with 95% Wilson intervals; a tie counts as wrong."""
     import numpy as np
 
-    from ..model.intervals import wilson
+    from millrace.model.judges.intervals import wilson
 
     scores = _scores(model, pairs)
     names = [head.name for head in heads]
@@ -305,7 +306,7 @@ def measure(model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Head]) ->
 
 def _scores(model: RewardModel, pairs: Sequence[Pair]) -> np.ndarray:
     """Raw scores, float32 [2, pairs, heads], of the preferred and the other exchanges."""
-    from ..model.reward import raw_scores
+    from millrace.model.judges.reward import raw_scores
 
     sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
     return raw_scores(model, sides).reshape(2, len(pairs), -1)

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .contract import ComponentError, Inputs
+from millrace.components.contract import ComponentError, Inputs
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.answer_rules import AnswerRules
-    from ..data.tokenizer import Tokenizer
-    from ..model.network import Decoder
-    from ..model.policy_training import Rollouts
-    from ..model.reward import Head, RewardModel
+    from millrace.data.examples.answer_rules import AnswerRules
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.judges.reward import Head, RewardModel
+    from millrace.model.network.decoder import Decoder
+    from millrace.model.training.policy_loop import Rollouts
 
 
 def read_prompts(
@@ -85,8 +85,8 @@ class Sampler:
         """
         import numpy as np
 
-        from ..model.generate import generate
-        from ..model.policy_training import Rollouts
+        from millrace.model.answers.generate import generate
+        from millrace.model.training.policy_loop import Rollouts
 
         rows = [prompt for prompt in prompts for _ in range(samples)]
         seed = int(np.random.SeedSequence([self.seed, stream]).generate_state(1)[0])
@@ -131,7 +131,7 @@ class Judge:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the figures of ``score``."""
-        from ..data.answer_rules import RULES
+        from millrace.data.examples.answer_rules import RULES
 
         heads = (f"head_{head.name}" for head in self.heads)
         return ("reward", *heads, "rule", *(f"rule_{name}" for name in RULES[self.rules.form]))
@@ -148,7 +148,7 @@ class Judge:
         """
         import numpy as np
 
-        from ..model.reward import combine, raw_scores
+        from millrace.model.judges.reward import combine, raw_scores
 
         end = self.tokenizer.special["<|end|>"]
         contents = [self.content(answer) for answer in rollouts.answers]
@@ -196,18 +196,18 @@ def measure(
     """Answers held-out prompts with the draws of stream 1, which are the same before and after a training."""
     import numpy as np
 
-    from ..model import policy_training
+    from millrace.model.training import policy_loop
 
     rollouts = sampler.answers(policy, prompts, samples, 1)
     parts = []
     for start in range(0, len(rollouts.prompts), sampler.batch_rows):
         rows = range(start, start + sampler.batch_rows)
         picked = [min(row, len(rollouts.prompts) - 1) for row in rows]  # the last batch is filled up
-        part = policy_training.Rollouts(
+        part = policy_loop.Rollouts(
             [rollouts.prompts[row] for row in picked], [rollouts.answers[row] for row in picked]
         )
         batch = part.arrays(sampler.prompt_tokens, sampler.answer_tokens)
-        parts.append({**policy_training.figures(policy, reference, batch), **judge.score(part)})
+        parts.append({**policy_loop.figures(policy, reference, batch), **judge.score(part)})
     figures = {
         name: np.concatenate([part[name] for part in parts])[: len(rollouts.prompts)].reshape(
             len(prompts), -1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from .policy_answers import Measured
+    from .answers import Measured
 
 SHOWN_EXAMPLES = 5
 
@@ -21,7 +21,7 @@ def make_report(
     before: Measured, after: Measured, curves: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, Any]:
     """Figures before and after with 95% intervals over prompts, the gain, the curves and some answers to read."""
-    from ..model.intervals import bootstrap_mean
+    from millrace.model.judges.intervals import bootstrap_mean
 
     def summary(measured: Measured) -> dict[str, Any]:
         figures: dict[str, Any] = {

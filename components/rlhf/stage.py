@@ -1,7 +1,7 @@
 """``rlhf``: trains the policy on its own answers with leave-one-out REINFORCE, held to where it started.
 
 The reward of an answer is the reward model's weighted heads plus ``rule_weight`` times the share of checkable rules it
-keeps (``data/answer_rules.py``): learned heads can be talked round, rules cannot. Before and after training the policy
+keeps (``data/examples/answer_rules.py``): learned heads can be talked round, rules cannot. Before and after training the policy
 answers the same held-out prompts with the same random draws, so the gain is a paired difference; its interval resamples
 prompts. A reward that rises while the answers become one and the same is collapse, not progress: entropy, length and the
 share of distinct answers are reported, and the stage fails when hardly any distinct answers are left.
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
-from .training_report import write_json
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.reports.files import write_json
 
 if TYPE_CHECKING:
-    from ..model.network import Decoder
-    from ..model.policy_training import Rollouts
+    from millrace.model.network.decoder import Decoder
+    from millrace.model.training.policy_loop import Rollouts
 
 SHOWN_EXAMPLES = 5
 
@@ -67,15 +67,18 @@ class RlhfConfig(Config):
 
 def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     """Trains the policy and writes it with its curves and its figures before and after."""
-    from ..data.answer_rules import AnswerRules
-    from ..data.epochs import Epochs
-    from ..data.tokenizer import Tokenizer
-    from ..model import policy_training, reward, weights
-    from ..model.checkpoint import Checkpoints
-    from ..model.fit import NonFiniteLoss
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
-    from .policy_answers import Judge, Sampler, measure, read_prompts
-    from .rlhf_report import make_report, markdown
+    from millrace.data.examples.answer_rules import AnswerRules
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.data.training.epochs import Epochs
+    from millrace.model.judges import reward
+    from millrace.model.package import weights
+    from millrace.model.states.checkpoints import Checkpoints
+    from millrace.model.training import policy_loop
+    from millrace.model.training.loop import NonFiniteLoss
+    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+
+    from .answers import Judge, Sampler, measure, read_prompts
+    from .report import make_report, markdown
 
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     model_config, policy = weights.load(inputs.one("policy").path)
@@ -139,7 +142,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     )
     with Checkpoints(context.work / "checkpoints", log=context.log.warning) as checkpoints:
         try:
-            curves = policy_training.train(
+            curves = policy_loop.train(
                 policy,
                 reference,
                 make_optimizer(rate, weight_decay=0.0),  # the KL term already says where weights should stay

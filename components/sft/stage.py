@@ -1,6 +1,6 @@
 """``sft``: supervised fine-tuning on chats, with the loss on answers only.
 
-Chats are packed several to a row without seeing each other (see ``data.packing``), in a new order every epoch. A chat
+Chats are packed several to a row without seeing each other (see ``data.training.packing``), in a new order every epoch. A chat
 that is too long loses the beginning of its prompt, never the end of its answer, because the end is what teaches the
 model to stop; how many were cut is in the report.
 """
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
-from .training_report import final_loss, loss_curve, write_json
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.reports.files import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.tokenizer import Tokenizer
-    from ..model.fit import Evaluation
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.training.loop import Evaluation
 
 HEAD_TOKENS = 2  # the boundary token and the first role, which a cut chat keeps
 
@@ -82,13 +82,13 @@ class Chats:
 
 def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     """Trains on the chats and writes the model and its report."""
-    from ..data.tokenizer import Tokenizer
-    from ..model import weights
-    from ..model.checkpoint import Checkpoints
-    from ..model.fit import NonFiniteLoss, fit
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
-    from ..model.preemption import Preempted, StopRequest
-    from ..model.pretraining_loss import NextTokenLoss
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.losses.next_token import NextTokenLoss
+    from millrace.model.package import weights
+    from millrace.model.states.checkpoints import Checkpoints
+    from millrace.model.training.loop import NonFiniteLoss, fit
+    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+    from millrace.model.training.preemption import Preempted, StopRequest
 
     shape = weights.load_config(inputs.one("model").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
@@ -228,8 +228,8 @@ class PackedBatches:
         seed: int,
         pad_id: int,
     ) -> None:
-        from ..data.epochs import Epochs
-        from ..data.packing import pack
+        from millrace.data.training.epochs import Epochs
+        from millrace.data.training.packing import pack
 
         self._examples, self._row_tokens, self._pad_id = examples, row_tokens, pad_id
         self._batch_size = config.batch_size
@@ -245,8 +245,8 @@ class PackedBatches:
         self.padding = 1 - filled / (self.steps * config.batch_size * row_tokens)
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
-        """The arrays of a step; see ``data.packing.fill``."""
-        from ..data.packing import fill
+        """The arrays of a step; see ``data.training.packing.fill``."""
+        from millrace.data.training.packing import fill
 
         rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
         return fill(self._examples, rows, self._batch_size, self._row_tokens, self._pad_id)
@@ -254,8 +254,8 @@ class PackedBatches:
 
 def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
     """Held-out nats per answer token, over chats spread evenly over the file; None without any."""
-    from ..model.fit import Evaluation
-    from ..model.score import row_log_probs
+    from millrace.model.answers.score import row_log_probs
+    from millrace.model.training.loop import Evaluation
 
     stride = max(len(held_out.examples) // config.held_out_chats, 1)
     chosen = held_out.examples[::stride][: config.held_out_chats]

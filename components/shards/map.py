@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .contract import ComponentError, Context
+from millrace.components.contract import ComponentError, Context
 
 POLL_SECONDS = 0.25
 

@@ -2,7 +2,7 @@
 
 The teacher runs once, and any number of students learn from it. It reads the batches of the training in the training's
 order, which is a function of the step, and stores of each position the k most probable tokens and the probability of all
-others together (see ``model.distillation_loss`` for why that, and ``data.stored_logits`` for the files). ``distill``
+others together (see ``model.losses.distillation`` for why that, and ``data.training.stored_logits`` for the files). ``distill``
 refuses what was made for another order. A killed pass goes on after its last whole shard.
 """
 
@@ -18,20 +18,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from . import device_mesh, proposed_weights, teacher
-from .contract import Component, ComponentError, Context, Inputs, Port, runtime
-from .mixture_config import MixtureConfig
-from .phase_steps import Schedule
-from .stream_reading import open_reading, read_batch
-from .training_report import write_json
+from millrace.components.contract import Component, ComponentError, Context, Inputs, Port, runtime
+from millrace.components.reports.files import write_json
+from millrace.components.training import mesh as device_mesh
+from millrace.components.training import teacher
+from millrace.components.training.mixture import proposed_weights
+from millrace.components.training.mixture.phases import MixtureConfig
+from millrace.components.training.mixture.reading import open_reading, read_batch
+from millrace.components.training.mixture.schedule import Schedule
 
 if TYPE_CHECKING:
     import jax
     import numpy as np
     from jax.sharding import Mesh
 
-    from ..model.distillation_loss import TopLogProbs
-    from ..model.network import Decoder
+    from millrace.model.losses.distillation import TopLogProbs
+    from millrace.model.network.decoder import Decoder
 
 
 class TeacherLogitsConfig(MixtureConfig):
@@ -56,7 +58,7 @@ class TeacherLogitsConfig(MixtureConfig):
 
 def run(context: Context, config: TeacherLogitsConfig, inputs: Inputs) -> None:
     """Runs the teacher over every batch and writes the shards and their record."""
-    from ..data import stored_logits
+    from millrace.data.training import stored_logits
 
     config, reading = open_reading("teacher_logits", context.seed, config, inputs)
     mixture, vocab_size = reading.mixture, reading.tokenizer.vocab_size
@@ -129,8 +131,8 @@ def _distributions(
     import numpy as np
     from flax import nnx
 
-    from ..model import sharding
-    from ..model.distillation_loss import TopLogProbs, teacher_states, top_log_probs
+    from millrace.model.devices import sharding
+    from millrace.model.losses.distillation import TopLogProbs, teacher_states, top_log_probs
 
     graph, state = nnx.split(model)
     weights = nnx.to_pure_dict(state)
@@ -181,7 +183,7 @@ def summarise(folder: Path, shards: int) -> dict[str, float]:
     """
     import numpy as np
 
-    from ..data import stored_logits
+    from millrace.data.training import stored_logits
 
     first = stored = positions = 0.0
     for number in range(shards):

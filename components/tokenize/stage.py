@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import Field
 
-from . import shards
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.shards import map as shards
 
 BATCH_BYTES = 16_000_000  # of text; an id for every byte is the room that a batch needs
 
@@ -36,8 +36,9 @@ def run(context: Context, config: TokenizeConfig, inputs: Inputs) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ..data import documents, token_stream
-    from ..data.tokenizer import Tokenizer
+    from millrace.data.documents import shards as documents
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.data.training import streams as token_stream
 
     tokenizer_folder = inputs.one("tokenizer").path
     vocab_size = Tokenizer.load(tokenizer_folder).vocab_size
@@ -89,8 +90,8 @@ def _encode_shard(tokenizer_folder: str, threads: int, task: tuple[str, str]) ->
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from ..data.corpus_encoder import shared_encoder
-    from ..data.documents import read_shard
+    from millrace.data.documents.shards import read_shard
+    from millrace.data.tokenizer.encoder import shared_encoder
 
     path, prefix = task
     shutil.rmtree(prefix, ignore_errors=True)

@@ -4,7 +4,7 @@ Labels come from whole sources (good against raw) or from a field of the documen
 document's id says whether it is for training, for calibration or for the test, so a growing corpus never moves a
 document from one to another. Deduplicate first: a copy on both sides of the split makes the test easy.
 
-Measured on two cores: 15,761 short texts in 8 s. Scoring runs at the speed of a filter (see data/classifier.py).
+Measured on two cores: 15,761 short texts in 8 s. Scoring runs at the speed of a filter (see data/filters/classifier.py).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
-from . import html_page as html
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
-from .training_report import write_json
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.reports import html
+from millrace.components.reports.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..model.text_classifier import Point
+    from millrace.model.judges.text_classifier import Point
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 LEAST_EXAMPLES = 20
@@ -75,9 +75,9 @@ def run(context: Context, config: TrainClassifierConfig, inputs: Inputs) -> None
     import numpy as np
     import pyarrow as pa
 
-    from ..data import classifier, hashed_ngrams
-    from ..data.filters.batch import from_arrow
-    from ..model import text_classifier
+    from millrace.data.filters import classifier, hashed_ngrams
+    from millrace.data.text.batch import from_arrow
+    from millrace.model.judges import text_classifier
 
     table = _examples(context, config, inputs.one("documents").path)
     is_positive = np.asarray(table["is_positive"])
@@ -160,12 +160,12 @@ def _examples(context: Context, config: TrainClassifierConfig, folder: Path) -> 
     """The labelled documents: ``text``, ``uri``, ``is_positive`` and ``split``, in the order of their hashes."""
     import pyarrow as pa
 
-    from ..data import documents
-    from ..data.keyed_hash import keyed
+    from millrace.data.documents import shards
+    from millrace.data.documents.choosing import keyed
 
     found: list[tuple[int, bool, int, int]] = []
     sources: set[str] = set()
-    for shard, table in enumerate(documents.read_shards(folder, ["doc_id", "source", "metadata"])):
+    for shard, table in enumerate(shards.read_shards(folder, ["doc_id", "source", "metadata"])):
         columns = (table[name].to_pylist() for name in ("doc_id", "source", "metadata"))
         for row, (doc_id, source, metadata) in enumerate(zip(*columns, strict=True)):
             sources.add(source)
@@ -193,7 +193,7 @@ def _examples(context: Context, config: TrainClassifierConfig, folder: Path) -> 
         wanted.setdefault(shard, []).append(row)
     pieces: list[Any] = []
     place: dict[tuple[int, int], int] = {}
-    for shard, table in enumerate(documents.read_shards(folder, ["uri", "text"])):
+    for shard, table in enumerate(shards.read_shards(folder, ["uri", "text"])):
         for row in wanted.get(shard, ()):
             place[shard, row] = len(place)
         pieces.append(table.take(pa.array(wanted.get(shard, []), pa.int64())))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import html_page
+from millrace.components.reports import html as html_page
 
 if TYPE_CHECKING:
-    from ..data.sentencepiece_model import Model
+    from millrace.data.tokenizer.sentencepiece_model import Model
 
 PIECES = 40
 FIGURES = {
@@ -53,7 +53,7 @@ def write_report(
     """
     import numpy as np
 
-    from ..data import fertility
+    from millrace.data.tokenizer import fertility
 
     counts = {source: fertility.token_counts(model, own) for source, own in texts.items()}
     sizes = []

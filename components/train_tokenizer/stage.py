@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints, model_validator
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port
-from .tokenizer_report import write_report
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+
+from .report import write_report
 
 LANGUAGE_BYTES = 50_000  # at most, to measure one language on
 
@@ -63,7 +64,7 @@ class TrainTokenizerConfig(Config):
     @property
     def special(self) -> tuple[str, ...]:
         """All control tokens, in the order of their ids."""
-        from ..data import tokenizer
+        from millrace.data.tokenizer import tokenizer
 
         return (
             *tokenizer.CHAT_TOKENS,
@@ -103,7 +104,17 @@ class Survey(NamedTuple):
 
 def run(context: Context, config: TrainTokenizerConfig, inputs: Inputs) -> None:
     """Samples, trains, measures and writes the ``tokenizer`` artifact and the report."""
-    from ..data import fertility, sentencepiece_model, text_sample, tokenizer, tokenizer_training
+    from millrace.data.tokenizer import (
+        fertility,
+        sentencepiece_model,
+        tokenizer,
+    )
+    from millrace.data.tokenizer import (
+        sample as text_sample,
+    )
+    from millrace.data.tokenizer import (
+        training as tokenizer_training,
+    )
 
     folder = inputs.one("documents").path
     survey = _survey(folder, config.max_document_bytes)
@@ -197,11 +208,11 @@ def _survey(folder: Any, max_document_bytes: int) -> Survey:
     """All documents in the artifact's order."""
     import pyarrow.compute as pc
 
-    from ..data import documents
+    from millrace.data.documents import shards
 
     found = Survey([], [], [], [], 0)
     bytes_in = 0
-    for table in documents.read_shards(folder, ["doc_id", "source", "lang", "text"]):
+    for table in shards.read_shards(folder, ["doc_id", "source", "lang", "text"]):
         sizes = pc.binary_length(table["text"])
         found.doc_ids.extend(table["doc_id"].to_pylist())
         found.sources.extend(table["source"].to_pylist())
@@ -221,7 +232,7 @@ def _grouped(order: Iterable[int], labels: Sequence[str]) -> dict[str, list[int]
 
 def _sample(survey: Survey, own: Sequence[int], budget_bytes: int, alpha: float) -> dict[int, int]:
     """The sample of one source: documents in order, or so for each language by temperature."""
-    from ..data import text_sample
+    from millrace.data.tokenizer import sample as text_sample
 
     groups = _grouped(own, survey.languages)
     if alpha == 1 or len(groups) == 1:
@@ -247,11 +258,11 @@ def _sampled(sample: Mapping[int, int], survey: Survey) -> list[dict[str, Any]]:
 
 def _read(folder: Any, wanted: set[int]) -> dict[int, str]:
     """The texts of chosen documents by their index in the artifact's order."""
-    from ..data import documents
+    from millrace.data.documents import shards
 
     texts: dict[int, str] = {}
     first = 0
-    for table in documents.read_shards(folder, ["text"]):
+    for table in shards.read_shards(folder, ["text"]):
         rows = [row for row in range(table.num_rows) if first + row in wanted]
         for row, text in zip(rows, table["text"].take(rows).to_pylist() if rows else [], strict=True):
             texts[first + row] = text

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from . import device_mesh, token_budget
-from .contract import runtime
-from .mixture_config import MixtureConfig, MixturePhase, RowsConfig
-from .model_shape import ModelShape
+from millrace.components.contract import runtime
+from millrace.components.training.mixture import budget
+from millrace.components.training.mixture.phases import MixtureConfig, MixturePhase, RowsConfig
+
+from . import mesh as device_mesh
+from .shape import ModelShape
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
+    from millrace.model.network.config import ModelConfig
 
 
 class PhaseConfig(MixturePhase):
@@ -135,4 +137,4 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
         if self.tokens != "compute_optimal":
             return self.tokens
         parameters = self.model_shape(vocab_size).active_parameter_count()
-        return token_budget.compute_optimal_tokens(parameters, self.over_train)
+        return budget.compute_optimal_tokens(parameters, self.over_train)

@@ -7,7 +7,7 @@ wrong.
     digests.jsonl   {"first_step", "step", "loss", "gradient_norm", "parameters", "batch", "devices"}, a line for a block
 
 A block is the steps from ``first_step`` to ``step``. ``loss`` and ``gradient_norm`` are the bits of a float32 number for
-each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.checksum``) and
+each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.states.checksum``) and
 ``batch`` a SHA-256 of what it read, all hexadecimal. ``devices`` is their number, since sums over others differ in bits.
 
 References:
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..model.fit import History
+    from millrace.model.training.loop import History
 
 FILE = "digests.jsonl"
 OF_EVERY_STEP = ("loss", "gradient_norm")

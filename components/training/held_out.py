@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .contract import Artifact
+from millrace.components.contract import Artifact
 
 if TYPE_CHECKING:
-    from ..data.tokenizer import Tokenizer
-    from ..model.fit import Evaluation
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.model.training.loop import Evaluation
 
 HeldOut = tuple[int, list[list[int]]]
 
@@ -24,7 +24,7 @@ def read(benchmarks: Artifact | None, tokenizer: Tokenizer, bytes_per_source: in
 
     Documents are taken in the benchmark's order up to the limit, the last one cut.
     """
-    from ..data import benchmark_files
+    from millrace.data.examples import benchmark_files
 
     sizes: dict[str, int] = {}
     documents: dict[str, list[list[int]]] = {}
@@ -43,8 +43,8 @@ def read(benchmarks: Artifact | None, tokenizer: Tokenizer, bytes_per_source: in
 
 def evaluation(held_out: Mapping[str, HeldOut], window_tokens: int, every_steps: int) -> Evaluation | None:
     """Bits per byte over all held-out text and per source, or None without any."""
-    from ..model.fit import Evaluation
-    from ..model.score import text_nats, windows
+    from millrace.model.answers.score import text_nats, windows
+    from millrace.model.training.loop import Evaluation
 
     if not held_out:
         return None

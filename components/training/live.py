@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .contract import Context
-from .phase_steps import Schedule
+from millrace.components.contract import Context
+from millrace.components.training.mixture.schedule import Schedule
 
 if TYPE_CHECKING:
-    from ..model.goodput import Goodput
+    from millrace.model.training.goodput import Goodput
 
 
 class Live:
@@ -37,13 +37,13 @@ class Live:
     ) -> None:
         import jax
 
-        from ..model import peak
+        from millrace.model.devices import peak_flops
 
         self._context, self._phases, self._goodput = context, phases, goodput
         self._token_flops = token_flops
         self._total_tokens = phases.tokens(total_steps)
         with goodput.lost("measuring the device"):
-            one = peak.flops_per_second(jax.local_devices()[0], compute_dtype)
+            one = peak_flops.flops_per_second(jax.local_devices()[0], compute_dtype)
         self._peak = one * jax.device_count()
         self._last: tuple[float, int, float] | None = None
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from .contract import ComponentError, Config
+from millrace.components.contract import ComponentError, Config
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 
 class MeshConfig(Config):
-    """Devices along each axis of the mesh (see ``model/sharding.py``)."""
+    """Devices along each axis of the mesh (see ``model/devices/sharding.py``)."""
 
     data: int = Field(1, ge=1, description="Copies of the weights, each with its rows of the batch.")
     fsdp: int | None = Field(
@@ -41,7 +41,7 @@ def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
     """
     import jax
 
-    from ..model.sharding import MeshShape
+    from millrace.model.devices.sharding import MeshShape
 
     found = jax.device_count()
     fixed = config.data * config.tensor * config.expert * config.sequence

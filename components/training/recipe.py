@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import optax
 
-    from ..data.mixture import Mixture
-    from ..model import accumulate
-    from ..model.shared_step import SharedStep
-    from .pretrain_config import PretrainConfig
+    from millrace.data.training.mixture import Mixture
+    from millrace.model.training import accumulate
+    from millrace.model.training.shared_step import SharedStep
+
+    from .config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Recipe:
 
     Attributes:
         optimizer: With the learning rate of every step.
-        gradient: How it is computed (see ``model/accumulate.py``).
+        gradient: How it is computed (see ``model/training/accumulate.py``).
         step: The compiled step.
     """
 
@@ -32,10 +33,10 @@ class Recipe:
 
 def make(config: PretrainConfig, mixture: Mixture) -> Recipe:
     """The recipe of a training; of the mixture only the steps of each phase count."""
-    from ..model import accumulate
-    from ..model.optimizer import learning_rate_schedule, make_optimizer
-    from ..model.pretraining_loss import learnt_tokens
-    from ..model.shared_step import SharedStep
+    from millrace.model.losses.next_token import learnt_tokens
+    from millrace.model.training import accumulate
+    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+    from millrace.model.training.shared_step import SharedStep
 
     schedule = learning_rate_schedule(
         [

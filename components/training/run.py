@@ -1,6 +1,6 @@
 """Training a decoder from scratch on token streams, whatever the loss: what ``pretrain`` and ``distill`` share.
 
-What a step reads is a function of its number (see ``data.mixture``), and what the model has learnt is in checkpoints
+What a step reads is a function of its number (see ``data.training.mixture``), and what the model has learnt is in checkpoints
 of the work folder, so a training that was killed goes on where it was and ends with the same bytes. Held-out bits per
 byte are measured per source while it trains, because the mixture's effect shows there and not in the training loss.
 """
@@ -14,24 +14,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import device_mesh, held_out_text, pretrain_report, step_digests, step_documents, training_recipe
-from .contract import ComponentError, Context, Inputs
-from .phase_steps import Schedule
-from .pretrain_config import PretrainConfig
-from .pretrain_live import Live
-from .stream_reading import Reading, read_batch
-from .training_report import final_loss, loss_curve, write_json
+from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.components.reports.files import final_loss, loss_curve, write_json
+from millrace.components.training.mixture import documents
+from millrace.components.training.mixture.reading import Reading, read_batch
+from millrace.components.training.mixture.schedule import Schedule
+
+from . import (
+    digests as step_digests,
+)
+from . import (
+    held_out as held_out_text,
+)
+from . import (
+    mesh as device_mesh,
+)
+from . import (
+    recipe as training_recipe,
+)
+from . import (
+    report as pretrain_report,
+)
+from .config import PretrainConfig
+from .live import Live
 
 if TYPE_CHECKING:
     import jax
     import numpy as np
 
-    from ..data.mixture import Mixture
-    from ..model.config import ModelConfig
-    from ..model.fit import History, LossFunction
-    from ..model.network import Decoder
-    from ..model.pretraining_loss import NextTokenLoss
-    from .training_recipe import Recipe
+    from millrace.data.training.mixture import Mixture
+    from millrace.model.losses.next_token import NextTokenLoss
+    from millrace.model.network.config import ModelConfig
+    from millrace.model.network.decoder import Decoder
+    from millrace.model.training.loop import History, LossFunction
+
+    from .recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -71,8 +88,8 @@ class Trained:
 
 def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
     """The loss on the tokens, with what the configuration adds to it."""
-    from ..model.network import TrainingMode
-    from ..model.pretraining_loss import NextTokenLoss
+    from millrace.model.losses.next_token import NextTokenLoss
+    from millrace.model.network.decoder import TrainingMode
 
     return NextTokenLoss(
         TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
@@ -99,13 +116,14 @@ def train_on(
 
     import jax
 
-    from ..model import network, sharding
-    from ..model.checkpoint import Checkpoints
-    from ..model.fit import NonFiniteLoss, fit
-    from ..model.goodput import Goodput
-    from ..model.kept_states import KeptStates
-    from ..model.preemption import Preempted, StopRequest
-    from ..model.replicas import NoRoom, Replicas
+    from millrace.model.devices import sharding
+    from millrace.model.network import decoder as network
+    from millrace.model.states.checkpoints import Checkpoints
+    from millrace.model.states.kept_states import KeptStates
+    from millrace.model.states.replicas import NoRoom, Replicas
+    from millrace.model.training.goodput import Goodput
+    from millrace.model.training.loop import NonFiniteLoss, fit
+    from millrace.model.training.preemption import Preempted, StopRequest
 
     shape = config.model_shape(reading.streams.vocab_size)
     phases = Schedule(mixture)
@@ -171,11 +189,11 @@ def train_on(
                 shared=made.step,
             )
         except NonFiniteLoss as error:
-            read = step_documents.documents_of(reading.streams, mixture, error.step)
+            read = documents.documents_of(reading.streams, mixture, error.step)
             raise ComponentError(
                 f"{objective.component}: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it, lengthen "
                 f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
-                f"blame, drop it or set on_non_finite. The step read{step_documents.in_words(read)}"
+                f"blame, drop it or set on_non_finite. The step read{documents.in_words(read)}"
             ) from error
         except NoRoom as error:
             raise ComponentError(f"{objective.component}: {error}") from error
@@ -193,7 +211,7 @@ def states_folder(context: Context) -> Path:
 
 def write(context: Context, trained: Trained, **more: Any) -> None:
     """Writes a trained model and the report, which also holds ``more``."""
-    from ..model import weights
+    from millrace.model.package import weights
 
     config, shape, history = trained.config, trained.shape, trained.history
     streams, mixture = trained.reading.streams, trained.reading.mixture
@@ -214,7 +232,7 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
     facts["skipped_steps"] = len(history.skipped_steps)
     facts |= more
     skipped = [
-        {"step": step, "rows": step_documents.documents_of(streams, mixture, step)}
+        {"step": step, "rows": documents.documents_of(streams, mixture, step)}
         for step in history.skipped_steps
     ]
     weights.save(context.output("model"), shape, trained.decoder)
@@ -242,7 +260,7 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
 
 def _write_states(context: Context) -> None:
     """Publishes the states that stay, and a list of them; the work folder needs its own until the stage is recorded."""
-    from ..model import kept_states
+    from millrace.model.states import kept_states
 
     folder = states_folder(context)
     steps = kept_states.steps(folder)

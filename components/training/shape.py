@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .contract import Config
+from millrace.components.contract import Config
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
+    from millrace.model.network.config import ModelConfig
 
 Preset = Literal[
     "tiny",
@@ -58,7 +58,7 @@ class ModelShape(Config):
 
     def model_config_for(self, vocab_size: int, max_sequence_tokens: int) -> ModelConfig:
         """The model's configuration."""
-        from ..model.config import ModelConfig
+        from millrace.model.network.config import ModelConfig
 
         return ModelConfig(
             vocab_size=vocab_size,
@@ -71,7 +71,7 @@ class ModelShape(Config):
     def _over_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict) or not given.get("preset"):
             return given
-        from ..model.presets import PRESETS
+        from millrace.model.network.presets import PRESETS
 
         preset = PRESETS.get(given["preset"])
         if preset is None:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .contract import ComponentError, Inputs
-from .mixture_config import MixtureConfig
-from .stream_reading import Reading
+from millrace.components.contract import ComponentError, Inputs
+from millrace.components.training.mixture.phases import MixtureConfig
+from millrace.components.training.mixture.reading import Reading
 
 if TYPE_CHECKING:
-    from ..model.config import ModelConfig
-    from ..model.network import Decoder
+    from millrace.model.network.config import ModelConfig
+    from millrace.model.network.decoder import Decoder
 
 
 def load(
@@ -24,7 +24,7 @@ def load(
         ComponentError: It has another vocabulary than the tokens or was trained on shorter rows than they come in, or
             ``top_k`` is more than its vocabulary.
     """
-    from ..model import weights
+    from millrace.model.package import weights
 
     folder = inputs.one("teacher").path
     shape = weights.load_config(folder)

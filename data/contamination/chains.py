@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import TextBatch
-from ..kernels import kernel
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
+
 from . import screen, triples, words
 from .index import MAX_BITS, Index
 

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import TextBatch, from_texts
-from ..kernels import kernel
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.kernels import kernel
+
 from . import ordering, screen, triples, words
 from .triples import Lookup, Postings
 from .words import Integers, Words

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
+from millrace.data.text.kernels import kernel
 
 PART_BITS = 8  # a 256th of four million rows of 24 bytes is 370 kB
 

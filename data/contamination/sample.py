@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import TextBatch
-from ..kernels import kernel
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
 
 
 def is_chosen(ids: TextBatch, share: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import TextBatch
-from ..kernels import kernel
-from ..memory import fetch
+from millrace.data.text.atomics import fetch
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
+
 from . import ordering
 from .words import Hashed, Integers, Words, words
 

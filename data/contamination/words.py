@@ -1,6 +1,6 @@
 """Words of texts as 64-bit hashes: what documents and benchmark examples are compared by.
 
-Words are folded as in ``data/folding.py``; apostrophes are not seen and underscores separate, so that ``don't`` and
+Words are folded as in ``data/text/folding.py``; apostrophes are not seen and underscores separate, so that ``don't`` and
 ``dont``, ``has_close_elements`` and ``has close elements`` are the same.
 
 Words are found 64 bytes at a time: a question about so many bytes (letter? digit?) has the bits of a number for an answer,
@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import TextBatch
-from ..folding import IGNORED, SEPARATOR, fold_table
-from ..kernels import kernel
-from ..vectors import (
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.folding import IGNORED, SEPARATOR, fold_table
+from millrace.data.text.kernels import kernel
+from millrace.data.text.simd import (
     bytes_between,
     count_bits,
     eight_bytes,

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..filters.batch import from_arrow
-from ..kernels import kernel
+from millrace.data.text.batch import from_arrow
+from millrace.data.text.kernels import kernel
 
 _ADDRESS = (
     r"^\s*https?://(?:[^/?#@]*@)?(?:www\.)?(?P<host>[^/?#:]+?)\.?(?P<port>:\d*)?(?P<rest>[/?][^#]*)?(?:#.*)?$"

@@ -26,9 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..filters.batch import BYTE_TABLES, TextBatch
-from ..kernels import kernel
-from ..normalise import UNSPACED
+from millrace.data.text.batch import BYTE_TABLES, TextBatch
+from millrace.data.text.kernels import kernel
+from millrace.data.text.normalise import UNSPACED
+
 from .units import Integers, Windows
 
 _BLOCK_BITS = 5  # the borders of unspaced scripts are multiples of 32

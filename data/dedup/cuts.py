@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..filters.batch import BYTE_TABLES, TextBatch
-from ..kernels import kernel
-from ..vectors import copy_bytes
+from millrace.data.text.batch import BYTE_TABLES, TextBatch
+from millrace.data.text.kernels import kernel
+from millrace.data.text.simd import copy_bytes
+
 from .units import Integers
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..characters import Beyond, CharacterMap, beyond_ascii
-from ..filters.batch import TextBatch, replaced
-from ..kernels import kernel
+from millrace.data.text.batch import TextBatch, replaced
+from millrace.data.text.characters import Beyond, CharacterMap, beyond_ascii
+from millrace.data.text.kernels import kernel
 
 # Byte -> what it becomes: ASCII letters in lower case, white space a space. Bytes beyond ASCII were exchanged before.
 _PLAIN = np.arange(256, dtype=np.uint8)

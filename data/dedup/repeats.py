@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
+from millrace.data.text.kernels import kernel
+
 from .units import Integers
 
 BUCKETS = 4096

@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..characters import Beyond
-from ..filters.batch import TextBatch
-from ..kernels import kernel
-from ..normalise import FOLD_TABLE, fold_batch
-from ..permutation import GOLDEN, mix
-from ..vectors import copy_bytes
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.characters import Beyond
+from millrace.data.text.kernels import kernel
+from millrace.data.text.normalise import FOLD_TABLE, fold_batch
+from millrace.data.text.simd import copy_bytes
+from millrace.data.training.permutation import GOLDEN, mix
 
 SKETCH_VALUES = 256  # of a sketch's byte
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..filters.batch import from_arrow
-from .units import Integers
+from millrace.data.dedup.units import Integers
+from millrace.data.text.batch import from_arrow
 
 
 def write_offsets(path: Path, offsets: Integers) -> None:

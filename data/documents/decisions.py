@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .documents import ACTIONS, DECISIONS
+from .shards import ACTIONS, DECISIONS
 
 KEEP, DROP, EDIT = range(len(ACTIONS))
 

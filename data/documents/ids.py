@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .kernels import kernel
+from millrace.data.text.kernels import kernel
 
 DIGEST_BYTES = 16
 _START = np.array(

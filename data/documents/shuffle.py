@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
-from .units import Integers
+from millrace.data.dedup.units import Integers
+from millrace.data.text.kernels import kernel
 
 Columns = tuple[npt.NDArray[Any], ...]
 

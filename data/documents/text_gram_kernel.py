@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import kernel
+from millrace.data.text.kernels import kernel
+
 from .text_grams import BLOCK_BITS, BLOCK_BYTES, GOLDEN, GRAM_BYTES, SHIFT
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .keyed_hash import keyed
+from millrace.data.documents.choosing import keyed
 
 INDEX_FILE = "index.json"
 TEXTS = {

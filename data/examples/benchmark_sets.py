@@ -22,8 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.data.documents.choosing import keyed
+
 from .functions import functions, is_descriptive
-from .keyed_hash import keyed
 from .passages import passages, without_boilerplate
 
 CHOICES = 4
@@ -95,7 +96,7 @@ def build(rows: Iterable[Mapping[str, Any]], limits: Limits, seed: int) -> list[
     """Builds every set that the documents have material for.
 
     Args:
-        rows: Held-out documents, with the columns of ``data.documents.DOCUMENTS``.
+        rows: Held-out documents, with the columns of ``data.documents.shards.DOCUMENTS``.
         limits: Sizes; 0 leaves a set out.
         seed: Chooses examples, distractors and the places of the answers.
 

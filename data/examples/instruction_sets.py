@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+from millrace.data.documents.choosing import is_chosen, keyed
+
 from .answer_rules import AnswerRules
 from .functions import Function, functions, is_descriptive
-from .keyed_hash import is_chosen, keyed
 from .passages import passages
 
 Task = Literal["docstring", "signature", "continuation"]
@@ -96,7 +97,7 @@ def pairs_of(row: Mapping[str, Any], sizes: Sizes, seed: int) -> list[Pair]:
     """The pairs of one document, at most ``sizes.per_document`` a task.
 
     Args:
-        row: A document, with the columns of ``data.documents.DOCUMENTS``.
+        row: A document, with the columns of ``data.documents.shards.DOCUMENTS``.
         sizes: What pairs may look like.
         seed: Chooses among a document's pairs, and its side of the split.
     """

@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .sources import files, streams
-from .sources.formats.jsonl import lines_of
-from .sources.records import SourceError
+from millrace.data.sources import files
+from millrace.data.sources.bytes import streams
+from millrace.data.sources.formats.jsonl import lines_of
+from millrace.data.sources.records import SourceError
 
 MAX_LINE_BYTES = 2**24
 SHOWN = 5

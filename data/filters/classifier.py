@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
+from millrace.data.text.batch import TextBatch
+
 from . import hashed_ngrams
-from .filters.batch import TextBatch
 
 FACTS_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
 LABELS = ("positive", "negative")

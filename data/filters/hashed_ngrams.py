@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import ngrams
-from .filters.batch import TextBatch
-from .kernels import kernel
+from millrace.data.text import ngrams
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
 
 
 class Features(NamedTuple):

@@ -38,8 +38,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
-from .batch import TextBatch, replaced
+from millrace.data.text.batch import TextBatch, replaced
+from millrace.data.text.kernels import kernel
 
 UNDETERMINED = "und"
 HEAD_BYTES = 512

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import kernel
-from .batch import BYTE_TABLES, TextBatch
+from millrace.data.text.batch import BYTE_TABLES, TextBatch
+from millrace.data.text.kernels import kernel
 
 VALUES = ("characters", "bytes", "words", "lines")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
+from millrace.data.text.kernels import kernel
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:

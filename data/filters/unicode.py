@@ -25,8 +25,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
-from .batch import Edited, TextBatch, replaced
+from millrace.data.text.batch import Edited, TextBatch, replaced
+from millrace.data.text.kernels import kernel
 
 NormalForm = Literal["NFC", "NFKC"]
 COUNTS = ("mojibake", "normal_form", "line_ends", "controls", "invisible")

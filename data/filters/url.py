@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
-from .batch import TextBatch, to_arrow
+from millrace.data.text.batch import TextBatch, to_arrow
+from millrace.data.text.kernels import kernel
+
 from .lists import hash_table
 
 VALUES = ("blocked_domains", "blocked_words", "soft_words", "blocked_parts", "blocked_patterns")

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..folding import fold_table
-from ..kernels import kernel
-from .batch import TextBatch, from_texts
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.folding import fold_table
+from millrace.data.text.kernels import kernel
+
 from .lists import hash_table
 
 VALUES = ("listed_count", "listed_fraction")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .formats import (
+from millrace.data.sources.formats.registry import (
     ARCHIVES,
     COMPRESSIONS,
     LOCAL,
@@ -25,10 +25,11 @@ from .formats import (
     format_of_name,
     split_name,
 )
+
 from .records import PART_BYTES, ColumnsError, Item, Malformed, Options, SourceError, Where
 
 if TYPE_CHECKING:
-    from .streams import Peeked
+    from millrace.data.sources.bytes.streams import Peeked
 
 DEFAULTS = Options()
 HELD_BYTES = 2**28
@@ -191,7 +192,7 @@ def read(part: Part) -> Iterator[Item]:
     Raises:
         SourceError: Nothing says the format of a file.
     """
-    from .streams import Peeked, open_file
+    from millrace.data.sources.bytes.streams import Peeked, open_file
 
     for piece in part.files:
         uri, size = piece.uri, piece.file.size_bytes
@@ -224,9 +225,9 @@ def read_stream(
     Raises:
         SourceError: Nothing says its format.
     """
-    from .encodings import marked_encoding
-    from .formats.readers import READERS
-    from .streams import Damaged, Decompressed, Peeked, compression_of, rest_of
+    from millrace.data.sources.bytes.encodings import marked_encoding
+    from millrace.data.sources.bytes.streams import Damaged, Decompressed, Peeked, compression_of, rest_of
+    from millrace.data.sources.formats.readers import READERS
 
     head = stream.peek(265)
     found = compression_of(head)
@@ -256,7 +257,7 @@ def read_stream(
     if kind not in SPLITTABLE and where.first:
         return
     if kind in RANDOM_ACCESS and (found is not None or not stream.seekable()):
-        from .archives import in_memory
+        from millrace.data.sources.bytes.archives import in_memory
 
         try:
             held = in_memory(stream, HELD_BYTES)
@@ -276,7 +277,7 @@ def read_stream(
             if where.first == 0:
                 yield Malformed(where.uri, "0", str(error), where.size_bytes, is_stretch=True)
         return
-    from .archives import tar_members, zip_members
+    from millrace.data.sources.bytes.archives import tar_members, zip_members
 
     members = tar_members(stream, where, options) if kind == "tar" else zip_members(stream, where, options)
     for member in members:

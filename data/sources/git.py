@@ -23,7 +23,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .encodings import UnknownEncodingError, decode, marked_encoding
+from millrace.data.sources.bytes.encodings import UnknownEncodingError, decode, marked_encoding
+
 from .records import PART_BYTES, Malformed, Options, Record, SourceError
 
 PART_FILES = 10_000

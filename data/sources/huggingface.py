@@ -23,9 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.data.sources.formats.registry import ARCHIVES, format_of_name, split_name
+
 from .files import File, Part, list_files, plan_files
 from .files import read as read_files
-from .formats import ARCHIVES, format_of_name, split_name
 from .records import Item, Options, SourceError
 
 MISSING = "got a dataset on the Hub, but huggingface_hub is not installed; expected it: pip install 'millrace[huggingface]'"

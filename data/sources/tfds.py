@@ -247,7 +247,7 @@ def read(part: Part) -> Iterator[Item]:
     Raises:
         SourceError: The library is not installed.
     """
-    from .formats.arrayrecord import open_reader, records
+    from millrace.data.sources.formats.arrayrecord import open_reader, records
 
     for piece in part.files:
         reader, count = open_reader(piece.path)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .filters.batch import TextBatch
+from .batch import TextBatch
 from .kernels import kernel
-from .vectors import WIDTH, bytes_between, copy_bytes, first_bit
+from .simd import WIDTH, bytes_between, copy_bytes, first_bit
 
 BLOCKS = 0x110000 // 256
 

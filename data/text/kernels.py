@@ -5,7 +5,7 @@ process. An installation that is read-only, with no home folder either (a locked
 the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
 
 Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
-file: a change there would leave the old machine code in use. The exceptions are ``vectors.py`` and ``memory.py``, whose
+file: a change there would leave the old machine code in use. The exceptions are ``simd.py`` and ``atomics.py``, whose
 contents are made part of what the cache compares.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from numba import njit
 
-SHARED = ("vectors.py", "memory.py")
+SHARED = ("simd.py", "atomics.py")
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

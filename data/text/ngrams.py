@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .filters.batch import TextBatch
+from .batch import TextBatch
 from .kernels import kernel
 from .normalise import FOLD_TABLE, fold_batch
 

@@ -1,4 +1,4 @@
-"""The normal form of texts for "the same words"; that for "the same text" is data/duplicates/forms.py.
+"""The normal form of texts for "the same words"; that for "the same text" is data/dedup/forms.py.
 
 Words are runs of letters, digits and underscores, compared without case, accents and
 compatibility forms; everything else separates. It maps character by character, so that a span of folded text leads
@@ -6,7 +6,7 @@ back to the characters that it came from (whole-string NFKC would lose that). Sc
 words have every character folded to a word of its own, or a paragraph of Chinese would be one word.
 
 ASCII, nearly all of a code corpus, is folded byte by byte by the kernels that use it, with ``FOLD_TABLE``; what other
-characters become is looked up by compiled code (data/characters.py).
+characters become is looked up by compiled code (data/text/characters.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
+from .batch import TextBatch
 from .characters import Beyond, CharacterMap
-from .filters.batch import TextBatch
 
 # Thai, Lao, Myanmar, Khmer; kana; CJK ideographs with extensions. They are written without spaces between words.
 UNSPACED = (

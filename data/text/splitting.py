@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import kernel
-from ..vectors import (
+from .kernels import kernel
+from .simd import (
     bytes_between,
     count_bits,
     eight_bytes,
@@ -32,7 +32,7 @@ from ..vectors import (
 )
 
 if TYPE_CHECKING:
-    from .characters import CharacterTables
+    from .character_kinds import CharacterTables
     from .structure import Structure
 
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .batch import TextBatch, from_texts
-from .characters import character_tables
+from .character_kinds import character_tables
 from .splitting import find, most
 
 

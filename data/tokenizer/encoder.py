@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.batch import from_arrow
+from millrace.data.training.streams import token_dtype
+
 from .encoder_tables import encoder_tables
-from .filters.batch import from_arrow
 from .sentencepiece_model import parse
-from .token_stream import token_dtype
 from .tokenizer import MODEL_FILE, Tokenizer
 from .word_encoder import WordEncoder
 

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernels import kernel
-from .memory import show, state_of
+from millrace.data.text.atomics import show, state_of
+from millrace.data.text.kernels import kernel
 
 INLINE_IDS = 3  # tokens that fit in an entry
 KEY_BYTES = 16  # as in ``encoder_words``: longer words have their tokens apart, where their bytes are

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.kernels import kernel
+
 from .encoder_kernels import EncoderTables
 from .encoder_words import PAIR_MASK, Cuts, pair_slot
-from .filters.batch import TextBatch, from_texts
-from .kernels import kernel
 from .sentencepiece_model import BYTE, NORMAL, UNUSED, USER_DEFINED, Model
 
 SPACE_MARK = "\u2581"  # how a piece spells a space

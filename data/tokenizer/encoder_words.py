@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernels import kernel
-from .memory import exchange_state, fetch, reserve, state_of
-from .vectors import WIDTH, bytes_between, eight_bytes, folded_product
+from millrace.data.text.atomics import exchange_state, fetch, reserve, state_of
+from millrace.data.text.kernels import kernel
+from millrace.data.text.simd import WIDTH, bytes_between, eight_bytes, folded_product
 
 PAIR_MASK = 2**18 - 1
 SPACE_MARK = 0x2581  # a piece spells a space like this; in a text it is a word of its own

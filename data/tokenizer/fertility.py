@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.batch import from_texts
+
 from .encoder_tables import encoder_tables
-from .filters.batch import from_texts
 from .sentencepiece_model import BYTE, NORMAL, UNKNOWN, Model
 from .word_encoder import WordEncoder
 

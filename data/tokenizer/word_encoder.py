@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.batch import TextBatch
+
 from .encoder_kernels import INLINE_IDS, LONGEST_WORD, EncoderTables, Scratch, emit_words
 from .encoder_words import KEY_BYTES, Cuts, find_words
-from .filters.batch import TextBatch
 
 SLICE_BYTES = 2**16
 LINE_BYTES = 64  # of the processor's cache

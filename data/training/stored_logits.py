@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .token_stream import token_dtype
+from .streams import token_dtype
 
 INDEX_FILE = "index.json"
 LOG_PROBS_DTYPE = np.dtype(np.float16)

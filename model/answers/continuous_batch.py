@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from .attention import Cache, init_cache
-from .network import Decoder
+from millrace.model.network.attention import Cache, init_cache
+from millrace.model.network.decoder import Decoder
+
 from .sampling import nucleus
 
 PROMPT_BUCKETS = (32, 128)  # then doubling; each is compiled once, and short prompts are cheap to pad

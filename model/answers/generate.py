@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from .attention import Cache, init_cache
+from millrace.model.losses.cross_entropy import token_log_probs
+from millrace.model.network.attention import Cache, init_cache
+from millrace.model.network.decoder import Decoder
+
 from .buckets import SMALLEST_TOKENS, batches_by_length, bucket, pad_rows
-from .loss import token_log_probs
-from .network import Decoder
 from .sampling import nucleus
 
 BATCH_TOKENS = 16_384

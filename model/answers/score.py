@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from millrace.model.losses.cross_entropy import token_log_probs
+from millrace.model.network.decoder import Decoder
+
 from .buckets import batches_by_length, pad_rows
-from .loss import token_log_probs
-from .network import Decoder
 
 BATCH_TOKENS = 4096
 CHUNK_TOKENS = 512

@@ -28,10 +28,10 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from . import weights
-from .buckets import SMALLEST_TOKENS, batches_by_length, pad_rows
-from .config import ModelConfig
-from .network import Decoder
+from millrace.model.answers.buckets import SMALLEST_TOKENS, batches_by_length, pad_rows
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights
 
 HEADS_FILE = "heads.safetensors"
 FACTS_FILE = "reward.json"

@@ -34,7 +34,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from .loss import (
+from millrace.model.network.decoder import PLAIN, Decoder
+
+from .cross_entropy import (
     CHUNK_TOKENS,
     LogitTerms,
     Metrics,
@@ -44,8 +46,7 @@ from .loss import (
     soft_cap,
     split_time,
 )
-from .network import PLAIN, Decoder
-from .pretraining_loss import NextTokenLoss, learnt, read_rows
+from .next_token import NextTokenLoss, learnt, read_rows
 
 TEACHER_LOG_PROBS = "teacher_log_probs"
 TEACHER_IDS = "teacher_ids"

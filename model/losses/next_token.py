@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from .experts import RouterLosses
-from .loss import LogitTerms, linear_cross_entropy
-from .network import PLAIN, Decoder, TrainingMode
+from millrace.model.network.decoder import PLAIN, Decoder, TrainingMode
+from millrace.model.network.experts import RouterLosses
+
+from .cross_entropy import LogitTerms, linear_cross_entropy
 
 
 @dataclass(frozen=True)

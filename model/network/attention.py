@@ -16,8 +16,8 @@ from flax import nnx
 from .attention_kernels import Sight, attend
 from .config import ModelConfig
 from .linear import linear
-from .noise import Noise
 from .norm import RMSNorm
+from .perturbation import Noise
 
 
 @jax.tree_util.register_dataclass

@@ -21,15 +21,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from millrace.model.devices.sharding import constrain
+from millrace.model.losses.cross_entropy import soft_cap
+
 from .attention import Attention, Cache, init_cache, rotary_angles
 from .attention_kernels import Sight, is_flash_result
 from .config import ModelConfig
 from .experts import Experts, RouterLosses, gated
 from .linear import linear
-from .loss import soft_cap
-from .noise import Noise
 from .norm import RMSNorm
-from .sharding import constrain
+from .perturbation import Noise
 
 STREAM = ("batch", "time", None)
 UNROLLED_LAYERS = 4

@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from millrace.model.devices.sharding import constrain
+
 from .config import ModelConfig
-from .noise import Noise
-from .sharding import constrain
+from .perturbation import Noise
 
 RouterLosses = dict[str, jax.Array]
 

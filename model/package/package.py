@@ -24,9 +24,10 @@ from flax import nnx
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+
 from . import weights as model_weights
-from .config import ModelConfig
-from .network import Decoder
 from .quantise import Quantised, dequantise, quantise
 
 FORMAT_VERSION = 1

@@ -17,8 +17,8 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from .config import ModelConfig
-from .network import Decoder
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"

@@ -29,7 +29,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from . import hosts, integrity
+from millrace.model.devices import hosts
+
+from . import integrity
 
 
 class Checkpoints:

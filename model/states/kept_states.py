@@ -22,7 +22,9 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from . import hosts, integrity
+from millrace.model.devices import hosts
+
+from . import integrity
 
 STATE_FILE = "state.safetensors"
 

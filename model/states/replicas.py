@@ -37,7 +37,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from . import hosts
+from millrace.model.devices import hosts
 
 HEADER_BYTES = 4096
 CHUNK_BYTES = 64 << 20  # of what goes through a device at once

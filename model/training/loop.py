@@ -24,13 +24,16 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from . import accumulate, checksum, hosts, non_finite, sharding
-from .checkpoint import Checkpoints
+from millrace.model.devices import hosts, sharding
+from millrace.model.states import checksum
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.states.kept_states import KeptStates
+from millrace.model.states.replicas import Replicas
+
+from . import accumulate, non_finite
 from .goodput import Goodput
-from .kept_states import KeptStates
 from .non_finite import NonFiniteLoss, Policy
 from .preemption import Preempted
-from .replicas import Replicas
 from .shared_step import SharedStep
 
 __all__ = ["Batch", "Evaluation", "History", "LossFunction", "NonFiniteLoss", "Policy", "fit"]

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from millrace.model.devices.parameter_names import names_of
+
 from .muon import muon
-from .parameter_names import names_of
 
 OPTIMIZERS = ("adamw", "muon")
 

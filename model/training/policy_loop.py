@@ -21,11 +21,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from . import policy_gradient
-from .checkpoint import Checkpoints
-from .fit import NonFiniteLoss
-from .loss import token_log_probs
-from .network import Decoder
+from millrace.model.losses import policy_gradient
+from millrace.model.losses.cross_entropy import token_log_probs
+from millrace.model.network.decoder import Decoder
+from millrace.model.states.checkpoints import Checkpoints
+
+from .loop import NonFiniteLoss
 
 FIGURES = ("kl", "entropy", "answer_tokens")
 

@@ -13,7 +13,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import container, inspect, models, replaying, running, serving, starting, stores, tensorboard, tracing
+from . import (
+    container,
+    inspect,
+    models,
+    replaying,
+    running,
+    serving,
+    starting,
+    stores,
+    tensorboard,
+    tracing,
+)
 
 app = typer.Typer(
     name="millrace",
@@ -76,15 +87,15 @@ def main() -> NoReturn:
 
 def _explained(error: Exception) -> tuple[int, list[str] | None]:
     """Exit code and message of an error that the user can mend, or None for a defect."""
-    from ..store import StoreError
-    from ..trace.errors import TraceError
+    from millrace.pipelines.store.store import StoreError
+    from millrace.pipelines.trace.errors import TraceError
 
     if isinstance(error, TraceError | StoreError):
         return 1, str(error).splitlines()
 
-    from ...components.contract import ComponentError, GateClosed
-    from ..failures import explain
-    from ..source_map import SpecError
+    from millrace.components.contract import ComponentError, GateClosed
+    from millrace.pipelines.spec.source_map import SpecError
+    from millrace.pipelines.stages.failures import explain
 
     if isinstance(error, SpecError):
         many = len(error.mistakes)

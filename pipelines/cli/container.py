@@ -13,7 +13,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from ..spec import Pipeline
+    from millrace.pipelines.spec.models import Pipeline
 
 
 def register(app: typer.Typer) -> None:
@@ -62,8 +62,8 @@ def run_stage(
     The stage key is the same as that of `millrace run`, so either reuses what the other made. Exit codes as
     everywhere: 0 done, 1 failed, 2 the call or the spec is wrong, 3 the gate is closed.
     """
-    from .. import check
-    from .. import run_stage as stages
+    from millrace.pipelines.engines import run_stage as stages
+    from millrace.pipelines.spec import check
 
     folder = output_folder.absolute() if output_folder else None
     named = {name: Path(path).absolute() for name, path in _pairs("--output", outputs).items()}

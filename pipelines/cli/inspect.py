@@ -13,7 +13,7 @@ from . import options
 from .stores import open_store
 
 if TYPE_CHECKING:
-    from ..store import Store
+    from millrace.pipelines.store.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show one run, stage or artifact: configuration, inputs, outputs, metrics, files."""
-    from ...components.contract import ComponentError
+    from millrace.components.contract import ComponentError
 
     opened = open_store(spec, store)
     value = _find(opened, what)
@@ -97,7 +97,7 @@ def logs(
     ] = False,
 ) -> None:
     """Print a stage's log."""
-    from ...components.contract import ComponentError
+    from millrace.components.contract import ComponentError
 
     opened = open_store(spec, store)
     candidates = [run] if run else list(reversed(opened.run_ids()))
@@ -123,9 +123,9 @@ def diff(
     as_json: options.Json = False,
 ) -> None:
     """Say what differs between two runs: configuration, code, inputs, outputs and metrics, stage by stage."""
-    from ...components.contract import ComponentError
-    from ..code_identity import changes
-    from ..differences import differences
+    from millrace.components.contract import ComponentError
+    from millrace.pipelines.plan.code_identity import changes
+    from millrace.pipelines.plan.differences import differences
 
     opened = open_store(spec, store)
     states = []
@@ -172,9 +172,9 @@ def components(
     as_json: options.Json = False,
 ) -> None:
     """List the components, or explain one: its ports and every field of its configuration."""
-    from ...components import registry
-    from ...components.contract import ComponentError
-    from ..spec import closest
+    from millrace.components import registry
+    from millrace.components.contract import ComponentError
+    from millrace.pipelines.spec.models import closest
 
     if name is None:
         items = [registry.get(word) for word in registry.names()]
@@ -214,7 +214,7 @@ def components(
             )
         )
         return
-    from ..explain import explain_component
+    from millrace.pipelines.spec.explain import explain_component
 
     typer.echo(explain_component(item))
 

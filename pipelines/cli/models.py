@@ -34,7 +34,7 @@ def models(
 
     Memory is for AdamW in float32 with layers recomputed (remat: full) and a flash attention kernel.
     """
-    from ...model.presets import PRESETS, training_memory
+    from millrace.model.network.presets import PRESETS, training_memory
 
     found: list[dict[str, Any]] = []
     for name, preset in PRESETS.items():

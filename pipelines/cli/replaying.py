@@ -13,7 +13,7 @@ from . import options, tracing
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..replay import Replay
+    from millrace.pipelines.stages.replay import Replay
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +37,9 @@ def replay(
     """
     import logging
 
-    from ..environment import compute_here
-    from ..replay import replay as replay_stage
-    from ..trace.runs import open_run
+    from millrace.pipelines.stages.environment import compute_here
+    from millrace.pipelines.stages.replay import replay as replay_stage
+    from millrace.pipelines.trace.runs import open_run
 
     first, end = _range(steps)
     compute_here()

@@ -17,9 +17,9 @@ from . import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..engines.local import RunResult
-    from ..plan import Planner, StagePlan
-    from ..spec import Pipeline
+    from millrace.pipelines.engines.local import RunResult
+    from millrace.pipelines.plan.plan import Planner, StagePlan
+    from millrace.pipelines.spec.models import Pipeline
 
 Only = Annotated[
     list[str] | None, typer.Option("--only", help="Run this stage alone; what it needs must be in the store.")
@@ -66,9 +66,9 @@ def run(
     from rich.console import Console
     from rich.markup import escape
 
-    from .. import check as checks
-    from ..display import PLAIN_COLUMNS, display
-    from ..engines.local import LocalEngine
+    from millrace.pipelines.cli.views.display import PLAIN_COLUMNS, display
+    from millrace.pipelines.engines.local import LocalEngine
+    from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
     planner = _planner(pipeline)
@@ -96,7 +96,7 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Say for each stage whether it would be reused or run, and why; runs nothing."""
-    from .. import check as checks
+    from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
     steps = _planner(pipeline).plan()
@@ -138,8 +138,8 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Check the spec and every profile of it; report all mistakes at once."""
-    from .. import check as checks
-    from ..source_map import SpecError
+    from millrace.pipelines.spec import check as checks
+    from millrace.pipelines.spec.source_map import SpecError
 
     pipeline = checks.load(spec, profile=profile, sets=sets or ())
     mistakes = list(checks.profiles(pipeline, spec)) if profile is None and not sets else []
@@ -159,7 +159,7 @@ def check(
 
 def schema() -> None:
     """Print the JSON Schema of specs, for editors: it completes and checks pipeline.yaml while you type."""
-    from .. import spec as specs
+    from millrace.pipelines.spec import models as specs
 
     print(json.dumps(specs.schema(), indent=1))
 
@@ -177,8 +177,8 @@ def compile_(
     store: options.StoreUri = None,
 ) -> None:
     """Compile the pipeline to Kubeflow IR: one container component per stage."""
-    from .. import check as checks
-    from ..engines import kfp
+    from millrace.pipelines.engines import kfp
+    from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
     kfp.compile_pipeline(pipeline, output, image=image)
@@ -194,8 +194,8 @@ def adopt(
     as_json: options.Json = False,
 ) -> None:
     """Accept a stage's existing outputs although its code changed; the record says so."""
-    from .. import check as checks
-    from ..adopt import adopt_stage
+    from millrace.pipelines.plan.adopt import adopt_stage
+    from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
     record = adopt_stage(_planner(pipeline), stage)
@@ -206,8 +206,8 @@ def adopt(
 
 
 def _planner(pipeline: Pipeline) -> Planner:
-    from ..plan import Planner
-    from ..store import Store
+    from millrace.pipelines.plan.plan import Planner
+    from millrace.pipelines.store.store import Store
 
     return Planner(pipeline, Store(pipeline.store_uri))
 
@@ -215,9 +215,9 @@ def _planner(pipeline: Pipeline) -> Planner:
 def _selection(
     pipeline: Pipeline, only: list[str] | None, from_: str | None, until: str | None
 ) -> set[str] | None:
-    from ..plan import ancestors, descendants
-    from ..source_map import Mistake, SpecError
-    from ..spec import closest
+    from millrace.pipelines.plan.plan import ancestors, descendants
+    from millrace.pipelines.spec.models import closest
+    from millrace.pipelines.spec.source_map import Mistake, SpecError
 
     for option, name in (*(("--only", name) for name in only or ()), ("--from", from_), ("--until", until)):
         if name is not None and name not in pipeline.nodes:
@@ -269,7 +269,7 @@ def _result_json(result: RunResult, planner: Planner) -> dict[str, Any]:
 def _closing(console: Console, result: RunResult, planner: Planner, spec: Path) -> None:
     from rich.markup import escape
 
-    from ..display import size, table
+    from millrace.pipelines.cli.views.display import size, table
 
     console.print()
     console.print(table(result, console.width))

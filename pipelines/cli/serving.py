@@ -51,13 +51,13 @@ def chat(
     ] = None,
 ) -> None:
     """Talk to a model package in the terminal; also answers one prompt, or what is piped in."""
-    from ...components.contract import ComponentError
-    from ..environment import compute_here
+    from millrace.components.contract import ComponentError
+    from millrace.pipelines.stages.environment import compute_here
 
     folder = package or newest_package(spec, store)
     compute_here()
-    from ...model.package import PackageError
-    from .. import chat as conversation
+    from millrace.model.package.package import PackageError
+    from millrace.pipelines.serve import chat as conversation
 
     try:
         conversation.chat(
@@ -94,13 +94,13 @@ def serve(
     ] = 64,
 ) -> None:
     """Serve a model package with OpenAI's routes: /v1/models, /v1/completions, /v1/chat/completions."""
-    from ...components.contract import ComponentError
-    from ..environment import compute_here
+    from millrace.components.contract import ComponentError
+    from millrace.pipelines.stages.environment import compute_here
 
     folder = package or newest_package(spec, store)
     compute_here()
-    from ...model.package import PackageError
-    from ..serve import run
+    from millrace.model.package.package import PackageError
+    from millrace.pipelines.serve import run
 
     try:
         run.serve(folder, host=host, port=port, weights=weights, rows=rows, max_waiting=max_waiting)
@@ -114,7 +114,8 @@ def newest_package(spec: Path, store: str | None) -> Path:
     Raises:
         ComponentError: No run has made one.
     """
-    from ...components.contract import ComponentError
+    from millrace.components.contract import ComponentError
+
     from .stores import open_store
 
     opened = open_store(spec, store)

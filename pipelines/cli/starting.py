@@ -39,7 +39,7 @@ def init(
 
     Looks at the documents to find their columns and choose sizes and thresholds that fit; says what it found.
     """
-    from .. import starting
+    from millrace.pipelines.spec import init as starting
 
     if output.exists() and not force:
         starting.write_new(output, "", force=False)

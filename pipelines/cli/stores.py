@@ -12,7 +12,7 @@ from . import options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..store import Store
+    from millrace.pipelines.store.store import Store
 
 store_app = typer.Typer(help="List, verify, free and index what the store holds.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def list_artifacts(
     as_json: options.Json = False,
 ) -> None:
     """List artifacts: digest, kind, size, and the stage and run that made them."""
-    from ..display import size
+    from millrace.pipelines.cli.views.display import size
 
     opened = open_store(spec, store)
     rows = []
@@ -67,7 +67,7 @@ def verify(
     as_json: options.Json = False,
 ) -> None:
     """Read everything again and compare it with its digest; exit code 1 if anything is damaged."""
-    from .. import maintenance
+    from millrace.pipelines.store import maintenance
 
     opened = open_store(spec, store)
     damage = maintenance.verify(opened)
@@ -99,8 +99,8 @@ def collect(
     as_json: options.Json = False,
 ) -> None:
     """Free space: remove what the newest runs do not reach."""
-    from .. import maintenance
-    from ..display import size
+    from millrace.pipelines.cli.views.display import size
+    from millrace.pipelines.store import maintenance
 
     opened = open_store(spec, store)
     freed = maintenance.collect(opened, keep_runs, dry_run=dry_run)
@@ -121,7 +121,7 @@ def reindex(
     as_json: options.Json = False,
 ) -> None:
     """Build the lineage index again from the manifests, which are the truth."""
-    from .. import lineage
+    from millrace.pipelines.index import lineage
 
     counts = lineage.reindex(open_store(spec, store))
     print(json.dumps(counts) if as_json else ", ".join(f"{number} {name}" for name, number in counts.items()))
@@ -135,7 +135,7 @@ def open_store(spec: Path, store: str | None) -> Store:
     """
     from pathlib import Path
 
-    from ..store import Store, StoreError
+    from millrace.pipelines.store.store import Store, StoreError
 
     uri = store if store is not None else _store_of(spec)
     if "://" not in uri and not Path(uri).is_dir():
@@ -144,6 +144,6 @@ def open_store(spec: Path, store: str | None) -> Store:
 
 
 def _store_of(spec: Path) -> str:
-    from .. import spec as specs
+    from millrace.pipelines.spec import models as specs
 
     return specs.load(spec).store_uri

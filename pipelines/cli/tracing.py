@@ -14,9 +14,9 @@ from . import options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..store import Store
-    from ..trace.runs import Run
-    from .tracing_view import Trace
+    from millrace.pipelines.cli.views.tracing import Trace
+    from millrace.pipelines.store.store import Store
+    from millrace.pipelines.trace.runs import Run
 
 trace_app = typer.Typer(
     help="Where a document, text, example, training step or artifact came from, and what became of it.",
@@ -48,7 +48,7 @@ def doc(
     as_json: options.Json = False,
 ) -> None:
     """Trace a document: its source, every stage's decision and evidence, its tokens, the steps that read them."""
-    from ..trace import documents
+    from millrace.pipelines.trace import documents
 
     _answer(spec, store, run, as_json, lambda opened: documents.document(opened, document))
 
@@ -75,7 +75,7 @@ def text(
     as_json: options.Json = False,
 ) -> None:
     """Find the documents that contain a text, and what became of each."""
-    from ..trace import text
+    from millrace.pipelines.trace import text
 
     _answer(spec, store, run, as_json, lambda opened: text.search(opened, words, limit, count_all=count))
 
@@ -89,7 +89,7 @@ def example(
     as_json: options.Json = False,
 ) -> None:
     """Trace a benchmark example: what it says, what it was made from, which documents overlap it."""
-    from ..trace import documents
+    from millrace.pipelines.trace import documents
 
     _answer(spec, store, run, as_json, lambda opened: documents.example(opened, name))
 
@@ -107,7 +107,7 @@ def step(
     as_json: options.Json = False,
 ) -> None:
     """Trace a training step: which documents stood in each row of its batch."""
-    from ..trace import training
+    from millrace.pipelines.trace import training
 
     _answer(spec, store, run, as_json, lambda opened: training.step(opened, number, stage))
 
@@ -122,8 +122,8 @@ def artifact(
     """Trace an artifact: who made it, from what up to the sources, and what was made from it."""
     import contextlib
 
-    from .. import lineage
-    from ..trace.artifacts import artifact as trace_artifact
+    from millrace.pipelines.index import lineage
+    from millrace.pipelines.trace.artifacts import artifact as trace_artifact
 
     opened, _ = open_store_of(spec, store)
     with contextlib.closing(lineage.open_index(opened)) as index:
@@ -137,7 +137,7 @@ def _answer(
     as_json: bool,
     ask: Callable[[Run], Trace],
 ) -> None:
-    from ..trace.runs import open_run
+    from millrace.pipelines.trace.runs import open_run
 
     opened, pipeline = open_store_of(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:
@@ -151,9 +151,9 @@ def _show(answer: Trace, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from . import tracing_view
+    from millrace.pipelines.cli.views import tracing
 
-    tracing_view.show(Console(highlight=False), answer)
+    tracing.show(Console(highlight=False), answer)
 
 
 def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
@@ -167,7 +167,7 @@ def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
     if store is not None:
         return open_store(spec, store), None
 
-    from ..source_map import SpecError, parse
+    from millrace.pipelines.spec.source_map import SpecError, parse
 
     try:
         data = parse(spec.read_text(encoding="utf-8"), str(spec)).data

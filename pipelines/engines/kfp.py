@@ -24,11 +24,12 @@ from typing import Any
 
 from kfp import compiler, components, dsl
 
-from ..environment import STAGE_ENVIRONMENT
-from ..plan import ancestors, order
-from ..run_stage import KEY, METRICS, SUMMARY
-from ..source_map import Mistake, SpecError
-from ..spec import Node, Pipeline, Resources
+from millrace.pipelines.plan.plan import ancestors, order
+from millrace.pipelines.spec.models import Node, Pipeline, Resources
+from millrace.pipelines.spec.source_map import Mistake, SpecError
+from millrace.pipelines.stages.environment import STAGE_ENVIRONMENT
+
+from .run_stage import KEY, METRICS, SUMMARY
 
 SUFFIXES = (".yaml", ".yml")
 # Linux passes at most 131,072 bytes in one argument, and Kubeflow's executor input holds the spec once more, quoted,

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from ..environment import stage_environment
-from ..execute import request_for, to_json
-from ..plan import Planner, StagePlan, ancestors, order
-from ..spec import Node
-from ..store import StageRecord
+from millrace.pipelines.plan.plan import Planner, StagePlan, ancestors, order
+from millrace.pipelines.spec.models import Node
+from millrace.pipelines.stages.environment import stage_environment
+from millrace.pipelines.stages.execute import request_for, to_json
+from millrace.pipelines.store.store import StageRecord
 
 Status = Literal["waiting", "running", "ran", "reused", "failed", "closed", "skipped", "interrupted"]
 POLL_SECONDS = 0.2
@@ -225,7 +225,7 @@ class LocalEngine:
                     sys.executable,
                     "-P",
                     "-m",
-                    "millrace.pipelines.stage_process",
+                    "millrace.pipelines.stages.stage_process",
                     str(file.absolute()),
                     str(write_end),
                     str(os.getpid()),

@@ -24,15 +24,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..components.contract import ComponentError, GateClosed
-from . import check, shared_run, spec
-from .execute import execute, request_for
-from .failures import explain
-from .identity import identify
-from .plan import Planner, ancestors, order
-from .source_map import Mistake, Source, SpecError
-from .spec import Node, Pipeline, closest
-from .store import StageRecord, Store
+from millrace.components.contract import ComponentError, GateClosed
+from millrace.pipelines.plan.identity import identify
+from millrace.pipelines.plan.plan import Planner, ancestors, order
+from millrace.pipelines.spec import check
+from millrace.pipelines.spec import models as spec
+from millrace.pipelines.spec.models import Node, Pipeline, closest
+from millrace.pipelines.spec.source_map import Mistake, Source, SpecError
+from millrace.pipelines.stages.execute import execute, request_for
+from millrace.pipelines.stages.failures import explain
+from millrace.pipelines.store.store import StageRecord, Store
+
+from . import shared_run
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PROGRESS_SECONDS = 10.0
@@ -296,7 +299,7 @@ def _write(call: StageCall, record: StageRecord, store: Store, ran: bool) -> Non
     for name, path in call.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == SUMMARY:
-            from .stage_summary import summary
+            from millrace.pipelines.stages.stage_summary import summary
 
             path.write_text(summary(record, store, ran), encoding="utf-8")
         else:

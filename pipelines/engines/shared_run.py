@@ -15,8 +15,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .spec import Pipeline
-from .store import Store
+from millrace.pipelines.spec.models import Pipeline
+from millrace.pipelines.store.store import Store
 
 JOB_CHARACTERS = 8
 

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.pipelines.store.store import StageRecord, Store, StoreError, artifact_path
+
 from . import row_index, text_index
-from .store import StageRecord, Store, StoreError, artifact_path
 
 FILE = "index.sqlite"
 WAIT_SECONDS = 30.0

@@ -30,9 +30,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millrace.pipelines.store.store import Store
+
 from . import evidence
 from .span_arrays import Spans, SpanWriter, mapped
-from .store import Store
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from millrace.pipelines.store.store import Store
+
 from .row_index import index_folder, made_anew
-from .store import Store
 
 VERSION = 1
 LEAST_SHARDS = 64  # of 12 MB: below, searching everything takes about a second
@@ -40,7 +41,7 @@ def candidates(store: Store, digest: str, files: Sequence[str], text: str) -> li
     """
     import numpy as np
 
-    from ..data.text_grams import BLOCK_BITS, grams_of
+    from millrace.data.documents.text_grams import BLOCK_BITS, grams_of
 
     grams = grams_of(text)[:GRAMS_ASKED]
     folder = prepare(store, digest, files) if grams else None
@@ -114,8 +115,8 @@ def _columns(store: Store, digest: str, files: Sequence[str]) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ..data.text_gram_kernel import block_bits
-    from ..data.text_grams import BLOCK_BITS
+    from millrace.data.documents.text_gram_kernel import block_bits
+    from millrace.data.documents.text_grams import BLOCK_BITS
 
     def look(name: str) -> Any:
         with store.open_file(digest, name) as handle:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..components.contract import ComponentError
+from millrace.components.contract import ComponentError
+from millrace.pipelines.spec.models import closest
+from millrace.pipelines.store.store import StageRecord
+
 from .plan import Planner
-from .spec import closest
-from .store import StageRecord
 
 
 def adopt_stage(planner: Planner, name: str) -> StageRecord:

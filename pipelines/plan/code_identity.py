@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from . import canonical
+from millrace.pipelines.store import canonical
 
 PACKAGE = "millrace"
 ROOTS = ("components", "data", "model")
@@ -69,7 +69,7 @@ class CodeIndex:
                 self._known = json.loads(text)
 
     def of(self, module: str) -> CodeIdentity:
-        """The identity of a module such as ``components.filter``, with everything it imports."""
+        """The identity of a module such as ``components.filter.stage``, with everything it imports."""
         found: dict[str, Module] = {}
         stack = [module]
         while stack:
@@ -113,11 +113,11 @@ class CodeIndex:
 
 @cache
 def module_file(name: str) -> Path | None:
-    """The file of a module such as ``data.documents``, or None when there is no such module."""
+    """The file of a module such as ``data.documents.shards``, or None when there is no such module."""
     root, _, rest = name.partition(".")
     if root not in ROOTS:
         return None
-    base = Path(__file__).parent.parent / root
+    base = Path(__file__).parents[2] / root
     path = base.joinpath(*rest.split(".")) if rest else base
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..components import registry
-from ..components.contract import Upstream
-from . import canonical
+from millrace.components import registry
+from millrace.components.contract import Upstream
+from millrace.pipelines.store import canonical
+
 from .code_identity import CodeIdentity, CodeIndex
 
 if TYPE_CHECKING:  # a stage's process has no use for the spec's models, which take 30 ms to make
-    from .spec import Node
+    from millrace.pipelines.spec.models import Node
 
 InputDigests = Mapping[str, str | Mapping[str, str]]
 

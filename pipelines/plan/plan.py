@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..components.contract import Upstream
+from millrace.components.contract import Upstream
+from millrace.pipelines.spec.models import Node, Pipeline
+from millrace.pipelines.store.store import StageRecord, Store
+
 from .code_identity import CodeIndex, changes
 from .differences import differences
 from .identity import Identity, InputDigests, identify
-from .spec import Node, Pipeline
-from .store import StageRecord, Store
 
 Action = Literal["reuse", "run"]
 LOOK_BACK_RUNS = 50

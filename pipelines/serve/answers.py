@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.tokenizer import Tokenizer
-from ...model.continuous_batch import Sampling, Token
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers.continuous_batch import Sampling, Token
+
 from .engine import Ended, Engine, QueueFull, Stopped, Ticket
 from .openai_types import ApiError
 from .text_stream import REPLACEMENT, TextStream

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from ..model.package import Weights
-    from .serve.served import Served
+    from millrace.model.package.package import Weights
+
+    from .served import Served
 
 ANSWER_SHARE = 4  # an answer must have room for a quarter of the context, or the oldest turns go
 HELP = "/reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C ends an answer"
@@ -79,8 +80,9 @@ class Conversation:
 
         An iteration that is closed or interrupted keeps what was said so far.
         """
-        from ..model.continuous_batch import Sampling
-        from .serve.text_stream import TextStream
+        from millrace.model.answers.continuous_batch import Sampling
+
+        from .text_stream import TextStream
 
         batch, tokenizer = self.served.batch, self.served.tokenizer
         seed = secrets.randbits(32) if self.seed is None else self.seed + len(self.turns) // 2
@@ -138,7 +140,7 @@ def chat(
         ChatError: One message was given and does not fit, or is empty.
         PackageError: The folder is no package.
     """
-    from .serve.served import load
+    from .served import load
 
     source, out = source or sys.stdin, out or sys.stdout
     served = load(package, weights, rows=1, warm_up=False)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ...model.continuous_batch import ContinuousBatch, Sampling, Token
+    from millrace.model.answers.continuous_batch import ContinuousBatch, Sampling, Token
 
 LOG = logging.getLogger(__name__)
 

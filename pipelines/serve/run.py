@@ -10,7 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
-from ...model.package import Weights
+from millrace.model.package.package import Weights
+
 from .app import is_local, make_app
 from .served import load
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.tokenizer import Tokenizer
-from ...model.continuous_batch import ContinuousBatch
-from ...model.package import MANIFEST_FILE, Package, PackageError, Weights, file_digest
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers.continuous_batch import ContinuousBatch
+from millrace.model.package.package import MANIFEST_FILE, Package, PackageError, Weights, file_digest
 
 
 @dataclass(frozen=True)

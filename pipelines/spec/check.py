@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..components import registry
-from . import spec as specs
-from .plan import ancestors
+from millrace.components import registry
+from millrace.pipelines.plan.plan import ancestors
+
+from . import models as specs
+from .models import Graph, Node, Pipeline, closest
 from .source_map import Mistake, SpecError
-from .spec import Graph, Node, Pipeline, closest
 
 Rule = Callable[[Graph], Iterator[Mistake]]
 SINKS = ("report", "package", "decisions", "rollouts", "mixture")

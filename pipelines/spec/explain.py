@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ..components.contract import Component, Port, is_semantic
+from millrace.components.contract import Component, Port, is_semantic
 
 
 def explain_component(component: Component) -> str:

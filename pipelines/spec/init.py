@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..components.contract import ComponentError
+from millrace.components.contract import ComponentError
+
 from .survey import Survey, source_names, survey
 
 REFERENCE, DOCUMENTS = "reference.yaml", "documents.yaml"
@@ -225,8 +226,8 @@ def _loosened(source: Survey) -> dict[str, float]:
     """Bounds that would drop much of the sample -> the share that they would drop; by rule and field, dotted."""
     import numpy as np
 
-    from ..components import filter as filters
-    from ..data.filters.batch import from_texts
+    from millrace.components.filter import stage as filters
+    from millrace.data.text.batch import from_texts
 
     config = filters.FilterConfig.model_validate(
         {"rules": {"it": [{"rule": name} for name in _rule_names(source)]}}
@@ -286,8 +287,8 @@ def _found(source: Survey, dropped: Mapping[str, float]) -> list[str]:
 
 def _questions(paths: Sequence[str]) -> dict[str, tuple[int, str]]:
     """Each benchmark file, checked line by line -> number of questions and their form."""
-    from ..data.sources.records import SourceError
-    from ..data.user_examples import read_questions
+    from millrace.data.examples.user_examples import read_questions
+    from millrace.data.sources.records import SourceError
 
     found = {}
     for path in paths:

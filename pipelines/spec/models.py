@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
-from ..components import registry
-from ..components.contract import Component, Config
+from millrace.components import registry
+from millrace.components.contract import Component, Config
+
 from .source_map import Mistake, Source, SpecError, parse, parse_value
 
 DEFAULT_SPEC = "pipeline.yaml"

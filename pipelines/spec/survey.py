@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..components.contract import ComponentError
+from millrace.components.contract import ComponentError
 
 SAMPLE_BYTES = 32 * 2**20
 SAMPLE_FILES = 64
@@ -38,7 +38,7 @@ class Survey:
     Attributes:
         name: The source's name in the spec.
         patterns: What was asked for.
-        formats: A word of ``data.sources.formats``, such as ``jsonl`` or ``zip`` -> number of files.
+        formats: A word of ``data.sources.formats.registry``, such as ``jsonl`` or ``zip`` -> number of files.
         file_bytes: Size of all files.
         documents: Documents, estimated unless everything was read.
         text_bytes: UTF-8 bytes of their text, likewise.
@@ -84,8 +84,8 @@ def survey(name: str, patterns: Sequence[str]) -> Survey:
     Raises:
         ComponentError: There is nothing, or nothing that can be read.
     """
-    from ..data.sources import files
-    from ..data.sources.records import SourceError
+    from millrace.data.sources import files
+    from millrace.data.sources.records import SourceError
 
     try:
         files.plan(patterns)  # says what a pattern that matches nothing should look like
@@ -163,9 +163,10 @@ def source_names(patterns: Sequence[str]) -> list[str]:
 
 def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
     """Records of one file up to a number of bytes of them, the file's bytes that were read, and whether all were."""
-    from ..data.sources import files, streams
-    from ..data.sources.formats import ARCHIVES
-    from ..data.sources.records import SourceError
+    from millrace.data.sources import files
+    from millrace.data.sources.bytes import streams
+    from millrace.data.sources.formats.registry import ARCHIVES
+    from millrace.data.sources.records import SourceError
 
     kind, compression = files.format_of(file.uri)
     rows: list[Mapping[str, Any]] = []
@@ -188,11 +189,11 @@ def _rows(file: Any, budget: int) -> tuple[list[Mapping[str, Any]], int, bool]:
 
 def _records(stream: Any, kind: str, name: str, compression: str | None) -> Iterator[tuple[int, Any]]:
     """The records of a file, or of all files in an archive, each with its bytes."""
-    from ..data.sources.archives import in_memory, tar_members, zip_members
-    from ..data.sources.formats import format_of_name, split_name
-    from ..data.sources.formats.jsonl import lines_of
-    from ..data.sources.records import Malformed, Options, Where
-    from ..data.sources.streams import Peeked, decompressed
+    from millrace.data.sources.bytes.archives import in_memory, tar_members, zip_members
+    from millrace.data.sources.bytes.streams import Peeked, decompressed
+    from millrace.data.sources.formats.jsonl import lines_of
+    from millrace.data.sources.formats.registry import format_of_name, split_name
+    from millrace.data.sources.records import Malformed, Options, Where
 
     if compression is not None:
         stream = Peeked(decompressed(stream, compression))
@@ -221,7 +222,7 @@ def _records(stream: Any, kind: str, name: str, compression: str | None) -> Iter
     elif kind == "arrow":
         yield from _arrow(stream)
     elif kind == "arrayrecord":
-        from ..data.sources.formats.arrayrecord import rows_of
+        from millrace.data.sources.formats.arrayrecord import rows_of
 
         for size, row in rows_of(stream):
             yield size, {"\0file": name, "\0text": row} if isinstance(row, str) else row
@@ -275,9 +276,9 @@ def _arrow(stream: Any) -> Iterator[tuple[int, Any]]:
 
 def _web(stream: Any, kind: str, name: str) -> Iterator[tuple[int, Any]]:
     """Pages as ingesting reads them; what it skips is no record."""
-    from ..data.sources.formats import split_name
-    from ..data.sources.formats.readers import READERS
-    from ..data.sources.records import Options, Record, Where
+    from millrace.data.sources.formats.readers import READERS
+    from millrace.data.sources.formats.registry import split_name
+    from millrace.data.sources.records import Options, Record, Where
 
     before = 0
     for item in READERS[kind](stream, Where(name, split_name(name)[0]), Options()):

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..components.contract import Upstream
-from .engines import beam
+from millrace.components.contract import Upstream
+
+from . import beam
 
 PROGRESS_SECONDS = 0.2
 

@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from .code_identity import cache_folder
+from millrace.pipelines.plan.code_identity import cache_folder
 
 STAGE_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",

@@ -16,15 +16,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..components import registry
-from ..components.contract import Artifact, ComponentError, Inputs, Upstream
-from . import hosts, identity
+from millrace.components import registry
+from millrace.components.contract import Artifact, ComponentError, Inputs, Upstream
+from millrace.pipelines.plan import identity
+from millrace.pipelines.plan.identity import Identity
+from millrace.pipelines.store.store import StageRecord, Store
+
+from . import hosts
 from .context import StageContext
-from .identity import Identity
-from .store import StageRecord, Store
 
 if TYPE_CHECKING:
-    from .spec import Node, Pipeline
+    from millrace.pipelines.spec.models import Node, Pipeline
 
 RECORDED = (
     "millrace",

@@ -1,6 +1,6 @@
 """One host of a stage on several: joins the others, runs the component, and reports to its supervisor on a pipe.
 
-Usage: ``python -P -m millrace.pipelines.host_process EVENT_FD SUPERVISOR_PID``, with the request and the seat (see
+Usage: ``python -P -m millrace.pipelines.stages.host_process EVENT_FD SUPERVISOR_PID``, with the request and the seat (see
 ``hosts``) as one line of JSON on standard input. A host that is done waits for its input to end, since the others may
 still need it.
 """
@@ -15,14 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..components import registry
-from ..components.contract import Inputs
-from . import identity
+from millrace.components import registry
+from millrace.components.contract import Inputs
+from millrace.pipelines.plan import identity
+from millrace.pipelines.store.store import Store
+
 from .context import StageContext
 from .execute import Request, stage_inputs
 from .hosts import Seat
 from .stage_process import die_with, log_to_standard_error, pipe_to, reported
-from .store import Store
 
 
 def main(arguments: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     def work() -> dict[str, Any]:
         component = registry.get(request.component)
         if seat.hosts > 1:
-            from ..model import hosts
+            from millrace.model.devices import hosts
 
             hosts.join(seat.coordinator, seat.hosts, seat.host)
         context = StageContext(

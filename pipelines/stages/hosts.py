@@ -28,7 +28,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
-from ..components.contract import Component, ComponentError, Context
+from millrace.components.contract import Component, ComponentError, Context
+
 from .environment import stage_environment
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _start(request: Request, seat: Seat, selector: selectors.BaseSelector) -> _H
             sys.executable,
             "-P",
             "-m",
-            "millrace.pipelines.host_process",
+            "millrace.pipelines.stages.host_process",
             str(write_end),
             str(os.getpid()),
         ],
@@ -274,7 +275,7 @@ class _Told:
 @contextlib.contextmanager
 def _forwarded() -> Iterator[_Told]:
     """SIGTERM and SIGINT go to the hosts, which save their state and end."""
-    from ..model.preemption import SIGNALS
+    from millrace.model.training.preemption import SIGNALS
 
     told = _Told()
     if threading.current_thread() is not threading.main_thread():

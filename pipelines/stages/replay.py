@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..components import registry
-from ..components.contract import Artifact, ComponentError, Inputs
-from ..components.step_digests import Difference
-from . import identity
-from .code_identity import CodeIndex, changes
+from millrace.components import registry
+from millrace.components.contract import Artifact, ComponentError, Inputs
+from millrace.components.training.digests import Difference
+from millrace.pipelines.plan import identity
+from millrace.pipelines.plan.code_identity import CodeIndex, changes
+from millrace.pipelines.spec.models import closest
+from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.trace.order import TRAIN_ON_TOKENS, recorded_config
+from millrace.pipelines.trace.runs import Run
+
 from .context import StageContext
 from .execute import installed_versions
-from .spec import closest
-from .store import StageRecord, Store
-from .trace.order import TRAIN_ON_TOKENS, recorded_config
-from .trace.runs import Run
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,14 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
     Raises:
         ComponentError: There is no such stage, it does not train, or it recorded nothing in the range.
     """
-    from ..components import replay as comparing
-    from ..components import step_digests
+    from millrace.components.training import digests
+
+    from . import replayed_steps as comparing
 
     record = _record(run, stage)
     config = recorded_config(run, stage, record.component, record.config)
-    report = run.store.folder(record.outputs["report"]["digest"]) / step_digests.FILE
-    recorded = step_digests.read(report) if report.exists() else []
+    report = run.store.folder(record.outputs["report"]["digest"]) / digests.FILE
+    recorded = digests.read(report) if report.exists() else []
     states = run.store.folder(record.outputs["states"]["digest"]) if "states" in record.outputs else None
     with tempfile.TemporaryDirectory() as work:
         context = StageContext(

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import distill, pretrain, step_digests, stream_training
-from .contract import ComponentError, Context, Inputs
-from .pretrain_config import PretrainConfig
-from .step_digests import Difference, Record
+from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.components.distill import stage as distill
+from millrace.components.pretrain import stage as pretrain
+from millrace.components.training import digests
+from millrace.components.training import run as stream_training
+from millrace.components.training.config import PretrainConfig
+from millrace.components.training.digests import Difference, Record
 
 NEVER = 2**31 - 1
 TRAIN: Mapping[str, Callable[..., stream_training.Trained]] = {
@@ -76,7 +79,7 @@ def replay(
         )
     import jax
 
-    from ..model.kept_states import OtherTraining
+    from millrace.model.states.kept_states import OtherTraining
 
     if (devices := int(recorded[0]["devices"])) != jax.device_count():
         raise ComponentError(
@@ -94,7 +97,7 @@ def replay(
             "which the run's versions tell"
         ) from error
     replayed = stream_training.digests(trained, config.digest_every_steps, end)
-    difference = step_digests.first_difference(recorded, replayed, first_step, end)
+    difference = digests.first_difference(recorded, replayed, first_step, end)
     return Comparison(first_step, end, difference, begun_with)
 
 
@@ -104,7 +107,7 @@ def _begin(states: Path, first_step: int, folder: Path) -> int:
     Raises:
         ComponentError: It is damaged.
     """
-    from ..model import integrity, kept_states
+    from millrace.model.states import integrity, kept_states
 
     step = max((step for step in kept_states.steps(states) if step <= first_step), default=0)
     if step:

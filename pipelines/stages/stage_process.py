@@ -1,6 +1,6 @@
 """The child process of the local engine: runs one stage and reports on a pipe, one JSON event a line.
 
-Usage: ``python -P -m millrace.pipelines.stage_process REQUEST_FILE EVENT_FD ENGINE_PID``. Standard output and error are
+Usage: ``python -P -m millrace.pipelines.stages.stage_process REQUEST_FILE EVENT_FD ENGINE_PID``. Standard output and error are
 the stage's log file. Exit code: 0 done, 1 failed, 3 gate closed.
 """
 
@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..components.contract import ComponentError, GateClosed
+from millrace.components.contract import ComponentError, GateClosed
+
 from .execute import Request, execute
 from .failures import explain
 

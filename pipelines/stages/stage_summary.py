@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .display import number, size
-from .store import StageRecord, Store
+from millrace.pipelines.cli.views.display import number, size
+from millrace.pipelines.store.store import StageRecord, Store
 
 REPORT_CHARACTERS = 64 * 1024
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..components.contract import is_semantic
+from millrace.components.contract import is_semantic
 
 
 def canonical_json(value: Any) -> bytes:

@@ -100,7 +100,7 @@ class Store:
             self.backend: Backend = LocalBackend(Path(uri))
             self.scratch = Path(uri)
         else:
-            from .code_identity import cache_folder
+            from millrace.pipelines.plan.code_identity import cache_folder
 
             name = hashlib.sha256(uri.encode()).hexdigest()[:16]
             self.scratch = cache_folder() / "stores" / name

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..store import Store
+from millrace.pipelines.store.store import Store
+
 from .errors import TraceError
 
 HINTS = 5

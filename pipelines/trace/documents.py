@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import evidence
+from millrace.pipelines.index import evidence
+
 from . import matches, training
 from .errors import TraceError
 from .find import find_document, source_of, sources_of

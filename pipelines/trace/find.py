@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..row_index import UNREAD, address_range, id_range, open_rows
+from millrace.pipelines.index.row_index import UNREAD, address_range, id_range, open_rows
+
 from .errors import TraceError
 from .rows import artifacts_of, rows_of
 from .runs import Run, Source
 
 if TYPE_CHECKING:
-    from ..row_index import RowIndex
+    from millrace.pipelines.index.row_index import RowIndex
 
 ID_CHARACTERS = 32
 SHORTEST_PREFIX = 6
@@ -97,7 +98,7 @@ def at_address(run: Run, end: str, fits: Callable[[str], bool], locator: str | N
 
 def _at_place(run: Run, uri: str, locator: str) -> list[Source]:
     """The record at a place of a file, whose id says so unless the source gives ids of its own."""
-    from ...data.documents import document_id
+    from millrace.data.documents.shards import document_id
 
     direct = source_of(run, document_id(uri, locator))
     if direct is not None and (direct.uri, direct.locator) == (uri, locator):

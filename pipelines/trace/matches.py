@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import evidence
-from ..row_index import target_key
+from millrace.pipelines.index import evidence
+from millrace.pipelines.index.row_index import target_key
+
 from .find import source_of
 from .rows import artifacts_of
 from .runs import Run, Source
@@ -99,7 +100,7 @@ def example_text(record: Mapping[str, Any]) -> str:
 
 def unknown_example(run: Run, benchmark: str, example: str) -> str:
     """What to say of an example that the run does not have."""
-    from ..spec import closest
+    from millrace.pipelines.spec.models import closest
 
     rows = run.rows(
         "SELECT DISTINCT file FROM examples JOIN scope USING (artifact) WHERE kind = 'benchmarks' ORDER BY file"

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import lineage
+from millrace.pipelines.index import lineage
+
 from .errors import TraceError
 
 if TYPE_CHECKING:
-    from ...components.pretrain_config import PretrainConfig
-    from ...data.mixture import Mixture
+    from millrace.components.training.config import PretrainConfig
+    from millrace.data.training.mixture import Mixture
+
     from .runs import Run, RunStage
 
 TRAIN_ON_TOKENS = ("pretrain", "distill")
@@ -38,7 +40,7 @@ def mixture_of(run: Run, stage: RunStage, tokens: str) -> Mixture:
     Raises:
         TraceError: This version does not read the stage's configuration.
     """
-    from ...data.mixture import Mixture, Phase
+    from millrace.data.training.mixture import Mixture, Phase
 
     rows = run.rows("SELECT plan FROM orders WHERE key = ? AND tokens = ?", stage.key, tokens)
     plan = json.loads(rows[0]["plan"]) if rows else _plan(run, stage, tokens)
@@ -52,8 +54,8 @@ def mixture_of(run: Run, stage: RunStage, tokens: str) -> Mixture:
 
 def _plan(run: Run, stage: RunStage, tokens: str) -> dict[str, Any]:
     """What a mixture is made with, by the names of its arguments."""
-    from ...components import proposed_weights, stream_reading
-    from .. import identity
+    from millrace.components.training.mixture import proposed_weights, reading
+    from millrace.pipelines.plan import identity
 
     with run.store.open_file(tokens, "index.json") as handle:
         index = json.loads(handle.read())
@@ -64,7 +66,7 @@ def _plan(run: Run, stage: RunStage, tokens: str) -> dict[str, Any]:
             with run.store.open_file(digest, proposed_weights.FILE) as handle:
                 config = config.with_proposed(proposed_weights.parse(handle.read().decode()))
     seed = identity.stage_seed(stage.seed, stage.component)
-    mixture = stream_reading.plan(config, seed, source_tokens, index["vocab_size"])
+    mixture = reading.plan(config, seed, source_tokens, index["vocab_size"])
     return {
         "seed": seed,
         "batch_size": config.batch_size,
@@ -81,7 +83,7 @@ def recorded_config(run: Run, stage: str, component: str, config: Mapping[str, A
     """
     from pydantic import ValidationError
 
-    from ...components import registry
+    from millrace.components import registry
 
     try:
         return cast("PretrainConfig", registry.get(component).config.model_validate(config))

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..row_index import id_range, open_rows
+from millrace.pipelines.index.row_index import id_range, open_rows
 
 if TYPE_CHECKING:
-    from ..row_index import RowIndex
+    from millrace.pipelines.index.row_index import RowIndex
+
     from .runs import Run
 
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import lineage
-from ..store import Store
+from millrace.pipelines.index import lineage
+from millrace.pipelines.store.store import Store
+
 from .errors import TraceError
 
 if TYPE_CHECKING:
-    from ..row_index import RowIndex
+    from millrace.pipelines.index.row_index import RowIndex
 
 RUNS_SHOWN = 5
 

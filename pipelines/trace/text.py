@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .. import text_index
-from ..row_index import each
+from millrace.pipelines.index import text_index
+from millrace.pipelines.index.row_index import each
+
 from .documents import fates
 from .errors import TraceError
 from .find import sources_of

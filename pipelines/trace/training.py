@@ -1,6 +1,6 @@
 """Which training steps read a document, and which documents a step read: computed from the sampler, never logged.
 
-The sampler (``data.mixture``) is a pure function of the configuration, the seed and the sizes of the token streams,
+The sampler (``data.training.mixture``) is a pure function of the configuration, the seed and the sizes of the token streams,
 all of which the stage's record and its input name, so its inverse answers for any past run.
 """
 
@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..row_index import id_range
-from ..span_arrays import Place
+from millrace.pipelines.index.row_index import id_range
+from millrace.pipelines.index.span_arrays import Place
+
 from .errors import TraceError
 from .find import sources_of
 from .order import TRAIN_ON_TOKENS, mixture_of, training_stages

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training
-from millrace.model import network, weights
-from millrace.model.config import ModelConfig
 from small_training import write_corpus
+
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.model.network import decoder
+from millrace.model.network.config import ModelConfig
+from millrace.model.package import weights
 
 NOUNS = ("count", "name", "value", "index", "path", "number")
 VERBS = ("Return", "Check", "Set", "Find", "Print", "Remove")
@@ -58,7 +60,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         max_sequence_tokens=64,
     )
     (base / "model").mkdir()
-    weights.save(base / "model", config, network.create(config, 0))
+    weights.save(base / "model", config, decoder.create(config, 0))
 
     def chat(index: int, couple: tuple[str, str]) -> dict[str, Any]:
         messages = [

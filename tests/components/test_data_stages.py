@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from millrace.data import documents
+
+from millrace.data.documents import shards as documents
 
 RNG = random.Random(11)
 WORDS = ["".join(RNG.choices("abcdefghiklmnoprstu", k=RNG.randint(2, 9))) for _ in range(3000)]

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import jax
 import pytest
-from millrace.model import network
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
+
+from millrace.model.network import decoder
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 
 @pytest.fixture(autouse=True)
@@ -43,4 +44,4 @@ def small_config() -> ModelConfig:
 @pytest.fixture(scope="session")
 def small_decoder(small_config: ModelConfig) -> Decoder:
     """A decoder that no test may change."""
-    return network.create(small_config, 0)
+    return decoder.create(small_config, 0)

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from millrace.data import documents
-from millrace.pipelines.store import StageRecord, Store
+
+from millrace.data.documents import shards
+from millrace.pipelines.store.store import StageRecord, Store
 
 Fill = Callable[[Path], None]
 TEXTS = {
@@ -94,7 +95,7 @@ class StoreBuilder:
 
 def doc_id(uri: str) -> str:
     """The id of a whole file."""
-    return documents.document_id(uri, "")
+    return shards.document_id(uri, "")
 
 
 def write_documents(uris: list[str]) -> Fill:
@@ -104,9 +105,7 @@ def write_documents(uris: list[str]) -> Fill:
          "metadata": json.dumps({"license": "MIT"})}
         for uri in uris
     ]  # fmt: skip
-    return lambda folder: documents.write_shard(
-        folder / documents.shard_name(0), documents.documents_table(rows)
-    )
+    return lambda folder: shards.write_shard(folder / shards.shard_name(0), shards.documents_table(rows))
 
 
 def write_decisions(rules: Mapping[str, tuple[str, str, dict[str, Any]]]) -> Fill:
@@ -116,9 +115,7 @@ def write_decisions(rules: Mapping[str, tuple[str, str, dict[str, Any]]]) -> Fil
          "evidence": json.dumps(evidence), "bytes_before": 50, "bytes_after": 50 if action == "keep" else 0}
         for uri, (action, rule, evidence) in rules.items()
     ]  # fmt: skip
-    return lambda folder: documents.write_shard(
-        folder / documents.shard_name(0), documents.decisions_table(rows)
-    )
+    return lambda folder: shards.write_shard(folder / shards.shard_name(0), shards.decisions_table(rows))
 
 
 def write_tokens(spans: list[tuple[str, int, int]]) -> Fill:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from millrace.pipelines.cli import app
-from millrace.pipelines.store import Store
 from sandbox import Sandbox
 from typer.testing import CliRunner
+
+from millrace.pipelines.cli import app
+from millrace.pipelines.store.store import Store
 
 SHAPE = {"layers": 1, "model_size": 32, "heads": 1, "kv_heads": 1, "head_size": 32, "feed_forward_size": 32}
 TRAINING = {"model": SHAPE, "max_epochs": 50, "warmup_steps": 2, "learning_rate": 0.02}

@@ -6,7 +6,7 @@ import json
 
 from pydantic import Field
 
-from .contract import Component, Config, Context, GateClosed, Inputs, Port
+from millrace.components.contract import Component, Config, Context, GateClosed, Inputs, Port
 
 
 class GateConfig(Config):

@@ -7,7 +7,7 @@ import signal
 
 from pydantic import Field
 
-from .contract import Component, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import Component, Config, Context, Inputs, Port, runtime
 
 
 class HostsConfig(Config):
@@ -21,7 +21,7 @@ def run(context: Context, config: HostsConfig, inputs: Inputs) -> None:
     """Gathers the numbers."""
     import numpy as np
 
-    from ..model import hosts
+    from millrace.model.devices import hosts
 
     context.log.info("this is host %d", context.host)
     told = hosts.every(np.asarray(context.host, np.int32)).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .contract import Component, Config, Context, Inputs, Port
+from millrace.components.contract import Component, Config, Context, Inputs, Port
 
 
 class PackageConfig(Config):

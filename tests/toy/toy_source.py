@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
 
 
 class SourceConfig(Config):

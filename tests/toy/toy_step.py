@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
 
 
 class StepConfig(Config):

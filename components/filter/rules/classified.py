@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from ..contract import ComponentError, Config
-from .rule import Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError, Config
+from millrace.components.filter.rule import Fraction, Outcome, Rows
 
 if TYPE_CHECKING:
-    from ...data.classifier import Classifier
+    from millrace.data.filters.classifier import Classifier
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -88,6 +88,6 @@ def classified(rule: Classified, rows: Rows) -> Outcome:
 
 @lru_cache(maxsize=8)
 def _load(folder: Path) -> Classifier:
-    from ...data.classifier import Classifier
+    from millrace.data.filters.classifier import Classifier
 
     return Classifier.load(folder)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import ComponentError, Config
-from .rule import Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError, Config
+from millrace.components.filter.rule import Fraction, Outcome, Rows
 
 
 class Language(Config):
@@ -36,7 +36,7 @@ def language(rule: Language, rows: Rows) -> Outcome:
     import numpy as np
     import pyarrow as pa
 
-    from ...data.filters import language
+    from millrace.data.filters import language
 
     allowed = rule.allowed
     if allowed is not None:

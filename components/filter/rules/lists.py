@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from ..contract import ComponentError, Config
-from .rule import Count, Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError, Config
+from millrace.components.filter.rule import Count, Fraction, Outcome, Rows
 
 if TYPE_CHECKING:
-    from ...data.filters.batch import TextBatch
-    from ...data.filters.url import UrlLists
-    from ...data.filters.words import WordList
+    from millrace.data.filters.url import UrlLists
+    from millrace.data.filters.words import WordList
+    from millrace.data.text.batch import TextBatch
 
 Entries = tuple[str, ...]
 
@@ -72,14 +72,14 @@ def listed_files(rules: Iterable[Config]) -> list[str]:
 
 def words(rule: Words, rows: Rows) -> Outcome:
     """Counts listed words."""
-    from ...data.filters import words
+    from millrace.data.filters import words
 
     return Outcome(words.measure(rows.batch, _word_list(rule)))
 
 
 def url(rule: Url, rows: Rows) -> Outcome:
     """Looks URLs up in the lists."""
-    from ...data.filters import url
+    from millrace.data.filters import url
 
     return Outcome(url.measure(_urls(rule, rows), _url_lists(rule)))
 
@@ -89,7 +89,7 @@ def _urls(rule: Url, rows: Rows) -> TextBatch:
 
     import pyarrow.compute as pc
 
-    from ...data.filters.batch import from_arrow, from_texts
+    from millrace.data.text.batch import from_arrow, from_texts
 
     if rule.metadata_field is None:
         return from_arrow(pc.fill_null(rows.column("uri"), ""))
@@ -102,7 +102,7 @@ def _urls(rule: Url, rows: Rows) -> TextBatch:
 
 def _entries(rule: Any, name: str) -> Entries:
     """A list of a rule: what stands in the spec, then what stands in its file."""
-    from ...data.filters.lists import read_list
+    from millrace.data.filters.lists import read_list
 
     path = getattr(rule, f"{name}_file")
     return (*getattr(rule, name), *(read_list(path) if path else ()))
@@ -110,7 +110,7 @@ def _entries(rule: Any, name: str) -> Entries:
 
 @lru_cache(maxsize=16)
 def _word_list(rule: Words) -> WordList:
-    from ...data.filters.words import compile_list
+    from millrace.data.filters.words import compile_list
 
     try:
         return compile_list(_entries(rule, "words"))
@@ -120,7 +120,7 @@ def _word_list(rule: Words) -> WordList:
 
 @lru_cache(maxsize=16)
 def _url_lists(rule: Url) -> UrlLists:
-    from ...data.filters.url import compile_lists
+    from millrace.data.filters.url import compile_lists
 
     try:
         return compile_lists(

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import ComponentError, Config
-from .rule import Count, Outcome, Rows
+from millrace.components.contract import ComponentError, Config
+from millrace.components.filter.rule import Count, Outcome, Rows
 
 PiiKind = Literal["secret", "email", "iban", "card", "ip", "phone"]
 
@@ -35,7 +35,7 @@ def pii(rule: Pii, rows: Rows) -> Outcome:
     """Replaces personal data; ``found`` is the number of places."""
     import numpy as np
 
-    from ...data.filters import pii
+    from millrace.data.filters.pii import rules as pii
 
     chosen: dict[str, str] = {str(kind): text for kind, text in rule.replacements.items()}
     try:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import Config
-from .rule import Characters, Count, Fraction, Outcome, Rows
+from millrace.components.contract import Config
+from millrace.components.filter.rule import Characters, Count, Fraction, Outcome, Rows
 
 
 class GopherQuality(Config):
@@ -32,7 +32,7 @@ class GopherQuality(Config):
 
 def gopher_quality(rule: GopherQuality, rows: Rows) -> Outcome:
     """Measures prose against Gopher's quality rules."""
-    from ...data.filters import gopher_quality
+    from millrace.data.filters.heuristics import gopher_quality
 
     return Outcome(gopher_quality.measure(rows.batch, rule.stop_words, rows.structure))
 
@@ -59,7 +59,7 @@ class GopherRepetition(Config):
 
 def gopher_repetition(rule: GopherRepetition, rows: Rows) -> Outcome:
     """Measures how much of prose is said again."""
-    from ...data.filters import gopher_repetition
+    from millrace.data.filters.heuristics import gopher_repetition
 
     return Outcome(gopher_repetition.measure(rows.batch, rows.structure))
 
@@ -86,7 +86,7 @@ class C4(Config):
 
 def c4(rule: C4, rows: Rows) -> Outcome:
     """Cuts lines and measures what is left."""
-    from ...data.filters import c4
+    from millrace.data.filters.heuristics import c4
 
     lines = c4.LineRules(
         min_words=rule.line_min_words,
@@ -115,6 +115,6 @@ class FineWeb(Config):
 
 def fineweb(rule: FineWeb, rows: Rows) -> Outcome:
     """Measures a page's lines."""
-    from ...data.filters import fineweb
+    from millrace.data.filters.heuristics import fineweb
 
     return Outcome(fineweb.measure(rows.batch, rule.short_line_characters, rows.structure))

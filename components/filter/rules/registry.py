@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from millrace.components.filter.rule import Outcome, Rows
+
 from .classified import Classified, classified
 from .code import CodeRules, code
 from .language import Language, language
@@ -25,7 +27,6 @@ from .prose import (
     gopher_quality,
     gopher_repetition,
 )
-from .rule import Outcome, Rows
 from .text import Length, Unicode, length, unicode
 
 AnyRule = Annotated[

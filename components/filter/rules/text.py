@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..contract import Config
-from .rule import Count, Outcome, Rows
+from millrace.components.contract import Config
+from millrace.components.filter.rule import Count, Outcome, Rows
 
 
 class Length(Config):
@@ -26,7 +26,7 @@ class Length(Config):
 
 def length(rule: Length, rows: Rows) -> Outcome:
     """Measures lengths."""
-    from ...data.filters import length
+    from millrace.data.filters import length
 
     return Outcome(length.measure(rows.batch))
 
@@ -48,7 +48,7 @@ class Unicode(Config):
 
 def unicode(rule: Unicode, rows: Rows) -> Outcome:
     """Repairs Unicode."""
-    from ...data.filters import unicode
+    from millrace.data.filters import unicode
 
     edited = unicode.edit(
         rows.batch,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..data.mixture import Mixture
-    from ..data.token_stream import TokenStreams
+    from millrace.data.training.mixture import Mixture
+    from millrace.data.training.streams import TokenStreams
 
 MOST_ROWS = 8
 MOST_DOCUMENTS = 3

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from . import token_budget
-from .contract import Config
+from millrace.components.contract import Config
+
+from . import budget
 
 
 class MixturePhase(Config):
@@ -105,4 +106,4 @@ class MixtureConfig(RowsConfig):
         total = self.total_tokens(vocab_size)
         if total is None:
             return [phase.until_tokens for phase in self.phases if phase.until_tokens is not None]
-        return token_budget.phase_ends([phase.share or 0.0 for phase in self.phases], total)
+        return budget.phase_ends([phase.share or 0.0 for phase in self.phases], total)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
-from .contract import Artifact, ComponentError
-from .mixture_config import MixtureConfig
+from millrace.components.contract import Artifact, ComponentError
+
+from .phases import MixtureConfig
 
 FILE = "weights.json"
 PORT = "mixture"

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from millrace.components.contract import ComponentError, Inputs
+
 from . import proposed_weights
-from .contract import ComponentError, Inputs
-from .mixture_config import MixtureConfig
+from .phases import MixtureConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.mixture import Mixture
-    from ..data.token_stream import TokenStreams
-    from ..data.tokenizer import Tokenizer
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.data.training.mixture import Mixture
+    from millrace.data.training.streams import TokenStreams
 
 Settings = TypeVar("Settings", bound=MixtureConfig)
 
@@ -41,8 +42,8 @@ def open_reading(component: str, seed: int, config: Settings, inputs: Inputs) ->
     Raises:
         ComponentError: They do not fit each other or the phases.
     """
-    from ..data.token_stream import TokenStreams
-    from ..data.tokenizer import Tokenizer
+    from millrace.data.tokenizer.tokenizer import Tokenizer
+    from millrace.data.training.streams import TokenStreams
 
     streams = TokenStreams.load(inputs.one("tokens").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
@@ -69,7 +70,7 @@ def plan(
     Raises:
         ComponentError: Phases, sources and token counts do not fit each other.
     """
-    from ..data.mixture import Mixture, Phase
+    from millrace.data.training.mixture import Mixture, Phase
 
     phases = [
         Phase(end, phase.sequence_length_tokens, phase.numbers(), phase.batch_size)
@@ -102,7 +103,7 @@ def read_batch(
     """
     import numpy as np
 
-    from ..data import packing
+    from millrace.data.training import packing
 
     spans = mixture.locate(step)
     if rows is not None:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import kernel
-from .batch import Edited, TextBatch
-from .characters import CharacterTables, character_tables
-from .structure import Structure, structure_of
+from millrace.data.text.batch import Edited, TextBatch
+from millrace.data.text.character_kinds import CharacterTables, character_tables
+from millrace.data.text.kernels import kernel
+from millrace.data.text.structure import Structure, structure_of
 
 VALUES = ("lorem_ipsum", "curly_brackets", "sentences")
 EDITS = ("lines", "citations", "white_space")

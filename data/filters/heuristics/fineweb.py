@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import kernel
-from .batch import TextBatch
-from .characters import CharacterTables, character_tables
-from .structure import Structure, structure_of
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.character_kinds import CharacterTables, character_tables
+from millrace.data.text.kernels import kernel
+from millrace.data.text.structure import Structure, structure_of
 
 VALUES = (
     "lines",

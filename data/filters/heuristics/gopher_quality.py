@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..kernels import kernel
-from ..vectors import bytes_between, settled
-from .batch import TextBatch
-from .structure import Structure, structure_of, word_hash
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
+from millrace.data.text.simd import bytes_between, settled
+from millrace.data.text.structure import Structure, structure_of, word_hash
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 VALUES = (

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import kernel
-from .batch import TextBatch
-from .structure import Structure, structure_of
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
+from millrace.data.text.structure import Structure, structure_of
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)

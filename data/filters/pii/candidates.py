@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels import kernel
-from .batch import TextBatch
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.kernels import kernel
 
 EMAIL, IPV4, IPV6, NUMBER, IBAN, SECRET = range(6)
 # Words before a telephone number, in lower case and the languages that the web is mostly in; numbers that stand

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from .pii_candidates import PHONE_WORDS
+from .candidates import PHONE_WORDS
 
 Spans = list[tuple[int, int]]
 

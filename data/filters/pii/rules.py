@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from . import pii_candidates, pii_matchers, secrets
-from .batch import Edited, TextBatch, from_texts, replaced
+from millrace.data.text.batch import Edited, TextBatch, from_texts, replaced
+
+from . import candidates, matchers, secrets
 
 # In the order in which they claim a place: what is part of a key is no telephone number.
 REPLACEMENTS = {
@@ -104,7 +105,7 @@ def _check_replacements(kinds: tuple[str, ...], texts: tuple[str, ...], private_
 
 @lru_cache(maxsize=1)
 def _tables() -> Any:
-    return pii_candidates.tables(secrets.PREFIXES)
+    return candidates.tables(secrets.PREFIXES)
 
 
 def _bytes(batch: TextBatch, row: int) -> bytes:
@@ -115,7 +116,7 @@ def _spans(
     batch: TextBatch, kinds: tuple[str, ...], private_addresses: bool, assigned_secrets: bool
 ) -> dict[int, list[tuple[int, int, str]]]:
     """Row -> (start, end, kind) of what is to be replaced in it, in order and apart; rows in order."""
-    found = pii_candidates.candidates(batch, _tables())
+    found = candidates.candidates(batch, _tables())
     edges = np.flatnonzero(np.diff(found.rows, prepend=-1, append=-1))
     groups = {int(found.rows[first]): (int(first), int(end)) for first, end in pairwise(edges)}
     looked_at = range(len(batch)) if assigned_secrets and "secret" in kinds else sorted(groups)
@@ -144,25 +145,23 @@ def _matched(
     """What the exact matchers find at the places of one text."""
     matched: list[tuple[int, int, str]] = []
     for kind, start, end in places:
-        if kind == pii_candidates.EMAIL and "email" in kinds:
-            matched += [(*span, "email") for span in pii_matchers.match_email(text, start, end)]
-        elif kind == pii_candidates.SECRET and "secret" in kinds:
+        if kind == candidates.EMAIL and "email" in kinds:
+            matched += [(*span, "email") for span in matchers.match_email(text, start, end)]
+        elif kind == candidates.SECRET and "secret" in kinds:
             stop = secrets.match_secret(text, start)
             if stop:
                 matched.append((start, stop, "secret"))
-        elif kind == pii_candidates.IBAN and "iban" in kinds:
-            matched += [(*span, "iban") for span in pii_matchers.match_iban(text, start)]
-        elif kind == pii_candidates.IPV4 and "ip" in kinds:
-            matched += [
-                (*span, "ip") for span in pii_matchers.match_ipv4(text, start, end, private_addresses)
-            ]
-        elif kind == pii_candidates.IPV6 and "ip" in kinds:
-            matched += [(*span, "ip") for span in pii_matchers.match_ipv6(text, start, private_addresses)]
-        elif kind == pii_candidates.NUMBER:
+        elif kind == candidates.IBAN and "iban" in kinds:
+            matched += [(*span, "iban") for span in matchers.match_iban(text, start)]
+        elif kind == candidates.IPV4 and "ip" in kinds:
+            matched += [(*span, "ip") for span in matchers.match_ipv4(text, start, end, private_addresses)]
+        elif kind == candidates.IPV6 and "ip" in kinds:
+            matched += [(*span, "ip") for span in matchers.match_ipv6(text, start, private_addresses)]
+        elif kind == candidates.NUMBER:
             if "card" in kinds:
-                matched += [(*span, "card") for span in pii_matchers.match_card(text, start, end)]
+                matched += [(*span, "card") for span in matchers.match_card(text, start, end)]
             if "phone" in kinds:
-                matched += [(*span, "phone") for span in pii_matchers.match_phone(text, start, end)]
+                matched += [(*span, "phone") for span in matchers.match_phone(text, start, end)]
     return matched
 
 

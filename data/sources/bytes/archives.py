@@ -21,7 +21,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from .records import Malformed, Options, Where
+from millrace.data.sources.records import Malformed, Options, Where
+
 from .streams import READ_BYTES, Damaged, Decompressed, Peeked, rest_of
 
 BLOCK = 512

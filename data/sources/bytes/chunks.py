@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..document_ids import document_ids
-from ..documents import DOCUMENTS, document_id
-from .records import Batch, Item, Malformed, Record
+from millrace.data.documents.ids import document_ids
+from millrace.data.documents.shards import DOCUMENTS, document_id
+from millrace.data.sources.records import Batch, Item, Malformed, Record
 
 GATHERED_BYTES = 1 << 20
 GATHERED_ITEMS = 4096

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 from typing import Any, NamedTuple
 
-from .records import Options
+from millrace.data.sources.records import Options
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .records import Malformed, Where
+from millrace.data.sources.records import Malformed, Where
 
 READ_BYTES = 1 << 20
 LEAST_FEED_BYTES, FEED_BYTES = 1 << 6, 1 << 13

@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..records import Item, Malformed, Options, Where
-from ..streams import READ_BYTES, Damaged
-from ..tabular import batch_items, wanted_columns
+from millrace.data.sources.bytes.streams import READ_BYTES, Damaged
+from millrace.data.sources.records import Item, Malformed, Options, Where
+
+from .tabular import batch_items, wanted_columns
 
 MAGIC = b"ARROW1\0\0"
 READ_ROWS = 8192

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..kernels import kernel
-from .records import Batch, Item, Malformed, Options, Record, Where
+from millrace.data.sources.records import Batch, Item, Malformed, Options, Record, Where
+from millrace.data.text.kernels import kernel
 
 ESCAPED_IN_JSON = r"[^ !#-\[\]-~]"
 """What Python's ``json.dumps`` does not write as it is."""

@@ -13,11 +13,12 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
-from ..encodings import as_utf8
-from ..records import ColumnsError, Item, Malformed, Options, Where
-from ..rows import record_of
-from ..streams import Damaged, rest_of
+from millrace.data.sources.bytes.encodings import as_utf8
+from millrace.data.sources.bytes.streams import Damaged, rest_of
+from millrace.data.sources.records import ColumnsError, Item, Malformed, Options, Where
+
 from .jsonl import lines_of
+from .rows import record_of
 
 FIELD_BYTES = 2**31 - 1  # the csv module's own limit is of the process; ``_Lines`` has ours
 

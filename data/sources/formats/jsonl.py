@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..columns import Rows, blank, is_utf8, items_of
-from ..encodings import as_utf8
-from ..json_lines import (
+from millrace.data.sources.bytes.encodings import as_utf8
+from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
+from millrace.data.sources.records import Item, Malformed, Options, Record, Where
+
+from .columns import Rows, blank, is_utf8, items_of
+from .jsonl_kernel import (
     ASCII,
     BLANK,
     FALSE,
@@ -32,9 +35,7 @@ from ..json_lines import (
     scan_lines,
     strings,
 )
-from ..records import Item, Malformed, Options, Record, Where
-from ..rows import kind_of, record_of
-from ..streams import READ_BYTES, Damaged, rest_of
+from .rows import kind_of, record_of
 
 BLOCK_BYTES = 1 << 22
 

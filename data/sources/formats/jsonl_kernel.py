@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import kernel
+from millrace.data.text.kernels import kernel
 
 OBJECT, BLANK, HARD = range(3)
 MISSING, ASCII, STRING, INTEGER, TRUE, FALSE, NULL, OTHER = range(8)

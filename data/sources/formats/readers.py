@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..records import Item, Options, Where
-from . import arrayrecord, arrow, csv, html, json_values, jsonl, parquet, text, warc
+from millrace.data.sources.html import format as html
+from millrace.data.sources.records import Item, Options, Where
+
+from . import arrayrecord, arrow, csv, json_values, jsonl, tables, text, warc
 
 Reader = Callable[[Any, Where, Options], Iterator[Item]]
 
@@ -17,7 +19,7 @@ READERS: Mapping[str, Reader] = {
     "html": html.read,
     "json": json_values.read,
     "jsonl": jsonl.read,
-    "parquet": parquet.read,
+    "parquet": tables.read,
     "text": text.read,
     "warc": warc.read,
 }

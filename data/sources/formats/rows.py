@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .records import Malformed, Options, Record, Where
+from millrace.data.sources.records import Malformed, Options, Record, Where
 
 
 def kind_of(value: object) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..records import PART_BYTES, Item, Malformed, Options, Where
-from ..tabular import batch_items, wanted_columns
+from millrace.data.sources.records import PART_BYTES, Item, Malformed, Options, Where
+
+from .tabular import batch_items, wanted_columns
 
 READ_ROWS = 8192
 ERRORS = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError)

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.data.sources.records import ColumnsError, Item, Malformed, Options, Record, Where
+
 from .columns import Rows, blank, is_utf8, items_of, json_values
-from .records import ColumnsError, Item, Malformed, Options, Record, Where
 from .rows import record_of
 
 

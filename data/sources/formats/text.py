@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..encodings import UnknownEncodingError, decode
-from ..records import Malformed, Options, Record, Where
-from ..streams import READ_BYTES, Damaged
+from millrace.data.sources.bytes.encodings import UnknownEncodingError, decode
+from millrace.data.sources.bytes.streams import READ_BYTES, Damaged
+from millrace.data.sources.records import Malformed, Options, Record, Where
 
 
 def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:

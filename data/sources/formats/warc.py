@@ -20,10 +20,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..http_message import Head, body_of, content_type, head_of, headers_of
-from ..pages import html_item, plain_item
-from ..records import Item, Malformed, Options, Where
-from ..streams import READ_BYTES, Damaged, rest_of
+from millrace.data.sources.bytes.http_message import Head, body_of, content_type, head_of, headers_of
+from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
+from millrace.data.sources.html.pages import html_item, plain_item
+from millrace.data.sources.records import Item, Malformed, Options, Where
 
 START = re.compile(rb"WARC/1\.[01][ \t]*\r?\n")
 BLANK = re.compile(rb"\r?\n\r?\n")

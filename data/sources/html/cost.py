@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .kernels import kernel
+from millrace.data.text.kernels import kernel
 
 MAX_DEPTH = 1000
 """Open elements; of 714 pages of the web the deepest has 56."""

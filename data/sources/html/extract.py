@@ -21,7 +21,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .sources.encodings import Decoded, UnknownEncodingError, detected, is_damaged_utf8, marked_encoding
+from millrace.data.sources.bytes.encodings import (
+    Decoded,
+    UnknownEncodingError,
+    detected,
+    is_damaged_utf8,
+    marked_encoding,
+)
 
 SPARSE_CHARACTERS = 250
 """A main text with less is taken for a failure; trafilatura asks its fallbacks below the same length."""

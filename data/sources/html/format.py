@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..pages import html_item
-from ..records import Malformed, Options, Record, Where
-from .text import contents
+from millrace.data.sources.formats.text import contents
+from millrace.data.sources.records import Malformed, Options, Record, Where
+
+from .pages import html_item
 
 
 def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..html_text import codec_of
-from ..html_worker import PageError, page_of
-from .encodings import Decoded, UnknownEncodingError, decode
-from .records import Malformed, Options, Record, Where
+from millrace.data.sources.bytes.encodings import Decoded, UnknownEncodingError, decode
+from millrace.data.sources.records import Malformed, Options, Record, Where
+
+from .extract import codec_of
+from .worker import PageError, page_of
 
 Facts = Mapping[str, object]
 

@@ -20,8 +20,9 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any
 
-from .html_text import Page, extract
-from .sources.encodings import UnknownEncodingError
+from millrace.data.sources.bytes.encodings import UnknownEncodingError
+
+from .extract import Page, extract
 
 LIMIT_SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
@@ -47,7 +48,7 @@ def page_of(content: bytes, charset: str | None = None, *, whole: bool = False) 
     Raises:
         PageError: It is refused for what it would cost, ends its parser, or is in no known encoding.
     """
-    from .html_cost import MAX_ATTRIBUTES, MAX_DEPTH, MAX_STEPS, cost
+    from .cost import MAX_ATTRIBUTES, MAX_DEPTH, MAX_STEPS, cost
 
     # Encodings of 16 and 32 bits have a zero byte beside each of ASCII's.
     found = cost(content.replace(b"\0", b""))
@@ -67,7 +68,7 @@ class _Worker:
     def __init__(self) -> None:
         # Its errors go where this process's go.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "millrace.data.html_worker"],
+            [sys.executable, "-P", "-m", "millrace.data.sources.html.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

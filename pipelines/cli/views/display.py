@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..components import registry
-from .engines.local import Outcome, RunResult
+from millrace.components import registry
+from millrace.pipelines.engines.local import Outcome, RunResult
 
 PLAIN_PROGRESS_SECONDS = 10.0
 WIDE_COLUMNS = 100

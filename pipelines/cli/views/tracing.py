@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ..trace.artifacts import ArtifactTrace, Relative
-from ..trace.documents import Decision, DocumentTrace, ExampleTrace
-from ..trace.matches import Match, example_text
-from ..trace.runs import Source
-from ..trace.text import Search
-from ..trace.training import Reading, StepTrace
+from millrace.pipelines.trace.artifacts import ArtifactTrace, Relative
+from millrace.pipelines.trace.documents import Decision, DocumentTrace, ExampleTrace
+from millrace.pipelines.trace.matches import Match, example_text
+from millrace.pipelines.trace.runs import Source
+from millrace.pipelines.trace.text import Search
+from millrace.pipelines.trace.training import Reading, StepTrace
 
 LABEL = 13
 STAGE = 15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from millrace.components import ablate_report
+from millrace.components.ablate_mixture import report as ablate_report
 
 RUN = {
     "weights": {"<web>": 0.75, "code": 0.25},

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from millrace.components.ablate_config import AblateConfig
-from millrace.components.contract import ComponentError
-from millrace.components.mixture_design import design
-from millrace.data import token_stream
-from millrace.data.tokenizer import Tokenizer
-from millrace.model.pretraining_loss import NextTokenLoss
 from small_training import files
+
+from millrace.components.ablate_mixture.config import AblateConfig
+from millrace.components.ablate_mixture.design import design
+from millrace.components.contract import ComponentError
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import streams as token_stream
+from millrace.model.losses.next_token import NextTokenLoss
 
 SHAPE = {"layers": 1, "model_size": 32, "heads": 2, "kv_heads": 1, "head_size": 16, "feed_forward_size": 48}
 CONFIG: dict[str, Any] = {

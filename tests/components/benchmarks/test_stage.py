@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.data import benchmark_files
+from millrace.data.examples import benchmark_files
 
 QUESTIONS = [
     {"id": i, "prompt": f"{i} + 1 =", "choices": [str(i), str(i + 1)], "answer": 1} for i in range(3)

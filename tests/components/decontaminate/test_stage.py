@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.data import documents
+from millrace.data.documents import shards as documents
 
 RNG = random.Random(5)
 VOCABULARY = ["".join(RNG.choices("bcdfghklmnprst", k=3)) + RNG.choice("aeiou") for _ in range(4000)]

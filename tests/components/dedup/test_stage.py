@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.data import documents, normalise
+from millrace.data.documents import shards as documents
+from millrace.data.text import normalise
 
 WORDS = [f"word{i}" for i in range(3_000)]
 

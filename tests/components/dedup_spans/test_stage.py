@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.components import dedup_spans
+
 from millrace.components.contract import ComponentError
-from millrace.data import documents
+from millrace.components.dedup_spans import stage as dedup_spans
+from millrace.data.documents import shards as documents
 
 Spans = list[tuple[int, int]]
 LOOSE = {"min_words": 1, "min_characters": 1}

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from millrace.components import distill, teacher_logits
-from millrace.components.contract import Artifact, ComponentError, Inputs
-from millrace.data import token_stream
-from millrace.data.stored_logits import StoredLogits
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import weights
-from millrace.model.distillation_loss import teacher_states
-from millrace.pipelines.context import StageContext
 from small_training import files
+
+from millrace.components.contract import Artifact, ComponentError, Inputs
+from millrace.components.distill import stage as distill
+from millrace.components.teacher_logits import stage as teacher_logits
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import streams as token_stream
+from millrace.data.training.stored_logits import StoredLogits
+from millrace.model.losses.distillation import teacher_states
+from millrace.model.package import weights
+from millrace.pipelines.stages.context import StageContext
 
 STUDENT = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 24}
 TEACHER = {"layers": 1, "model_size": 32, "heads": 2, "kv_heads": 1, "head_size": 16, "feed_forward_size": 48}
@@ -72,7 +74,7 @@ def run(
 @pytest.fixture(scope="module")
 def teacher(base: Path, corpus: dict[str, Path]) -> Path:
     """A model of twice the width, trained on the same streams."""
-    from millrace.components import pretrain
+    from millrace.components.pretrain import stage as pretrain
 
     phases = [ORDER["phases"][0] | {"until_tokens": 8 * 32 * 30, "sequence_length_tokens": 32}]
     config = ORDER | {"phases": phases, "batch_size": 8, "model": TEACHER, "learning_rate": 0.02}
@@ -151,7 +153,7 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_step(
     inputs: dict[str, Path], logits: dict[str, Path]
 ) -> None:
     """Ids and log-probabilities of a step of each phase are those of the teacher's plain logits, its bytes as told."""
-    from millrace.components.stream_reading import open_reading, read_batch
+    from millrace.components.training.mixture.reading import open_reading, read_batch
 
     config = teacher_logits.TeacherLogitsConfig.model_validate(ORDER)
     given = Inputs({port: Artifact(path, "", "", port) for port, path in inputs.items()})

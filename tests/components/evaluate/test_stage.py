@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from millrace.components import benchmark_scores
-from millrace.components.benchmark_scores import Subject
+
 from millrace.components.contract import ComponentError
-from millrace.data.benchmark_files import Benchmark
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import generate, score, weights
+from millrace.components.evaluate import scores
+from millrace.components.evaluate.scores import Subject
+from millrace.data.examples.benchmark_files import Benchmark
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers import generate, score
+from millrace.model.package import weights
 
 CHOICES = [
     {
@@ -101,7 +103,7 @@ def test_choices_are_ranked_by_likelihood_per_byte(subject: Subject, monkeypatch
         for index, choice in enumerate(example["choices"]):
             planted.append(-(1.0 if index == example["answer"] else 2.0) * len(choice))
     monkeypatch.setattr(score, "sequence_log_probs", lambda *_: (np.asarray(planted), None))
-    got = benchmark_scores.multiple_choice(subject, Benchmark("mc", "multiple_choice", CHOICES))
+    got = scores.multiple_choice(subject, Benchmark("mc", "multiple_choice", CHOICES))
     assert got.figures["score"] == 1.0
     assert got.more["accuracy"]["score"] == pytest.approx(1 / 3)
 
@@ -116,7 +118,7 @@ def test_exact_match_counts_normalised_answers(subject: Subject, monkeypatch: py
         return generate.Samples(tokens, [[]] * len(tokens), [True] * len(tokens))
 
     monkeypatch.setattr(generate, "generate", generated)
-    got = benchmark_scores.generation(subject, Benchmark("gen", "generation", ANSWERS), 8, seed=0)
+    got = scores.generation(subject, Benchmark("gen", "generation", ANSWERS), 8, seed=0)
     assert got.figures["score"] == 0.5
 
 
@@ -128,7 +130,7 @@ def test_bits_per_byte_is_the_definition(subject: Subject) -> None:
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     nats = -sum(log_probs[index, token] for index, token in enumerate(tokens[1:]))
     benchmark = Benchmark("t", "text", [{"id": "a", "text": text + "\u00e9" * 9, "source": "s"}])
-    got = benchmark_scores.bits_per_byte(subject, benchmark, len(text) + 1, seed=0)
+    got = scores.bits_per_byte(subject, benchmark, len(text) + 1, seed=0)
     assert got.more["bytes"] == len(text)
     assert got.figures["score"] == pytest.approx(nats / math.log(2) / len(text), rel=1e-5)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from millrace.components.card import CardFacts, render
+
 from millrace.components.contract import Upstream
+from millrace.components.export.card import CardFacts, render
 
 
 def stage(component: str, metrics: dict[str, float], **config: Any) -> Upstream:

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import yaml
 from flax import nnx
+
 from millrace.components.contract import ComponentError, Upstream
-from millrace.data import documents, tokenizer_training
-from millrace.data import tokenizer as tokenizers
-from millrace.model import package as packages
-from millrace.model import weights
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
-from millrace.model.package import Package, quantise_tensors
+from millrace.data.documents import shards
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import package as packages
+from millrace.model.package import weights
+from millrace.model.package.package import Package, quantise_tensors
 
 TEXT = Path(tokenizers.__file__).read_text()
 LINEAGE = (
@@ -84,7 +86,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         }
         for n, text in enumerate(['{"license": "MIT\\nlong text"}', '{"license": "MIT"}', "{}", ""])
     ]
-    documents.write_shard(folders["documents"] / "part-00000.parquet", documents.documents_table(rows))
+    shards.write_shard(folders["documents"] / "part-00000.parquet", shards.documents_table(rows))
     return folders
 
 

@@ -8,14 +8,21 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.components.filter import bounds_of, measure
-from millrace.components.filter.code import CodeRules
-from millrace.components.filter.prose import GopherQuality, GopherRepetition
-from millrace.data.documents import document_id, documents_table, read_shards, shard_name, write_shard
-from millrace.data.filters.batch import from_texts
-from pydantic import ValidationError
+from millrace.components.filter.rules.code import CodeRules
+from millrace.components.filter.rules.prose import GopherQuality, GopherRepetition
+from millrace.components.filter.stage import bounds_of, measure
+from millrace.data.documents.shards import (
+    document_id,
+    documents_table,
+    read_shards,
+    shard_name,
+    write_shard,
+)
+from millrace.data.text.batch import from_texts
 
 PROSE = "The house of the miller stands beside the river and that is where people have bread to buy. "
 CODE = "def add(a, b):\n    return a + b\n"

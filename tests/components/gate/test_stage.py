@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError, GateClosed
-from millrace.components.gate_rules import difference_bounds
-from millrace.model.intervals import wilson
-from pydantic import ValidationError
+from millrace.components.gate.rules import difference_bounds
+from millrace.model.judges.intervals import wilson
 
 
 def score(value: float, spread: float = 0.05, **more: Any) -> dict[str, Any]:

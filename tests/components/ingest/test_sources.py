@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+from pydantic import ValidationError
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.data.documents import document_id, read_shards, shard_paths
+from millrace.data.documents.shards import document_id, read_shards, shard_paths
 from millrace.data.sources import git
-from millrace.data.sources.tf_example import _example
-from pydantic import ValidationError
+from millrace.data.sources.formats.tf_example import _example
 
 COUNT = 120
 FEATURES = {

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corrupting import FORMATS, accident, account, made
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.data.documents import document_id, read_shards, shard_paths
+from millrace.data.documents.shards import document_id, read_shards, shard_paths
 from millrace.data.sources import files, records
 
 ENVIRONMENT = {"type": "python_environment", "include": ["click", "six"], "held_out": ["packaging"]}

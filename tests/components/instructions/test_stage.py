@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 

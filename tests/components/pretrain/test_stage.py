@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from millrace.components import held_out_text
-from millrace.components.contract import ComponentError
-from millrace.components.pretrain_config import PretrainConfig
-from millrace.components.stream_reading import plan, read_batch
-from millrace.data import token_stream
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import network, weights
-from millrace.model.pretraining_loss import NextTokenLoss
 from small_training import CONFIG, PHASES, files
+
+from millrace.components.contract import ComponentError
+from millrace.components.training import held_out as held_out_text
+from millrace.components.training.config import PretrainConfig
+from millrace.components.training.mixture.reading import plan, read_batch
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import streams as token_stream
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.package import weights
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ import logging, os, signal
 from pathlib import Path
 from millrace.components import pretrain
 from millrace.components.contract import Artifact, Inputs
-from millrace.pipelines.context import StageContext
+from millrace.pipelines.stages.context import StageContext
 
 def emit(event):
     if event["event"] == "metric" and event["step"] == {kill_at} and event["name"] == "loss":

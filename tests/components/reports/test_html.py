@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.components import html_page as html
+
+from millrace.components.reports import html
 
 VOID = {"meta"}
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from millrace.components import reward
+
 from millrace.components.contract import ComponentError
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import reward as model_reward
+from millrace.components.reward import stage as reward
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.judges import reward as model_reward
 
 CONFIG = {"epochs": 12, "batch_size": 8, "learning_rate": 3e-3, "weights": {"complete": 2.0}}
 

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.components import policy_answers
+
 from millrace.components.contract import ComponentError
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import generate, reward, weights
-from millrace.model.network import Decoder
+from millrace.components.rlhf import answers
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers import generate
+from millrace.model.judges import reward
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights
 
 CONFIG = {
     "steps": 6,
@@ -66,7 +69,7 @@ from pathlib import Path
 from millrace.components import rlhf
 from millrace.model import integrity
 from millrace.components.contract import Artifact, Inputs
-from millrace.pipelines.context import StageContext
+from millrace.pipelines.stages.context import StageContext
 
 def emit(event):
     if event["event"] == "metric" and event["step"] == {kill_at}:
@@ -104,7 +107,7 @@ def test_an_answer_does_not_depend_on_its_company(tiny: SimpleNamespace) -> None
     tokenizer = Tokenizer.load(tiny.tokenizer)
     prompts = [tokenizer.render_chat([{"role": "user", "content": c * 3}], generate=True)[0] for c in "abcd"]
     together, apart = (
-        policy_answers.Sampler(tokenizer.chat_stop_ids, 16, 8, rows, seed=3).answers(decoder, prompts, 2, 5)
+        answers.Sampler(tokenizer.chat_stop_ids, 16, 8, rows, seed=3).answers(decoder, prompts, 2, 5)
         for rows in (8, 2)
     )
     assert together == apart

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.components.sft import PackedBatches, SftConfig, read_chats
-from millrace.data.tokenizer import Tokenizer
-from millrace.model import network, weights
+from millrace.components.sft.stage import PackedBatches, SftConfig, read_chats
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.network import decoder
+from millrace.model.package import weights
 
 CONFIG = {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
 
@@ -51,7 +53,7 @@ def test_routers_are_kept_even(run_component, tiny: SimpleNamespace, tmp_path: P
     folder = tmp_path / "sparse"
     shutil.copytree(tiny.model, folder)
     config = replace(weights.load_config(tiny.model), experts=4, feed_forward_size=32)
-    weights.save(folder, config, network.create(config, 0))
+    weights.save(folder, config, decoder.create(config, 0))
 
     def first_loss(weight: float, name: str) -> float:
         settings = CONFIG | {"epochs": 0.5, "router_balance_loss": weight, "router_z_loss": 0.0}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.components.shards import Tally, dump_tallies, map_shards, report_tallies, sum_tallies
-from millrace.pipelines.context import StageContext
+from millrace.components.shards.map import Tally, dump_tallies, map_shards, report_tallies, sum_tallies
+from millrace.pipelines.stages.context import StageContext
 
 
 def stage(tmp_path: Path, events: list[dict[str, Any]], cores: int = 2) -> StageContext:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.data import documents, tokenizer_training
-from millrace.data import tokenizer as tokenizers
-from millrace.data.token_stream import TokenStreams
+from millrace.data.documents import shards as documents
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.data.training.streams import TokenStreams
 
 TEXTS = [f"def f{i}(x):\n    return x * {i}  # \u2581 日本\n" * (i % 5) for i in range(60)]
 

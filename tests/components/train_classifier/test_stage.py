@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from millrace.components.contract import ComponentError
-from millrace.data import documents
-from millrace.data.classifier import Classifier
-from millrace.data.filters.batch import from_texts
+from millrace.data.documents import shards as documents
+from millrace.data.filters.classifier import Classifier
+from millrace.data.text.batch import from_texts
 
 GOOD = [
     "the",
@@ -120,7 +121,7 @@ def test_labels_that_cannot_be_learnt_are_clear_errors(
 
 @pytest.mark.parametrize("label", [{}, {"field": "a"}, {"sources": ["a"], "field": "b", "values": [1]}])
 def test_a_label_says_one_thing(label: dict) -> None:
-    from millrace.components.train_classifier import Label
+    from millrace.components.train_classifier.stage import Label
 
     with pytest.raises(ValueError, match="neither or both"):
         Label(**label)

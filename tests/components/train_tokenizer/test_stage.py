@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from millrace.components.contract import ComponentError
-from millrace.data import documents
-from millrace.data.tokenizer import Tokenizer
 from pydantic import ValidationError
+
+from millrace.components.contract import ComponentError
+from millrace.data.documents import shards as documents
+from millrace.data.tokenizer.tokenizer import Tokenizer
 
 SOURCES = sorted(Path(json.__file__).parent.glob("*.py"))
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.components import step_digests
-from millrace.model.fit import History
+
+from millrace.components.training import digests
+from millrace.model.training.loop import History
 
 STEPS = st.integers(1, 40)
 
@@ -30,8 +31,8 @@ def test_the_first_changed_step_of_a_range_is_found(
     total_steps: int, every_steps: int, data: st.DataObject
 ) -> None:
     """Against looking at each step: a bit of one step's loss, norm or parameters is another one."""
-    recorded = step_digests.records(training(total_steps, every_steps), batch_of, every_steps)
-    assert [int(block["step"]) for block in recorded] == step_digests.last_steps(total_steps, every_steps)
+    recorded = digests.records(training(total_steps, every_steps), batch_of, every_steps)
+    assert [int(block["step"]) for block in recorded] == digests.last_steps(total_steps, every_steps)
     end = data.draw(st.integers(1, total_steps), "end")
     first = data.draw(st.integers(0, end - 1), "first")
     wrong = data.draw(st.integers(0, total_steps - 1), "wrong")
@@ -43,14 +44,12 @@ def test_the_first_changed_step_of_a_range_is_found(
         wrong = min(wrong // every_steps * every_steps + every_steps, total_steps) - 1
     else:
         again.curves[name].view(np.uint32)[wrong] ^= 1
-    replayed = step_digests.records(again, batch_of, every_steps, end)
-    found = step_digests.first_difference(recorded, replayed, first, end)
+    replayed = digests.records(again, batch_of, every_steps, end)
+    found = digests.first_difference(recorded, replayed, first, end)
     if first <= wrong < end:
         assert found is not None
         assert (found.step, found.fields) == (wrong, (name,))
-        compared = [
-            step for step in step_digests.last_steps(total_steps, every_steps) if first <= step < wrong
-        ]
+        compared = [step for step in digests.last_steps(total_steps, every_steps) if first <= step < wrong]
         assert found.parameters_equal_after_step == (compared[-1] if compared else None)
     else:
         assert found is None
@@ -58,15 +57,15 @@ def test_the_first_changed_step_of_a_range_is_found(
 
 def test_another_batch_is_named() -> None:
     """Where the data is no longer what was read, that is said, and at the digests' steps only."""
-    recorded = step_digests.records(training(9, 4), batch_of, 4)
-    replayed = step_digests.records(training(9, 4), lambda step: batch_of(step + (step == 7)), 4)
-    found = step_digests.first_difference(recorded, replayed, 0, 9)
+    recorded = digests.records(training(9, 4), batch_of, 4)
+    replayed = digests.records(training(9, 4), lambda step: batch_of(step + (step == 7)), 4)
+    found = digests.first_difference(recorded, replayed, 0, 9)
     assert found is not None
     assert (found.step, found.fields, found.parameters_equal_after_step) == (7, ("batch",), 3)
 
 
 def test_blocks_of_other_steps_are_refused() -> None:
     """Two digests of unlike periods."""
-    one, other = (step_digests.records(training(9, every), batch_of, every) for every in (4, 3))
+    one, other = (digests.records(training(9, every), batch_of, every) for every in (4, 3))
     with pytest.raises(ValueError, match="got a block of steps 0 to 2, expected 0 to 3"):
-        step_digests.first_difference(one, other, 0, 9)
+        digests.first_difference(one, other, 0, 9)

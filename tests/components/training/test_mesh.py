@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import jax
 import pytest
-from millrace.components import device_mesh
+
 from millrace.components.contract import ComponentError
-from millrace.components.device_mesh import MeshConfig
+from millrace.components.training import mesh
+from millrace.components.training.mesh import MeshConfig
 
 
 def test_one_device_needs_no_mesh() -> None:
     """Whatever the batch."""
-    assert device_mesh.build(MeshConfig(), [7]) is None
+    assert mesh.build(MeshConfig(), [7]) is None
 
 
 def test_more_devices_than_there_are_is_an_error() -> None:
@@ -19,11 +20,11 @@ def test_more_devices_than_there_are_is_an_error() -> None:
     with pytest.raises(
         ComponentError, match=r"mesh of 6 devices \(data 2, fsdp 1, tensor 3, .* and 1 devices"
     ):
-        device_mesh.build(MeshConfig(data=2, tensor=3), [6])
+        mesh.build(MeshConfig(data=2, tensor=3), [6])
 
 
 def test_rows_have_to_divide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Devices that no axis names become fsdp; a batch that they do not divide names the next one that they do."""
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     with pytest.raises(ComponentError, match=r"a batch of 6 rows for 4 devices .* change batch_size to 8"):
-        device_mesh.build(MeshConfig(tensor=2), [8, 6])
+        mesh.build(MeshConfig(tensor=2), [8, 6])

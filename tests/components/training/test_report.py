@@ -6,7 +6,8 @@ import math
 import re
 from typing import Any
 
-from millrace.components import html_page, pretrain_report
+from millrace.components.reports import html as html_page
+from millrace.components.training import report as pretrain_report
 
 REPORT: dict[str, Any] = {
     "parameters": 1_000_000,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from millrace.components.model_shape import ModelShape, Preset
-from millrace.model.presets import PRESETS
 from pydantic import ValidationError
+
+from millrace.components.training.shape import ModelShape, Preset
+from millrace.model.network.presets import PRESETS
 
 
 def test_the_spec_knows_every_preset() -> None:

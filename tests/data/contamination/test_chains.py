@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.contamination import chains, index, planted
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 Row = tuple[Sequence[str], int]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from millrace.data.contamination import chains, index
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 RULE = chains.Rule(0.33, 8.0)
 

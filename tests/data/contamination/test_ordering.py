@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.contamination import ordering
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from millrace.data.contamination import planted
 from millrace.data.contamination import words as hashing
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 FIELDS = ("How many legs has a spider, by the way?", "six", "eight", "ten")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.contamination.sample import is_chosen
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 
 @given(st.lists(st.text(max_size=8), max_size=20), st.integers(-(2**63), 2**63 - 1), st.floats(0.0, 1.0))

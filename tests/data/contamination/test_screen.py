@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.contamination import chains, index, screen, triples
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 SENTENCES = st.lists(
     st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]), min_size=3, max_size=24

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.contamination import triples, words
-from millrace.data.filters.batch import TextBatch, from_texts
-from millrace.data.folding import fold_table
-from millrace.data.normalise import UNSPACED
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.folding import fold_table
+from millrace.data.text.normalise import UNSPACED
 
 TEXTS = st.lists(
     st.text(

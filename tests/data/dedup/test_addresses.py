@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from millrace.data.duplicates import addresses
+
+from millrace.data.dedup import addresses
 
 
 @pytest.mark.parametrize(

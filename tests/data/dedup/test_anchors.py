@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters.batch import from_texts
-from millrace.data.spans import words
+
+from millrace.data.dedup import anchors as words
+from millrace.data.text.batch import from_texts
 
 TOKEN = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff\U00020000-\U0003ffff]|[^ \t\n\x0b\x0c\r\u0e00-\u0eff"
                    "\u3040-\u30ff\u4e00-\u9fff\U00020000-\U0003ffff]+")  # fmt: skip

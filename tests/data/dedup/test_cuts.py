@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters.batch import TextBatch, from_texts
-from millrace.data.spans import cuts
+
+from millrace.data.dedup import cuts
+from millrace.data.text.batch import TextBatch, from_texts
 
 SPACE = b" \t\n\x0b\x0c\r"
 

@@ -7,8 +7,9 @@ import unicodedata
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from millrace.data.duplicates import forms
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.dedup import forms
+from millrace.data.text.batch import from_texts
 
 ALPHABET = st.sampled_from(
     "aBé É\t\n\u00a0\u2003\u0301\u0323ßẞİ\u0131\u03c3ςΣﬁ²日ไ\u1112\u1161\u11ab\ud55c\u212b\u0958😀e-"

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.spans import catalogue, exchange, repeats
+
+from millrace.data.dedup import repeats
+from millrace.data.documents import catalogue, shuffle
 
 MANY = np.uint64(7919 * 2**20)  # spreads few different hashes over slots, two in each of 4,096 buckets
 HASHES = st.lists(st.lists(st.integers(0, 6), max_size=30), min_size=1, max_size=4)
@@ -22,11 +24,11 @@ def shuffled(folder: Path, writers: list[list[int]]) -> list[tuple]:
         hashes = np.array(values, np.uint64) * MANY + np.array(values, np.uint64) % np.uint64(3)
         places = np.arange(number, number + len(values), dtype=np.int64)
         number += len(values)
-        exchange.write(folder, writer, repeats.bucket(hashes), repeats.BUCKETS, (hashes, places))
-    ranges = exchange.partitions(exchange.close(folder, len(writers)), 8, 2)
+        shuffle.write(folder, writer, repeats.bucket(hashes), repeats.BUCKETS, (hashes, places))
+    ranges = shuffle.partitions(shuffle.close(folder, len(writers)), 8, 2)
     assert [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
     assert ranges[-1][1] == repeats.BUCKETS
-    return [exchange.read(folder, *part, (np.uint64, np.int64)) for part in ranges]
+    return [shuffle.read(folder, *part, (np.uint64, np.int64)) for part in ranges]
 
 
 @given(HASHES, st.integers(1, 3))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import normalise
-from millrace.data.duplicates import signatures, similarity
-from millrace.data.filters.batch import from_texts
-from millrace.data.permutation import GOLDEN, mix
+
+from millrace.data.dedup import signatures, similarity
+from millrace.data.text import normalise
+from millrace.data.text.batch import from_texts
+from millrace.data.training.permutation import GOLDEN, mix
 
 U64, U32 = 2**64 - 1, 2**32 - 1
 TEXTS = st.lists(st.text(st.sampled_from("aab, é日\n"), max_size=40), min_size=1, max_size=6)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.duplicates import similarity
+
+from millrace.data.dedup import similarity
 
 
 @given(st.lists(st.sets(st.integers(0, 12)), min_size=2, max_size=6), st.randoms())

@@ -7,9 +7,10 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters.batch import from_texts
-from millrace.data.normalise import UNSPACED
-from millrace.data.spans import units
+
+from millrace.data.dedup import units
+from millrace.data.text.batch import from_texts
+from millrace.data.text.normalise import UNSPACED
 
 SPACE = " \t\n\x0b\x0c\r"
 TEXTS = st.text(st.sampled_from('aAbé1٣.!?…。,"”) \n\n\u00a0\u0301中ｶ🙂İ-'), max_size=40)

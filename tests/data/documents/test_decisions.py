@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from millrace.components.shards import tally
-from millrace.data.decisions import Verdicts
-from millrace.data.documents import DECISIONS
+
+from millrace.components.shards.map import tally
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import DECISIONS
 
 SHARD = pa.table({"doc_id": list("abcde"), "source": ["web", "web", "web", "code", "code"]})
 

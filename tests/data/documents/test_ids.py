@@ -5,8 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.document_ids import document_ids
-from millrace.data.documents import document_id
+
+from millrace.data.documents.ids import document_ids
+from millrace.data.documents.shards import document_id
 
 
 @given(st.text(max_size=300), st.lists(st.text(max_size=150), max_size=5), st.integers(0, 2))

@@ -8,7 +8,8 @@ import textwrap
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.answer_rules import RULES, AnswerRules, is_docstring
+
+from millrace.data.examples.answer_rules import RULES, AnswerRules, is_docstring
 
 GOOD = "Return the number of `items` in the list.\n\nArgs:\n    items: what to count."
 

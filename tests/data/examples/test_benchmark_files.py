@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import benchmark_files
+
+from millrace.data.examples import benchmark_files
 
 CHOICE = {"id": "a", "prompt": "p", "choices": ["x", "y"], "answer": 1}
 

@@ -6,9 +6,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from millrace.data import benchmark_sets
-from millrace.data.benchmark_sets import Limits, build, cut, last_return, without_header
-from millrace.data.documents import document_id
+
+from millrace.data.documents.shards import document_id
+from millrace.data.examples import benchmark_sets
+from millrace.data.examples.benchmark_sets import Limits, build, cut, last_return, without_header
 
 VERBS = ["Adds", "Turns", "Opens", "Grinds", "Weighs", "Carries", "Mends", "Counts", "Sells", "Reads"]
 NOUNS = ["grain", "wheels", "gates", "stones", "sacks", "water", "boards", "coins", "flour", "books"]

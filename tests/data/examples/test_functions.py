@@ -8,7 +8,8 @@ import statistics
 
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.functions import functions, is_descriptive
+
+from millrace.data.examples.functions import functions, is_descriptive
 
 SOURCE = '''
 class Mill:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.documents import document_id
-from millrace.data.instruction_sets import (
+
+from millrace.data.documents.shards import document_id
+from millrace.data.examples.instruction_sets import (
     PROMPTS,
     Pair,
     Sizes,

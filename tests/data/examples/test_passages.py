@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.passages import (
+
+from millrace.data.examples.passages import (
     MIN_CHARACTERS,
     is_prose,
     keep_end,

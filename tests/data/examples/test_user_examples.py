@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from millrace.data import user_examples
+
+from millrace.data.examples import user_examples
 from millrace.data.sources.records import SourceError
 
 CHOICE = {"id": 1, "prompt": "2 + 2 =", "choices": ["3", "4"], "answer": 1}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import hashed_ngrams
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.filters import hashed_ngrams
+from millrace.data.text.batch import from_texts
 
 WORDS = st.lists(st.sampled_from(["Alpha", "beta", "gamma,", "δ", "42"]), max_size=12)
 

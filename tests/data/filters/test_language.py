@@ -9,9 +9,10 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters import language
-from millrace.data.filters.batch import from_texts
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from millrace.data.filters import language
+from millrace.data.text.batch import from_texts
 
 SENTENCES = {
     "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق",

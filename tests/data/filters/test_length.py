@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.filters import length
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 
 @given(st.lists(st.text(st.sampled_from("ab é\t\n\r漢"), max_size=30), max_size=5))

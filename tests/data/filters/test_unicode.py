@@ -10,8 +10,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.filters import unicode
-from millrace.data.filters.batch import Edited, TextBatch, from_texts
+from millrace.data.text.batch import Edited, TextBatch, from_texts
 
 PIECES = [
     "a", "B ", "é", "e\u0301", "\u0301", "ﬁ", "漢", "한", "\u1112\u1161", "\r", "\n", "\r\n", "\x85", "\u2028", "\0", "\x1b",

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.filters import url
-from millrace.data.filters.batch import from_texts
+from millrace.data.text.batch import from_texts
 
 
 def measured(text: str, **lists: list[str]) -> dict[str, float]:

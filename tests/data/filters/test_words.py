@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.filters import words
-from millrace.data.filters.batch import from_texts
 from millrace.data.filters.lists import hash_table, read_list
+from millrace.data.text.batch import from_texts
 
 ENTRIES = ["bad", "Very Bad", "naive", "a b c"]
 

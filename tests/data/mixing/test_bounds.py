@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from millrace.data.mixing.bounds import PARTS, Bounds, draw, within
 
 NAMES = ("web", "code", "books", "maths", "news", "wiki")

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from millrace.data.mixing import laws
 from millrace.data.mixing.bounds import Bounds, Floats, draw, within
 from millrace.data.mixing.proposal import minimise

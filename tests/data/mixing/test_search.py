@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from millrace.data.mixing.bounds import Floats, draw, within
 from millrace.data.mixing.search import Found, search
 

@@ -15,9 +15,18 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.data.sources import files
 from millrace.data.sources.formats.jsonl import lines_of
-from millrace.data.sources.records import PART_BYTES, Batch, Columns, Malformed, Options, Record, SourceError
+from millrace.data.sources.records import (
+    PART_BYTES,
+    Batch,
+    Columns,
+    Malformed,
+    Options,
+    Record,
+    SourceError,
+)
 
 ROWS = [{"text": f"Text number {index} — é", "key": f"k{index}", "lang": "fr"} for index in range(5)]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace.data.sources import git
 from millrace.data.sources.records import Malformed, Options, Record, SourceError
 

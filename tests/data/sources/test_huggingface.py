@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub import COMMIT, hub
+
 from millrace.data.sources import files, huggingface
 from millrace.data.sources.huggingface import Dataset
 from millrace.data.sources.records import Batch, Columns, Malformed, Options, Record, SourceError

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from millrace.data.sources.programming_languages import RULES, language_of, names
 
 CASES = [

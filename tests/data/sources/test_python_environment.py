@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from millrace.data.sources import python_environment as environment
 from millrace.data.sources.records import PART_BYTES, Malformed, Record, SourceError
 

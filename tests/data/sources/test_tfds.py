@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+
 from millrace.data.sources import tfds
 from millrace.data.sources.records import Columns, Malformed, Options, Record, SourceError
 

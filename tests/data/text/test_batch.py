@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters.batch import TextBatch, from_arrow, from_texts
+
+from millrace.data.text.batch import TextBatch, from_arrow, from_texts
 
 
 def texts_of(batch: TextBatch) -> list[str]:

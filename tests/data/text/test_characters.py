@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.characters import CharacterMap, beyond_ascii
-from millrace.data.filters.batch import TextBatch, from_texts
+
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.characters import CharacterMap, beyond_ascii
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 # Runs of ASCII around the 64 bytes that are looked at together, and what interrupts them.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from millrace.data import kernels
+
+from millrace.data.text import kernels
 
 MODULES = sorted(Path(kernels.__file__).parent.rglob("*.py"))
 

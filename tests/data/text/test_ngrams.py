@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import ngrams, normalise
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.text import ngrams, normalise
+from millrace.data.text.batch import from_texts
 
 TEXTS = st.lists(st.text(st.sampled_from("ab, é日"), max_size=25), min_size=1, max_size=5)
 

@@ -7,8 +7,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import normalise
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.text import normalise
+from millrace.data.text.batch import from_texts
 
 ALPHABET = st.sampled_from("aB_1 \t\n\r,.-éÉß日本ﬁ²Ⅷไทย\u0301😀İ")
 TEXTS = st.lists(st.text(ALPHABET, max_size=20), max_size=6)

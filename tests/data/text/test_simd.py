@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import vectors
 from numba import njit
 from numba.core.errors import TypingError
+
+from millrace.data.text import simd
 
 NUMBERS = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1])
 BLOCKS = st.binary(min_size=64, max_size=80)
@@ -20,40 +21,40 @@ BLOCKS = st.binary(min_size=64, max_size=80)
 @njit
 def _masks(data: np.ndarray, at: int) -> tuple[Any, ...]:
     return (
-        vectors.bytes_between(data, at, 9, 13),
-        vectors.bytes_between(data, at, 128, 255),
-        vectors.bytes_between(data, at, 0, 255),
-        vectors.bytes_between(data, at, 7, 7),
-        vectors.lowered_between(data, at, 97, 122),
+        simd.bytes_between(data, at, 9, 13),
+        simd.bytes_between(data, at, 128, 255),
+        simd.bytes_between(data, at, 0, 255),
+        simd.bytes_between(data, at, 7, 7),
+        simd.lowered_between(data, at, 97, 122),
     )
 
 
 @njit
 def _of_mask(mask: np.uint64) -> tuple[int, int, np.uint64]:
-    return vectors.first_bit(mask), vectors.count_bits(mask), vectors.settled(mask)
+    return simd.first_bit(mask), simd.count_bits(mask), simd.settled(mask)
 
 
 @njit
 def _branching(data: np.ndarray, is_wanted: bool) -> np.uint64:
-    mask = vectors.settled(vectors.bytes_between(data, 0, 97, 122))
+    mask = simd.settled(simd.bytes_between(data, 0, 97, 122))
     if is_wanted:
-        mask |= vectors.settled(vectors.bytes_between(data, 0, 48, 57))
+        mask |= simd.settled(simd.bytes_between(data, 0, 48, 57))
     return mask
 
 
 @njit
 def _eight(data: np.ndarray, at: int) -> np.uint64:
-    return vectors.eight_bytes(data, at)
+    return simd.eight_bytes(data, at)
 
 
 @njit
 def _copied(target: np.ndarray, to: int, source: np.ndarray, at: int, count: int) -> None:
-    vectors.copy_bytes(target, to, source, at, count)
+    simd.copy_bytes(target, to, source, at, count)
 
 
 @njit
 def _folded(one: np.uint64, other: np.uint64) -> np.uint64:
-    return vectors.folded_product(one, other)
+    return simd.folded_product(one, other)
 
 
 def _bits(data: bytes, holds: Callable[[int], bool]) -> int:

@@ -13,9 +13,11 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import corpus_encoder, encoder_kernels, sentencepiece_model, token_stream
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training as training
+
+from millrace.data.tokenizer import encoder as corpus_encoder
+from millrace.data.tokenizer import encoder_kernels, sentencepiece_model, training
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.training import streams as token_stream
 
 SOURCES = (tokenizers, training, corpus_encoder, encoder_kernels, sentencepiece_model, token_stream)
 CODE = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in SOURCES)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from millrace.data import fertility, sentencepiece_model, tokenizer_training
-from millrace.data import tokenizer as tokenizers
+
+from millrace.data.tokenizer import fertility, sentencepiece_model
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
 
 CODE = Path(str(fertility.__file__)).read_text(encoding="utf-8")
 TEXTS = [CODE, "Größe 日本\r\n\t \U0001f600" * 10, ""]

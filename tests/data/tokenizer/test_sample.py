@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import text_sample
+
+from millrace.data.tokenizer import sample as text_sample
 
 
 @settings(deadline=None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import sentencepiece
-from millrace.data import sentencepiece_model
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training as training
+
+from millrace.data.tokenizer import sentencepiece_model, training
+from millrace.data.tokenizer import tokenizer as tokenizers
 
 TEXTS = [f"def function_{i}(x):\n\treturn x + {i}  # größer 日本\n" for i in range(300)]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training as training
+
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training
 
 SPECIAL = (*tokenizers.CHAT_TOKENS, *tokenizers.reserved_tokens(3))
 TEXT = Path(tokenizers.__file__).read_text() + Path(training.__file__).read_text()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training as training
+
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training
 
 
 @settings(deadline=None)

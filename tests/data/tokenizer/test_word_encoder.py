@@ -13,13 +13,13 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import encoder_kernels, encoder_words, word_encoder
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training as training
-from millrace.data.encoder_tables import encoder_tables
-from millrace.data.filters.batch import TextBatch, from_texts
-from millrace.data.sentencepiece_model import parse
-from millrace.data.word_encoder import WordEncoder
+
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.tokenizer import encoder_kernels, encoder_words, training, word_encoder
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer.encoder_tables import encoder_tables
+from millrace.data.tokenizer.sentencepiece_model import parse
+from millrace.data.tokenizer.word_encoder import WordEncoder
 
 CODE = Path(str(word_encoder.__file__)).read_text(encoding="utf-8")
 PROSE = "Der Bär lief über die Straße. 我们在这里。Привет, мир! नमस्ते दुनिया\r\n\t\tx = 1234;  y\n" * 30

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.epochs import Epochs
+
+from millrace.data.training.epochs import Epochs
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 9))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.mixture import Mixture, Phase, Split
+
+from millrace.data.training.mixture import Mixture, Phase, Split
 
 WEIGHTS = st.dictionaries(st.sampled_from("abcdefg"), st.floats(1e-3, 1.0), min_size=1)
 

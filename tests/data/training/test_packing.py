@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.packing import fill, pack, segments
+
+from millrace.data.training.packing import fill, pack, segments
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=80), seed=st.integers(0, 9))

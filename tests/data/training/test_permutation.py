@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import permutation
+
+from millrace.data.training import permutation
 
 KEYS = st.integers(0, 2**64 - 1)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import stored_logits
-from millrace.data.stored_logits import StoredLogits
+
+from millrace.data.training import stored_logits
+from millrace.data.training.stored_logits import StoredLogits
 
 
 @given(

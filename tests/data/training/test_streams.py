@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data import token_stream
+
+from millrace.data.training import streams as token_stream
 
 TOKENS = np.random.default_rng(0).integers(0, 70_000, 103)
 LENGTHS = [1, 40, 2, 60]

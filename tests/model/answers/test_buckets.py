@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.model.buckets import batches_by_length, bucket, pad_rows
+
+from millrace.model.answers.buckets import batches_by_length, bucket, pad_rows
 
 
 @given(st.integers(1, 10_000))

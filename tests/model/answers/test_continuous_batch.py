@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model.config import ModelConfig
-from millrace.model.continuous_batch import ContinuousBatch, Sampling
-from millrace.model.network import Decoder
-from millrace.model.sampling import nucleus
+
+from millrace.model.answers.continuous_batch import ContinuousBatch, Sampling
+from millrace.model.answers.sampling import nucleus
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 CONFIG = ModelConfig(
     vocab_size=67,

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from millrace.model.generate import choose, generate
-from millrace.model.network import Decoder
-from millrace.model.score import row_log_probs
+
+from millrace.model.answers.generate import choose, generate
+from millrace.model.answers.score import row_log_probs
+from millrace.model.network.decoder import Decoder
 
 PROMPTS = [[1, 2, 3], [4], [5] * 20, [6, 7] * 20]
 SETTINGS = {"max_new_tokens": 16, "seed": 3, "width_tokens": 48}

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import score
-from millrace.model.network import Decoder
+
+from millrace.model.answers import score
+from millrace.model.network.decoder import Decoder
 
 RNG = np.random.default_rng(0)
 ROWS = [RNG.integers(0, 64, n).tolist() for n in (2, 65, 1, 40, 33, 7)]

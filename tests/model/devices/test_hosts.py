@@ -16,13 +16,13 @@ import json, os, sys
 from pathlib import Path
 import numpy as np
 from millrace.model import hosts, network
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.optimizer import make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
-from millrace.model.replicas import Replicas
-from millrace.model.sharding import MeshShape
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.network.config import ModelConfig
+from millrace.model.training.loop import fit
+from millrace.model.training.optimizer import make_optimizer
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.states.replicas import Replicas
+from millrace.model.devices.sharding import MeshShape
 
 count = int(sys.argv[1])
 if count > 1:

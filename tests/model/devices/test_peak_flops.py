@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import pytest
-from millrace.model import peak
+
+from millrace.model.devices import peak_flops
 
 
 @pytest.mark.parametrize(
@@ -22,9 +23,9 @@ from millrace.model import peak
 )
 def test_known_accelerators_have_their_data_sheets_peak(kind: str, teraflops: int) -> None:
     device: Any = SimpleNamespace(device_kind=kind)
-    assert peak.flops_per_second(device, "bfloat16") == teraflops * 1e12
+    assert peak_flops.flops_per_second(device, "bfloat16") == teraflops * 1e12
 
 
 def test_an_unknown_device_is_measured() -> None:
     """The rate is one that a product of that size really took: between a billion and a quadrillion a second."""
-    assert 1e9 < peak.measured(jax.devices()[0], "float32", size=256) < 1e15
+    assert 1e9 < peak_flops.measured(jax.devices()[0], "float32", size=256) < 1e15

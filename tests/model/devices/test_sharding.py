@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 from jax.sharding import PartitionSpec
-from millrace.model.sharding import MeshShape, spec_for
+
+from millrace.model.devices.sharding import MeshShape, spec_for
 
 TRAIN = """
 import json, sys
 import jax, numpy as np
 from flax import nnx
 from millrace.model import network
-from millrace.model.config import ModelConfig
-from millrace.model.distillation_loss import DistillationLoss
-from millrace.model.fit import fit
-from millrace.model.network import TrainingMode
-from millrace.model.optimizer import make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
-from millrace.model.sharding import MeshShape
+from millrace.model.network.config import ModelConfig
+from millrace.model.losses.distillation import DistillationLoss
+from millrace.model.training.loop import fit
+from millrace.model.network.decoder import TrainingMode
+from millrace.model.training.optimizer import make_optimizer
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.devices.sharding import MeshShape
 
 asked = json.loads(sys.argv[1])
 if len(sys.argv) > 2:
@@ -60,7 +61,7 @@ READ = """
 import json, sys
 import numpy as np
 from millrace.model import hosts
-from millrace.model.sharding import MeshShape, place_batch, read_own_rows
+from millrace.model.devices.sharding import MeshShape, place_batch, read_own_rows
 
 hosts.join(sys.argv[2], 2, int(sys.argv[3]))
 whole = {"tokens": np.arange(24).reshape(8, 3), "rope_base": np.arange(8.0)}

@@ -8,8 +8,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from millrace.model import network, reward
-from millrace.model.config import ModelConfig
+
+from millrace.model.judges import reward
+from millrace.model.network import decoder
+from millrace.model.network.config import ModelConfig
 
 CONFIG = ModelConfig(
     vocab_size=24,
@@ -25,7 +27,7 @@ CONFIG = ModelConfig(
 
 def new_model(heads: int = 2, seed: int = 0) -> reward.RewardModel:
     """A reward model with random trunk and random heads."""
-    model = reward.RewardModel(network.create(CONFIG, seed), heads)
+    model = reward.RewardModel(decoder.create(CONFIG, seed), heads)
     model.kernel[...] = jax.random.normal(jax.random.key(seed + 1), model.kernel.shape)
     return model
 
@@ -41,7 +43,7 @@ def test_gradient_is_the_closed_form() -> None:
 
 def test_an_untrained_pair_is_a_fair_coin() -> None:
     """With the heads as initialised the loss is ln 2."""
-    model = reward.RewardModel(network.create(CONFIG, 0), 2)
+    model = reward.RewardModel(decoder.create(CONFIG, 0), 2)
     batch = {"tokens": jnp.ones((6, 8), jnp.int32), "lengths": jnp.full(6, 8), "head": jnp.asarray([0, 1, 0])}
     assert float(nnx.jit(reward.pair_loss)(model, batch)) == pytest.approx(np.log(2), abs=1e-6)
 
@@ -74,7 +76,7 @@ def test_recovers_a_planted_linear_reward() -> None:
     head = rng.integers(0, 2, 12_400)
     planted = worth[head[:, None, None], tokens].mean(axis=2)
     ordered = np.take_along_axis(tokens, np.argsort(-planted, axis=1)[:, :, None], axis=1)
-    model = reward.RewardModel(network.create(CONFIG, 0), 2)
+    model = reward.RewardModel(decoder.create(CONFIG, 0), 2)
     optimizer = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
 
     def batch_of(rows: np.ndarray) -> dict[str, jax.Array]:

@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from millrace.model.loss import LogitTerms, cross_entropy, linear_cross_entropy, token_log_probs
-from millrace.model.network import Decoder
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.model.losses.cross_entropy import (
+    LogitTerms,
+    cross_entropy,
+    linear_cross_entropy,
+    token_log_probs,
+)
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network.decoder import Decoder
 
 RNG = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RNG.normal(size=(3, 5, 8)), jnp.float32)

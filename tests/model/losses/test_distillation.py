@@ -12,9 +12,10 @@ import pytest
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.model import network
-from millrace.model.config import ModelConfig
-from millrace.model.distillation_loss import (
+from scipy.special import log_softmax, logsumexp
+
+from millrace.model.losses.cross_entropy import LogitTerms, linear_loss
+from millrace.model.losses.distillation import (
     DistillationLoss,
     SoftTargets,
     TopLogProbs,
@@ -23,10 +24,10 @@ from millrace.model.distillation_loss import (
     top_divergence,
     top_log_probs,
 )
-from millrace.model.loss import LogitTerms, linear_loss
-from millrace.model.network import Decoder
-from millrace.model.pretraining_loss import NextTokenLoss
-from scipy.special import log_softmax, logsumexp
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 B, T, D, V = 3, 5, 8, 11
 RNG = np.random.default_rng(0)

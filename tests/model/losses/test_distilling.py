@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import network
-from millrace.model.config import ModelConfig
-from millrace.model.distillation_loss import DistillationLoss
-from millrace.model.fit import fit
-from millrace.model.network import Decoder
-from millrace.model.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.model.losses.distillation import DistillationLoss
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.training.loop import fit
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
 
 V, T = 32, 32
 FEW = 4  # batches that the student reads again and again

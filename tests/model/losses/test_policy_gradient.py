@@ -9,7 +9,8 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.model import policy_gradient as pg
+
+from millrace.model.losses import policy_gradient as pg
 
 BETA = 0.5
 V = 4

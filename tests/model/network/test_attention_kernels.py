@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import attention_kernels
-from millrace.model.attention_kernels import Sight, attend, kernel_for
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder, TrainingMode
+
+from millrace.model.network import attention_kernels
+from millrace.model.network.attention_kernels import Sight, attend, kernel_for
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder, TrainingMode
 
 B, N, K, H = 2, 4, 2, 128
 

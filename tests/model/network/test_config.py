@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import pytest
 from flax import nnx
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
+
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 
 def test_json_gives_the_config_back(small_config: ModelConfig) -> None:

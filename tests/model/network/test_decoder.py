@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import flops, network, weights
-from millrace.model.config import ModelConfig
-from millrace.model.loss import cross_entropy
-from millrace.model.network import Cache, Decoder, TrainingMode, init_cache
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.model.devices import flops
+from millrace.model.losses.cross_entropy import cross_entropy
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Cache, Decoder, TrainingMode, init_cache
+from millrace.model.package import weights
 
 CHANGES: dict[str, dict[str, Any]] = {
     "grouped": {},

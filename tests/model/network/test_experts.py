@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import network, weights
-from millrace.model.config import ModelConfig
-from millrace.model.experts import Experts
-from millrace.model.noise import Noise
+
+from millrace.model.network import decoder
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.experts import Experts
+from millrace.model.network.perturbation import Noise
+from millrace.model.package import weights
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def test_a_model_whose_experts_are_all_equal_is_the_dense_model(
     small_config: ModelConfig, sparse: ModelConfig
 ) -> None:
     """Logits of a dense decoder, and of a sparse one whose every expert holds the dense weights, agree."""
-    dense, mixture = network.create(small_config, 0), network.create(sparse, 5)
+    dense, mixture = decoder.create(small_config, 0), decoder.create(sparse, 5)
     values = weights.tensors(dense)
     for name in ("gate", "up", "out"):
         one = values.pop(f"layers.feed_forward.{name}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import pytest
 from flax import nnx
-from millrace.model.network import Decoder
-from millrace.model.optimizer import make_optimizer
-from millrace.model.presets import PRESETS, training_memory
+
+from millrace.model.network.decoder import Decoder
+from millrace.model.network.presets import PRESETS, training_memory
+from millrace.model.training.optimizer import make_optimizer
 
 MILLIONS = {"tiny": 3, "small": 30, "base": 125, "nano-1": 1_800, "nano-2": 3_250}
 

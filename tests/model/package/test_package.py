@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import weights as model_weights
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
-from millrace.model.package import (
+
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights as model_weights
+from millrace.model.package.package import (
     FLOAT32_FILE,
     INPUT_AXES,
     INT4_FILE,

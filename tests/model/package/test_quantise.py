@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from millrace.model.quantise import dequantise, pack_nibbles, quantise, unpack_nibbles
+
+from millrace.model.package.quantise import dequantise, pack_nibbles, quantise, unpack_nibbles
 
 MATRICES = hnp.arrays(
     np.float32,

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import weights
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
+
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights
 
 
 def test_saving_is_exact_and_stable(

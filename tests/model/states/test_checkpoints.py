@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from millrace.model import integrity
-from millrace.model.checkpoint import Checkpoints
+
+from millrace.model.states import integrity
+from millrace.model.states.checkpoints import Checkpoints
 
 SAVE_FOR_EVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from millrace.model.checkpoint import Checkpoints
+from millrace.model.states.checkpoints import Checkpoints
 
 with Checkpoints(Path(sys.argv[1])) as checkpoints:
     found = checkpoints.restore_latest({"w": np.zeros((256, 256), np.float32), "step": np.zeros((), np.int32)})

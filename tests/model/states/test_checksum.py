@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.model import checksum
+
+from millrace.model.states import checksum
 
 TREE = {
     "a": jnp.linspace(-1, 1, 24, dtype=jnp.float32).reshape(2, 3, 4),

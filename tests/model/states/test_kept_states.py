@@ -16,11 +16,12 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from millrace.model import integrity
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.fit import Evaluation, History, fit
-from millrace.model.kept_states import STATE_FILE, KeptStates, OtherTraining, folder_name, steps
-from millrace.model.preemption import Preempted
+
+from millrace.model.states import integrity
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.states.kept_states import STATE_FILE, KeptStates, OtherTraining, folder_name, steps
+from millrace.model.training.loop import Evaluation, History, fit
+from millrace.model.training.preemption import Preempted
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -207,12 +208,12 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from millrace.model import network
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.kept_states import KeptStates
-from millrace.model.optimizer import make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
-from millrace.model.sharding import MeshShape
+from millrace.model.network.config import ModelConfig
+from millrace.model.training.loop import fit
+from millrace.model.states.kept_states import KeptStates
+from millrace.model.training.optimizer import make_optimizer
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.devices.sharding import MeshShape
 
 def batch(step):
     asked.append(step)

@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from millrace.model import replicas as module
-from millrace.model.replicas import NoRoom, Replicas
+
+from millrace.model.states import replicas as module
+from millrace.model.states.replicas import NoRoom, Replicas
 
 SAVE_FOR_EVER = """
 import sys
 import numpy as np
-from millrace.model.replicas import Replicas
+from millrace.model.states.replicas import Replicas
 
 def state_of(step):
     return {"w": np.full((512, 1024), step, np.float32), "step": np.asarray(step, np.int32)}
@@ -158,8 +159,8 @@ SPREAD = """
 import os
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from millrace.model.replicas import Replicas
-from millrace.model.sharding import MeshShape
+from millrace.model.states.replicas import Replicas
+from millrace.model.devices.sharding import MeshShape
 
 mesh = MeshShape(data=2, fsdp=2, tensor=2).build()
 def placed(array, *axes):

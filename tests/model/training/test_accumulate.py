@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import accumulate
-from millrace.model.network import Decoder
-from millrace.model.pretraining_loss import NextTokenLoss, learnt_tokens
+
+from millrace.model.losses.next_token import NextTokenLoss, learnt_tokens
+from millrace.model.network.decoder import Decoder
+from millrace.model.training import accumulate
 
 
 def batch_of(rows: int, *, masked: bool) -> dict[str, jax.Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from millrace.model.goodput import Goodput
+from millrace.model.training.goodput import Goodput
 
 
 def test_lost_and_rewound_time_is_not_useful() -> None:

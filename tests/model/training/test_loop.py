@@ -17,10 +17,11 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.fit import Evaluation, History, NonFiniteLoss, fit
-from millrace.model.goodput import Goodput
-from millrace.model.preemption import Preempted
+
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.goodput import Goodput
+from millrace.model.training.loop import Evaluation, History, NonFiniteLoss, fit
+from millrace.model.training.preemption import Preempted
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -265,10 +266,10 @@ TRAIN_AND_PRINT = """
 import hashlib, sys
 import numpy as np
 from millrace.model import network, weights
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.optimizer import make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
+from millrace.model.network.config import ModelConfig
+from millrace.model.training.loop import fit
+from millrace.model.training.optimizer import make_optimizer
+from millrace.model.losses.next_token import NextTokenLoss
 
 config = ModelConfig(256, 2, 64, 4, 1, 16, 160, 64)
 decoder = network.create(config, 0)

@@ -11,11 +11,13 @@ import jax
 import numpy as np
 import plain_training
 import pytest
-from millrace.model import network, weights
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.optimizer import make_optimizer
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.package import weights
+from millrace.model.training.loop import fit
+from millrace.model.training.optimizer import make_optimizer
 
 WINDOW_STEPS = 20
 

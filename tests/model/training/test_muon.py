@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import network
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.config import ModelConfig
-from millrace.model.fit import fit
-from millrace.model.muon import matrix_axes
-from millrace.model.network import Decoder
-from millrace.model.optimizer import make_optimizer
-from millrace.model.parameter_names import names_of
-from millrace.model.pretraining_loss import NextTokenLoss
+
+from millrace.model.devices.parameter_names import names_of
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.loop import fit
+from millrace.model.training.muon import matrix_axes
+from millrace.model.training.optimizer import make_optimizer
 
 SETTINGS: dict[str, Any] = {"name": "muon", "weight_decay": 0.01, "clip_norm": 1e9}
 

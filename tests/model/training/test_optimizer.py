@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from millrace.model.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+
+from millrace.model.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model import network, policy_training
-from millrace.model.config import ModelConfig
-from millrace.model.fit import NonFiniteLoss
-from millrace.model.network import Decoder
-from millrace.model.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.policy_training import Rollouts
+
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.training import policy_loop
+from millrace.model.training.loop import NonFiniteLoss
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.policy_loop import Rollouts
 
 V, BETA = 6, 0.5
 PROMPT = [1, 2]
@@ -70,7 +72,7 @@ def run(policy: Decoder, steps: int, **other) -> dict[str, np.ndarray]:
     )
     functions = {"sample": sample, "score": score, **other}
     with jax.numpy_dtype_promotion("standard"):  # Optax raises floats to integer powers
-        return policy_training.train(
+        return policy_loop.train(
             policy,
             new_decoder(1),
             make_optimizer(rate, weight_decay=0.0),
@@ -102,10 +104,10 @@ def test_padding_does_not_change_the_figures() -> None:
     """Answers of several lengths in one padded batch get what each gets alone, tokens after their end ignored."""
     policy, reference = new_decoder(2), new_decoder(1)
     rollouts = Rollouts([[1, 2], [3], [1, 4, 5]], [[0, 1, 2], [4], [5, 5]])
-    together = policy_training.figures(policy, reference, rollouts.arrays(4, 4))
+    together = policy_loop.figures(policy, reference, rollouts.arrays(4, 4))
     for row in range(3):
         alone = Rollouts(rollouts.prompts[row : row + 1], rollouts.answers[row : row + 1])
-        figures = policy_training.figures(policy, reference, alone.arrays(3, 3))
+        figures = policy_loop.figures(policy, reference, alone.arrays(3, 3))
         for name, values in figures.items():
             assert values[0] == pytest.approx(together[name][row], rel=1e-4), name
     assert together["answer_tokens"].tolist() == [3, 1, 2]

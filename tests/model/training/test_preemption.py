@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from millrace.model.preemption import StopRequest
+
+from millrace.model.training.preemption import StopRequest
 
 TRAIN = """
 import sys, time
@@ -17,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from millrace.model.checkpoint import Checkpoints
-from millrace.model.fit import fit
-from millrace.model.preemption import Preempted, StopRequest
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.loop import fit
+from millrace.model.training.preemption import Preempted, StopRequest
 
 class Line(nnx.Module):
     def __init__(self):

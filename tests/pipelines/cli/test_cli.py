@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from millrace.components import registry
-from millrace.pipelines.cli import app
 from sandbox import CHAIN, Sandbox
 from typer.main import get_command
 from typer.testing import CliRunner
+
+from millrace.components import registry
+from millrace.pipelines.cli import app
 
 STAGES = {name: CHAIN[name] for name in ("read", "clean", "sort")}
 

@@ -11,8 +11,9 @@ from typing import Any
 import google_crc32c
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from millrace.pipelines import tensorboard
 from sandbox import Sandbox
+
+from millrace.pipelines.cli import event_files
 
 KINDS = descriptor_pb2.FieldDescriptorProto
 
@@ -68,7 +69,7 @@ def test_metrics_come_back_as_they_were(tmp_path: Path) -> None:
         json.dumps({"event": "started", "stage": "evaluate", "time": 1.0}),
         '{"event": "metr',
     ]
-    assert tensorboard.export(lines, tmp_path) == {"pretrain": 2, "sft": 1}
+    assert event_files.export(lines, tmp_path) == {"pretrain": 2, "sft": 1}
     data = (tmp_path / "pretrain" / "events.out.tfevents.millrace").read_bytes()
     first, second, third = (event_class().FromString(record) for record in records(data))
     assert first.file_version == "brain.Event:2"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from millrace.model.presets import PRESETS
-from millrace.pipelines.cli import app
 from typer.testing import CliRunner
+
+from millrace.model.network.presets import PRESETS
+from millrace.pipelines.cli import app
 
 
 def test_the_table_is_computed_from_the_presets() -> None:

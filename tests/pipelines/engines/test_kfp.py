@@ -22,15 +22,16 @@ import pytest
 import yaml
 from kfp import components, local
 from kfp.local import task_dispatcher
-from millrace.components import registry
-from millrace.components.contract import Component, Config, Port
-from millrace.pipelines import check, run_stage
-from millrace.pipelines.engines import kfp
-from millrace.pipelines.source_map import Source, SpecError
-from millrace.pipelines.spec import Pipeline, resolve
 from sandbox import CHAIN, Sandbox
 
-ROOT = Path(__file__).parents[2]
+from millrace.components import registry
+from millrace.components.contract import Component, Config, Port
+from millrace.pipelines.engines import kfp, run_stage
+from millrace.pipelines.spec import check
+from millrace.pipelines.spec.models import Pipeline, resolve
+from millrace.pipelines.spec.source_map import Source, SpecError
+
+ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "registry.example/millrace@sha256:" + "0" * 64
 

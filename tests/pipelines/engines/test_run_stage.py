@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from millrace.components import registry
-from millrace.components.contract import Component, ComponentError, Config, Context, GateClosed, Inputs, Port
-from millrace.pipelines import run_stage as stages
-from millrace.pipelines.plan import Planner
-from millrace.pipelines.run_stage import StageCall
-from millrace.pipelines.source_map import SpecError
-from millrace.pipelines.spec import Pipeline
-from millrace.pipelines.store import Store
 from sandbox import CHAIN, Sandbox
+
+from millrace.components import registry
+from millrace.components.contract import (
+    Component,
+    ComponentError,
+    Config,
+    Context,
+    GateClosed,
+    Inputs,
+    Port,
+)
+from millrace.pipelines.engines import run_stage as stages
+from millrace.pipelines.engines.run_stage import StageCall
+from millrace.pipelines.plan.plan import Planner
+from millrace.pipelines.spec.models import Pipeline
+from millrace.pipelines.spec.source_map import SpecError
+from millrace.pipelines.store.store import Store
 
 
 def test_stages_one_by_one_give_the_keys_and_bytes_of_a_run_which_then_reuses_them(sandbox: Sandbox) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from millrace.data import documents
-from millrace.pipelines import lineage, row_index
-from millrace.pipelines.store import Store, StoreError, artifact_path
+
+from millrace.data.documents import shards
+from millrace.pipelines.index import lineage, row_index
+from millrace.pipelines.store.store import Store, StoreError, artifact_path
 
 
 def row_files(store: Store) -> dict[str, bytes]:
@@ -150,12 +151,12 @@ def test_equal_bytes_of_two_stages_are_one_artifact_with_two_producers(small_sto
 
 
 def test_sixty_thousand_decisions_are_indexed(builder: SimpleNamespace) -> None:
-    ids = [documents.document_id(str(number), "") for number in range(15_000)]
+    ids = [shards.document_id(str(number), "") for number in range(15_000)]
     common = {"source": "code", "action": "keep", "rule": "passed", "score": None, "evidence": "{}"}
-    table = documents.decisions_table(
+    table = shards.decisions_table(
         [{"doc_id": one, "bytes_before": 9, "bytes_after": 9, **common} for one in ids]
     )
     for number in range(4):
         renamed = table.set_column(3, "rule", [[f"rule {number}"] * len(ids)])
-        builder.stage(f"stage{number}", "filter", {"decisions": ("decisions", lambda folder, t=renamed: documents.write_shard(folder / "part-00000.parquet", t))})  # fmt: skip
+        builder.stage(f"stage{number}", "filter", {"decisions": ("decisions", lambda folder, t=renamed: shards.write_shard(folder / "part-00000.parquet", t))})  # fmt: skip
     assert lineage.reindex(builder.store)["decisions"] == 60_000

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import documents
-from millrace.pipelines import row_index
+
+from millrace.data.documents import shards
+from millrace.pipelines.index import row_index
 from millrace.pipelines.trace import find, rows
 from millrace.pipelines.trace.runs import open_run
 
@@ -30,12 +31,10 @@ def many_documents(folder: Path) -> None:
                 else (f"lib{number % 7}/m{number % 5}.py", "")
             )
             made.append(
-                {"doc_id": documents.document_id(uri, f"{locator}{number}"), "text": "t", "source": "s", "lang": "en",
+                {"doc_id": shards.document_id(uri, f"{locator}{number}"), "text": "t", "source": "s", "lang": "en",
                  "uri": uri, "locator": locator, "metadata": "{}"}
             )  # fmt: skip
-        pq.write_table(
-            documents.documents_table(made), folder / documents.shard_name(shard), row_group_size=7
-        )
+        pq.write_table(shards.documents_table(made), folder / shards.shard_name(shard), row_group_size=7)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def everything(run: object) -> list[dict[str, str]]:
     """Every row, read without an index."""
     (artifact,) = rows.artifacts_of(run, "documents")  # type: ignore[arg-type]
     folder = run.store.folder(artifact.digest)  # type: ignore[attr-defined]
-    return [row for table in documents.read_shards(folder) for row in table.to_pylist()]
+    return [row for table in shards.read_shards(folder) for row in table.to_pylist()]
 
 
 def test_every_document_is_found_by_its_id_and_by_first_digits(store: SimpleNamespace) -> None:

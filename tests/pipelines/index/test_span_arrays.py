@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.pipelines.span_arrays import Place, Spans, SpanWriter
+
+from millrace.pipelines.index.span_arrays import Place, Spans, SpanWriter
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.data import documents
-from millrace.data.text_gram_kernel import block_bits
-from millrace.data.text_grams import grams_of
-from millrace.pipelines import text_index
+
+from millrace.data.documents import shards
+from millrace.data.documents.text_gram_kernel import block_bits
+from millrace.data.documents.text_grams import grams_of
+from millrace.pipelines.index import text_index
 from millrace.pipelines.trace import text as text_search
 from millrace.pipelines.trace.errors import TraceError
 from millrace.pipelines.trace.runs import Run, open_run
@@ -41,9 +42,9 @@ def run(builder: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> object:
     def fill(folder: object) -> None:
         for number in range(40):
             text = " ".join(f"w{number * 10 + at}" for at in range(30))
-            row = {"doc_id": documents.document_id(str(number), ""), "text": text, "source": "s", "lang": "en",
+            row = {"doc_id": shards.document_id(str(number), ""), "text": text, "source": "s", "lang": "en",
                    "uri": str(number), "locator": "", "metadata": "{}"}  # fmt: skip
-            documents.write_shard(folder / documents.shard_name(number), documents.documents_table([row]))  # type: ignore[operator]
+            shards.write_shard(folder / shards.shard_name(number), shards.documents_table([row]))  # type: ignore[operator]
 
     builder.stage("ingest", "ingest", {"documents": ("documents", fill)})
     builder.run()

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sandbox import CHAIN, NAMES, TOYS
+
 from millrace import components
 from millrace.components import registry
-from millrace.pipelines import spec
-from millrace.pipelines.code_identity import CodeIndex
-from millrace.pipelines.execute import execute, request_for
-from millrace.pipelines.plan import Planner, ancestors, descendants, order
-from millrace.pipelines.source_map import parse
-from millrace.pipelines.store import Store
-from sandbox import CHAIN, NAMES, TOYS
+from millrace.pipelines.plan.code_identity import CodeIndex
+from millrace.pipelines.plan.plan import Planner, ancestors, descendants, order
+from millrace.pipelines.spec import models as spec
+from millrace.pipelines.spec.source_map import parse
+from millrace.pipelines.stages.execute import execute, request_for
+from millrace.pipelines.store.store import Store
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,11 +13,12 @@ import openai
 import pytest
 import uvicorn
 from flax import nnx
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training
-from millrace.model import package as packages
-from millrace.model.config import ModelConfig
-from millrace.model.network import Decoder
+
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import package as packages
 from millrace.pipelines.serve import app as serve_app
 from millrace.pipelines.serve import run as serve_run
 from millrace.pipelines.serve import served as serve_served

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from millrace.model.continuous_batch import ContinuousBatch
-from millrace.model.package import PackageError
-from millrace.pipelines.chat import ChatError, Conversation, chat
+
+from millrace.model.answers.continuous_batch import ContinuousBatch
+from millrace.model.package.package import PackageError
+from millrace.pipelines.serve.chat import ChatError, Conversation, chat
 from millrace.pipelines.serve.served import Served, load
 
 

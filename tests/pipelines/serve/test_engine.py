@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from millrace.model.continuous_batch import Sampling, Token
+
+from millrace.model.answers.continuous_batch import Sampling, Token
 from millrace.pipelines.serve.engine import Ended, Engine, QueueFull, Stopped, Ticket
 
 

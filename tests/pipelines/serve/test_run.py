@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from millrace.model.package import PackageError
+
+from millrace.model.package.package import PackageError
 from millrace.pipelines.serve.app import is_local
 from millrace.pipelines.serve.run import ServeError, bind, serve
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.pipelines.serve.text_stream import IncrementalDecoder, StopScanner, TextStream
 
 

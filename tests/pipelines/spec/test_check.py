@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.pipelines import check, spec
-from millrace.pipelines.source_map import SpecError, parse
 from sandbox import CHAIN
+
+from millrace.pipelines.spec import check
+from millrace.pipelines.spec import models as spec
+from millrace.pipelines.spec.source_map import SpecError, parse
 
 pytestmark = pytest.mark.usefixtures("toys")
 SOURCE = {"uses": "toy_source"}

@@ -23,12 +23,14 @@ import pytest
 import yaml
 from array_record.python.array_record_module import ArrayRecordWriter
 from corrupting import FORMATS
-from millrace.components.contract import ComponentError
-from millrace.pipelines import check, starting
-from millrace.pipelines.engines import kfp
-from millrace.pipelines.survey import source_names, survey
 
-ROOT = Path(__file__).parents[2]
+from millrace.components.contract import ComponentError
+from millrace.pipelines.engines import kfp
+from millrace.pipelines.spec import check
+from millrace.pipelines.spec import init as starting
+from millrace.pipelines.spec.survey import source_names, survey
+
+ROOT = Path(__file__).parents[3]
 WORDS = [
     "the",
     "mill",
@@ -160,7 +162,7 @@ def test_pages_and_web_archives_are_looked_into_as_they_are_read(folder: Path, s
 
 
 def test_a_large_file_is_estimated_from_its_beginning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millrace.pipelines.survey.SAMPLE_BYTES", 20_000)
+    monkeypatch.setattr("millrace.pipelines.spec.survey.SAMPLE_BYTES", 20_000)
     write_jsonl(folder / "a.jsonl", rows(600))
     found = survey("a", ["a.jsonl"])
     assert not found.is_exact

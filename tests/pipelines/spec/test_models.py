@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace import pipelines
 from millrace.components import registry
-from millrace.pipelines import check, spec
-from millrace.pipelines.source_map import SpecError
+from millrace.pipelines.spec import check
+from millrace.pipelines.spec import models as spec
+from millrace.pipelines.spec.source_map import SpecError
 
 ROOT = Path(str(pipelines.__path__[0])).resolve().parent
 SHIPPED = [  # documents.yaml is what `millrace init` fills in, and tested with it

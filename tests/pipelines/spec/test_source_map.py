@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.pipelines.source_map import Source, SpecError, parse, parse_value
+
+from millrace.pipelines.spec.source_map import Source, SpecError, parse, parse_value
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=8)
 JSON = st.recursive(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from apache_beam.runners.worker.statesampler import StateSampler
 from apache_beam.utils.counters import CounterFactory
-from millrace.pipelines.engines import beam
+
+from millrace.pipelines.stages import beam
 
 
 def test_beams_sampler_does_not_hold_up_the_end_of_a_bundle() -> None:

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from millrace.pipelines import environment
-from millrace.pipelines.environment import stage_environment
+
+from millrace.pipelines.stages import environment
+from millrace.pipelines.stages.environment import stage_environment
 
 
 def test_a_users_flags_for_xla_come_last() -> None:

@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from millrace.components import registry
-from millrace.components.contract import ComponentError
-from millrace.data import tokenizer as tokenizers
-from millrace.data import tokenizer_training
-from millrace.model import kept_states
-from millrace.pipelines.execute import Request, execute
-from millrace.pipelines.store import Store
 from safetensors.numpy import load_file
 from sandbox import descendants
 from small_training import CONFIG, TEXTS, write_corpus
+
+from millrace.components import registry
+from millrace.components.contract import ComponentError
+from millrace.data.tokenizer import tokenizer as tokenizers
+from millrace.data.tokenizer import training as tokenizer_training
+from millrace.model.states import kept_states
+from millrace.pipelines.stages.execute import Request, execute
+from millrace.pipelines.store.store import Store
 
 Run = Callable[..., SimpleNamespace]
 

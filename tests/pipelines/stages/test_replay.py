@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from millrace.components.contract import ComponentError
-from millrace.model import optimizer as optimizers
-from millrace.pipelines.cli import app
-from millrace.pipelines.store import Store
 from sandbox import Sandbox, found, wait_until
 from typer.testing import CliRunner
+
+from millrace.components.contract import ComponentError
+from millrace.model.training import optimizer as optimizers
+from millrace.pipelines.cli import app
+from millrace.pipelines.store.store import Store
 
 SHAPE = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 16}
 PRETRAIN = {

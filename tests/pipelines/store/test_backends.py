@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from millrace.pipelines.backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+
+from millrace.pipelines.store.backends import MANIFEST, Backend, LocalBackend, RemoteBackend
 
 
 @pytest.fixture(params=["folder", "file", "memory"])

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.components.contract import Config, runtime
-from millrace.pipelines.canonical import canonical_json, digest, semantic
 from pydantic import Field
+
+from millrace.components.contract import Config, runtime
+from millrace.pipelines.store.canonical import canonical_json, digest, semantic
 
 JSON = st.recursive(
     st.none()

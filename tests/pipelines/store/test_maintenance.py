@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.pipelines import backends, maintenance
-from millrace.pipelines.store import StageRecord, Store, StoreError
+
+from millrace.pipelines.store import backends, maintenance
+from millrace.pipelines.store.store import StageRecord, Store, StoreError
 
 
 def stage(store: Store, name: str, text: str) -> str:

@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.pipelines.store import StageRecord, Store, StoreError, artifact_digest, digests_of, file_digests
+
+from millrace.pipelines.store.store import (
+    StageRecord,
+    Store,
+    StoreError,
+    artifact_digest,
+    digests_of,
+    file_digests,
+)
 
 FILES = {"a.txt": "one", "deep/b.txt": "two", ".hidden": "three"}
 
@@ -174,7 +182,7 @@ def test_a_lock_is_held_by_one_at_a_time(store: Store) -> None:
 
 def test_a_killed_holder_lets_go_of_its_lock(store: Store) -> None:
     program = (
-        "import os, sys; from millrace.pipelines.store import Store\n"
+        "import os, sys; from millrace.pipelines.store.store import Store\n"
         "with Store(sys.argv[1]).lock('key'):\n    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program, store.uri]).returncode == -9

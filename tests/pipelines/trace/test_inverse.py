@@ -7,10 +7,11 @@ import random
 from pathlib import Path
 
 from inverse import assert_inverse, every_document
-from millrace.pipelines.cli import app
-from millrace.pipelines.store import Store
-from millrace.pipelines.trace.runs import open_run
 from typer.testing import CliRunner
+
+from millrace.pipelines.cli import app
+from millrace.pipelines.store.store import Store
+from millrace.pipelines.trace.runs import open_run
 
 SPEC = """
 name: inverse

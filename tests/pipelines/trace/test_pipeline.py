@@ -6,12 +6,13 @@ import json
 import random
 
 import pytest
+from typer.testing import CliRunner
+
 from millrace.pipelines.cli import app
-from millrace.pipelines.store import Store
+from millrace.pipelines.store.store import Store
 from millrace.pipelines.trace import documents
 from millrace.pipelines.trace import text as text_search
 from millrace.pipelines.trace.runs import Run, open_run
-from typer.testing import CliRunner
 
 SPEC = """
 name: traced

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from millrace.pipelines.trace import scan
 
 TEXTS = st.lists(st.text("ab é\n\t\u00a0", max_size=12), max_size=12)

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from millrace.pipelines import lineage
+from typer.testing import CliRunner
+
 from millrace.pipelines.cli import app
+from millrace.pipelines.index import lineage
 from millrace.pipelines.trace import artifacts, documents, find, order, training
 from millrace.pipelines.trace import text as text_search
 from millrace.pipelines.trace.errors import TraceError
 from millrace.pipelines.trace.runs import Run, open_run
-from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def test_a_question_imports_only_what_its_answer_needs(
         "pyarrow.compute",
         "pyarrow.dataset",
         "numpy.ma",
-        "millrace.pipelines.spec",
+        "millrace.pipelines.spec.models",
         "fsspec",
         "numba",
     )

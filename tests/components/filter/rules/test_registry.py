@@ -8,9 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.data.documents import document_id, documents_table, read_shards, shard_name, write_shard
+from millrace.data.documents.shards import (
+    document_id,
+    documents_table,
+    read_shards,
+    shard_name,
+    write_shard,
+)
 
 ENGLISH = "All human beings are born free and equal in dignity and rights."
 GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren."

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.components.pretrain_config import PretrainConfig
-from millrace.components.stream_reading import plan
-from millrace.components.token_budget import compute_optimal_tokens, phase_ends
 from pydantic import ValidationError
+
+from millrace.components.training.config import PretrainConfig
+from millrace.components.training.mixture.budget import compute_optimal_tokens, phase_ends
+from millrace.components.training.mixture.reading import plan
 
 WEIGHTS = {"weights": {"a": 1}}
 

@@ -7,8 +7,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.filters import c4
-from millrace.data.filters.batch import TextBatch, from_texts
+
+from millrace.data.filters.heuristics import c4
+from millrace.data.text.batch import TextBatch, from_texts
 
 GOOD = "Here is a line to keep."
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.filters import code_rules
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.filters.heuristics import code as code_rules
+from millrace.data.text.batch import from_texts
 
 
 @settings(deadline=None)  # the first call compiles

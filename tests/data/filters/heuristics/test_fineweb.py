@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.filters import fineweb
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.filters.heuristics import fineweb
+from millrace.data.text.batch import from_texts
 
 LINES = st.lists(st.text(st.sampled_from("ab.!。।é \t\r\u3000"), max_size=8), max_size=8)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.filters import gopher_quality
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.filters.heuristics import gopher_quality
+from millrace.data.text.batch import from_texts
 
 TEXTS = st.text(st.sampled_from("aTtheof#.…-•*é1中—\n\n\r\t  \u2028\u3000"), max_size=60)
 PUNCTUATION = set(string.punctuation) | set("…•—") - {"•"}

@@ -8,8 +8,9 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millrace.data.filters import gopher_repetition
-from millrace.data.filters.batch import from_texts
+
+from millrace.data.filters.heuristics import gopher_repetition
+from millrace.data.text.batch import from_texts
 
 WORDS = st.lists(st.sampled_from(["a", "bb", "é", "d."]), max_size=40)
 TEXTS = st.lists(WORDS.map(" ".join), max_size=6).flatmap(

@@ -8,8 +8,9 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters import pii
-from millrace.data.filters.batch import TextBatch, from_texts
+
+from millrace.data.filters.pii import rules as pii
+from millrace.data.text.batch import TextBatch, from_texts
 
 
 def texts_of(batch: TextBatch) -> list[str]:

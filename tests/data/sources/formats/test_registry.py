@@ -19,7 +19,9 @@ import zstandard
 from corrupting import FORMATS, read_file, texts
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.sources import encodings, files
+
+from millrace.data.sources import files
+from millrace.data.sources.bytes import encodings
 from millrace.data.sources.records import Batch, Malformed, Options, Record
 
 PROSE = "Sie sagte, daß es für ihn zu spät sei, und ging über die Straße zurück nach Köln. " * 20
@@ -260,7 +262,7 @@ def test_what_inflates_beyond_its_limits_is_malformed(tmp_path: Path, suffix: st
     assert 0 < len(found) < 20_000
     assert "expected at most max_member_bytes" in problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("millrace.data.sources.streams.RATIO_COUNTS_FROM_BYTES", 1 << 20)
+        patch.setattr("millrace.data.sources.bytes.streams.RATIO_COUNTS_FROM_BYTES", 1 << 20)
         assert "expected a ratio of at most max_ratio = 20" in contents(path, max_ratio=20.0)[1][0]
 
 

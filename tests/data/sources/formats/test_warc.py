@@ -13,13 +13,14 @@ import zstandard
 from corrupting import read_file
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data.filters.batch import from_texts
+
 from millrace.data.filters.url import compile_lists, measure
 from millrace.data.sources import files
+from millrace.data.sources.bytes.http_message import body_of, content_type, head_of
+from millrace.data.sources.bytes.streams import Damaged, Peeked
 from millrace.data.sources.formats import warc
-from millrace.data.sources.http_message import body_of, content_type, head_of
 from millrace.data.sources.records import Malformed, Options, Record, Where
-from millrace.data.sources.streams import Damaged, Peeked
+from millrace.data.text.batch import from_texts
 
 WORDS = "The river rose in the night, and by morning the lower fields stood under water."
 PAGE = (

@@ -11,12 +11,13 @@ import pytest
 from corrupting import no_hang
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.data import html_worker
-from millrace.data.html_cost import MAX_ATTRIBUTES, MAX_DEPTH, MAX_STEPS, cost
-from millrace.data.html_text import decode_html, extract
-from millrace.data.html_worker import PageError, page_of
+
 from millrace.data.sources import files
-from millrace.data.sources.encodings import UnknownEncodingError
+from millrace.data.sources.bytes.encodings import UnknownEncodingError
+from millrace.data.sources.html import worker as html_worker
+from millrace.data.sources.html.cost import MAX_ATTRIBUTES, MAX_DEPTH, MAX_STEPS, cost
+from millrace.data.sources.html.extract import decode_html, extract
+from millrace.data.sources.html.worker import PageError, page_of
 from millrace.data.sources.records import Malformed, Options, Record
 
 PARAGRAPH = "The river rose in the night, and by morning the lower fields stood under water. " * 4

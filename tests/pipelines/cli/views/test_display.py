@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from millrace.pipelines import display
-from millrace.pipelines.engines.local import Outcome, RunResult
-from millrace.pipelines.store import StageRecord
 from rich.console import Console
+
+from millrace.pipelines.cli.views import display
+from millrace.pipelines.engines.local import Outcome, RunResult
+from millrace.pipelines.store.store import StageRecord
 
 pytestmark = pytest.mark.usefixtures("toys")
 
