@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from millrace.components.contract import Component, Port
 from millrace.components.training.config import PhaseConfig, PretrainConfig, TrainingConfig
 from millrace.components.training.shape import ModelShape
 
@@ -74,3 +75,21 @@ class AblateConfig(TrainingConfig):
             digest_every_steps=0,
             keep_checkpoints=1,
         )
+
+
+COMPONENT = Component(
+    name="ablate_mixture",
+    summary="Trains small proxies on mixtures, and proposes the weights whose held-out loss is smallest.",
+    config=AblateConfig,
+    inputs={
+        "tokens": Port("tokens", "token streams by source"),
+        "tokenizer": Port("tokenizer", "the tokenizer that made them"),
+        "benchmarks": Port("benchmarks", "held-out text for bits per byte"),
+    },
+    outputs={
+        "mixture": Port("mixture", "the proposed weights"),
+        "report": Port("report", "what was tried, fitted, predicted and verified"),
+    },
+    run="millrace.components.ablate_mixture.stage:run",
+    key_metric="objective",
+)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millrace.components.contract import Component, ComponentError, Context, Inputs, Port
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.components.training import held_out as held_out_text
 from millrace.components.training.mixture import proposed_weights
@@ -144,21 +144,3 @@ def _facts(found: Found, bounds: Bounds, held_out: list[str]) -> dict[str, Any]:
         ],
         "doubts": list(found.doubts),
     }
-
-
-COMPONENT = Component(
-    name="ablate_mixture",
-    summary="Trains small proxies on mixtures, and proposes the weights whose held-out loss is smallest.",
-    config=AblateConfig,
-    inputs={
-        "tokens": Port("tokens", "token streams by source"),
-        "tokenizer": Port("tokenizer", "the tokenizer that made them"),
-        "benchmarks": Port("benchmarks", "held-out text for bits per byte"),
-    },
-    outputs={
-        "mixture": Port("mixture", "the proposed weights"),
-        "report": Port("report", "what was tried, fitted, predicted and verified"),
-    },
-    run=run,
-    key_metric="objective",
-)

@@ -24,56 +24,15 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal
 
-from pydantic import Field
-
-from millrace.components.contract import Component, Config, Context, Inputs, Port
+from millrace.components.contract import Context, Inputs
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
 
 from . import report, self_test
+from .config import DecontaminateConfig
 from .examples import index_examples, prepare, read, save
 from .sample import read_sample, take_sample
 from .shard import clean_shard
-
-
-class DecontaminateConfig(Config):
-    """What counts as repeating a benchmark, and what becomes of a document that does."""
-
-    action: Literal["drop", "cut"] = Field(
-        "drop", description="drop the document, or cut the repetition out of it."
-    )
-    min_coverage: float = Field(
-        0.33,
-        gt=0.0,
-        le=1.0,
-        description="Share of a question, or of a whole example, weighed by rarity, that is a repetition.",
-    )
-    min_score: float = Field(
-        20.0, ge=8.0, description="Bits of rarity that a repetition must have: 20 are about six words."
-    )
-    max_document_frequency: int = Field(
-        10, ge=1, description="Three words in a row that more documents of the sample have do not count."
-    )
-    sample_documents: int = Field(
-        4096, ge=1, description="Documents of the sample that says what is common and rare."
-    )
-    min_words_left: int = Field(
-        20, ge=0, description="A document that was cut and has fewer words left is dropped."
-    )
-    test_examples: int = Field(
-        100, ge=1, description="Examples planted, in nine ways each, to test the stage on every run."
-    )
-    min_recall: float = Field(
-        0.9,
-        ge=0.0,
-        le=1.0,
-        description="The stage fails when it finds fewer of the planted copies that differ at most in case, "
-        "punctuation and white space.",
-    )
-    max_drop_fraction: float = Field(
-        0.5, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
-    )
 
 
 def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
@@ -122,23 +81,3 @@ def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
     context.metric("examples", len(examples.ids))
     context.metric("contaminated_examples", sum(entry["contaminated"] for entry in found.values()))
     report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
-
-
-COMPONENT = Component(
-    name="decontaminate",
-    summary="Drop or cut what repeats benchmark examples; report the contamination and how well it is found.",
-    config=DecontaminateConfig,
-    inputs={
-        "documents": Port("documents", "What to check."),
-        "benchmarks": Port("benchmarks", "What may not be in training."),
-    },
-    outputs={
-        "documents": Port("documents", "Documents that repeat no example."),
-        "decisions": Port("decisions", "Per document: clean, or the examples and the matching spans."),
-        "report": Port(
-            "report", "Per benchmark: how much of it was in the corpus, and where; the stage's recall."
-        ),
-    },
-    run=run,
-    key_metric="contaminated_examples",
-)

@@ -25,93 +25,14 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
 
 from . import cut, passes
 from . import report as dedup_spans_report
-
-
-class Method(Config):
-    """What all methods have in common."""
-
-    sources: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Whose documents are compared and cut; null: all."
-    )
-    max_occurrences: int = Field(
-        1, ge=1, le=1_000_000, description="How many occurrences stay, the first ones."
-    )
-
-
-class Lines(Method):
-    """Lines that are the same but for case, accents, punctuation, digits and white space (as in CCNet)."""
-
-    method: Literal["lines"]
-    min_words: int = Field(5, ge=1, description="Lines with fewer words do not count.")
-    min_characters: int = Field(20, ge=1, description="Lines with fewer letters and digits do not count.")
-
-    @property
-    def span_units(self) -> int:
-        """Units that are compared as a whole."""
-        return 1
-
-
-class Paragraphs(Method):
-    """Paragraphs between blank lines that are the same in the sense of ``lines``."""
-
-    method: Literal["paragraphs"]
-    min_words: int = Field(5, ge=1, description="Paragraphs with fewer words do not count.")
-    min_characters: int = Field(20, ge=1, description="Those with fewer letters and digits do not count.")
-
-    @property
-    def span_units(self) -> int:
-        """Units that are compared as a whole."""
-        return 1
-
-
-class Sentences(Method):
-    """Spans of consecutive sentences or lines that are the same in the sense of ``lines`` (as in C4)."""
-
-    method: Literal["sentences"]
-    span_sentences: int = Field(3, ge=1, le=100, description="Sentences per span.")
-    min_words: int = Field(10, ge=1, description="Spans with fewer words do not count.")
-    min_characters: int = Field(40, ge=1, description="Spans with fewer letters and digits do not count.")
-
-    @property
-    def span_units(self) -> int:
-        """Units that are compared as a whole."""
-        return self.span_sentences
-
-
-class Substrings(Method):
-    """Runs of words that are the same byte for byte but for white space (as ExactSubstr)."""
-
-    method: Literal["substrings"]
-    min_words: int = Field(50, ge=2, le=10_000, description="Words of the shortest run that counts.")
-
-    @property
-    def span_units(self) -> int:
-        """Units that are compared as a whole."""
-        return self.min_words
-
-
-AnyMethod = Annotated[Lines | Paragraphs | Sentences | Substrings, Field(discriminator="method")]
-
-
-class DedupSpansConfig(Config):
-    """Which pieces of text are compared, and what becomes of documents that lose some."""
-
-    methods: tuple[AnyMethod, ...] = Field(min_length=1, description="What is compared; all are applied.")
-    min_words_left: int = Field(
-        20, ge=0, description="A document that was cut and has fewer words left is dropped."
-    )
-    max_drop_fraction: float = Field(
-        0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
-    )
+from .config import DedupSpansConfig
 
 
 def run(context: Context, config: DedupSpansConfig, inputs: Inputs) -> None:
@@ -184,20 +105,3 @@ def _find(context: Context, config: DedupSpansConfig, work: Path, shards: int) -
         shuffle.close(work / f"later-{number}", len(own))
         tops.append([row for top in own for row in top])
     return tops
-
-
-COMPONENT = Component(
-    name="dedup_spans",
-    summary="Cut repeated lines, paragraphs, sentences or long substrings; the first occurrence stays.",
-    config=DedupSpansConfig,
-    inputs={"documents": Port("documents", "What to look for repeats in.")},
-    outputs={
-        "documents": Port("documents", "The documents without what an earlier one already said."),
-        "decisions": Port(
-            "decisions", "Per document: unique, or which spans were cut and where they stand first."
-        ),
-        "report": Port("report", "What was repeated most, and what was cut per source and method."),
-    },
-    run=run,
-    key_metric="cut_fraction",
-)

@@ -9,15 +9,11 @@ a teacher differ in nothing but the loss.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.training import teacher
-from millrace.components.training.config import PretrainConfig
-from millrace.components.training.mixture import proposed_weights
 from millrace.components.training.mixture.reading import Reading, open_reading
 from millrace.components.training.run import (
     Objective,
@@ -31,33 +27,9 @@ from millrace.components.training.run import (
 if TYPE_CHECKING:
     import numpy as np
 
+from .config import DistillConfig, misfits
+
 CURVES = ("distillation_loss", "hard_loss")
-TEACHERS = ("teacher", "teacher_logits")
-
-
-class DistillationConfig(Config):
-    """How the teacher counts."""
-
-    temperature: float = Field(
-        1.0, gt=0, description="Softens both distributions: more shows more of the improbable tokens."
-    )
-    weight: float = Field(
-        0.9, ge=0, le=1, description="Of the divergence; the loss on the tokens themselves has the rest of 1."
-    )
-    top_k: int | None = Field(
-        None,
-        ge=1,
-        description="Tokens compared one by one, all others together; none is the whole vocabulary, or as many as "
-        "teacher_logits holds.",
-    )
-
-
-class DistillConfig(PretrainConfig):
-    """Settings of ``distill``: those of ``pretrain``, and the teacher's part."""
-
-    distillation: DistillationConfig = Field(
-        default_factory=DistillationConfig, description="How the teacher counts."
-    )
 
 
 def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: int | None = None) -> Trained:
@@ -142,42 +114,7 @@ def from_store(context: Context, config: DistillConfig, reading: Reading, inputs
     )
 
 
-def misfits(config: DistillConfig, ports: Collection[str]) -> Iterator[str]:
-    """What phases and the inputs that are given get wrong together, and a teacher that is missing or there twice."""
-    yield from proposed_weights.misfits(config, ports)
-    given = [port for port in TEACHERS if port in ports]
-    if len(given) != 1:
-        yield (
-            f"got {' and '.join(given) or 'neither teacher nor teacher_logits'} as input, expected exactly one of teacher "
-            "and teacher_logits"
-        )
-
-
 def run(context: Context, config: DistillConfig, inputs: Inputs) -> None:
     """Trains, measures, and writes the model and its report."""
     trained = train(context, config, inputs)
     write(context, trained, distillation=config.distillation.model_dump())
-
-
-COMPONENT = Component(
-    name="distill",
-    summary="Trains a decoder from scratch on token streams and a teacher's distributions.",
-    config=DistillConfig,
-    inputs={
-        "tokens": Port("tokens", "token streams by source"),
-        "tokenizer": Port("tokenizer", "the tokenizer that made them, and that the teacher was trained with"),
-        "teacher": Port("model", "a model that reads every batch; or take teacher_logits", optional=True),
-        "teacher_logits": Port("teacher_logits", "what a teacher said of every batch", optional=True),
-        "benchmarks": Port("benchmarks", "held-out text for bits per byte", optional=True),
-        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
-    },
-    outputs={
-        "model": Port("model", "the trained decoder"),
-        "report": Port("report", "loss curves and held-out bits per byte"),
-        "states": Port("states", "training states to begin a replay with, see keep_state_every_steps"),
-    },
-    run=run,
-    key_metric="bits_per_byte",
-    misfits=misfits,
-    seed_of="pretrain",
-)

@@ -15,9 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from millrace.components.contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 
 if TYPE_CHECKING:
@@ -25,24 +23,9 @@ if TYPE_CHECKING:
 
     from .scores import Score, Subject
 
+from .config import EvaluateConfig
+
 HIGHER_IS_BETTER = {"accuracy_per_byte": True, "exact_match": True, "bits_per_byte": False}
-
-
-class EvaluateConfig(Config):
-    """Settings of ``evaluate``."""
-
-    chat_models: tuple[str, ...] = Field(
-        (), description="Labels of models that get prompts as a user's turn; the others get plain text."
-    )
-    benchmarks: tuple[str, ...] = Field((), description="Names of the benchmarks to run; all when empty.")
-    max_examples: int = Field(
-        200, ge=1, description="Most examples of a multiple-choice or generation benchmark."
-    )
-    max_documents: int = Field(100, ge=1, description="Most documents per source of a text benchmark.")
-    max_document_bytes: int = Field(
-        2_048, ge=64, description="How much of a document's beginning counts for bits per byte."
-    )
-    max_new_tokens: int = Field(48, ge=1, description="Longest generated answer.")
 
 
 def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
@@ -244,21 +227,3 @@ def _table_head(cells: Sequence[str]) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-COMPONENT = Component(
-    name="evaluate",
-    summary="Multiple choice, exact match and bits per byte for several models, with intervals and contamination.",
-    config=EvaluateConfig,
-    inputs={
-        "models": Port("model", "Models by label; the last one gives the stage's own metrics.", many=True),
-        "tokenizer": Port("tokenizer", "The models' tokenizer."),
-        "benchmarks": Port("benchmarks", "What to score them on."),
-        "contamination": Port(
-            "report", "Report of decontaminate, for the share beside each score.", optional=True
-        ),
-    },
-    outputs={"report": Port("report", "Scores as report.json and report.md.")},
-    run=run,
-    key_metric="accuracy",
-)

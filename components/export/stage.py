@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from millrace.components.contract import Artifact, Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 
 if TYPE_CHECKING:
     from millrace.data.tokenizer.tokenizer import Tokenizer
+
+from .config import ExportConfig
 
 CHAT_FORMAT = {
     "description": (
@@ -28,38 +28,6 @@ CHAT_FORMAT = {
     "roles": ["system", "user", "assistant"],
 }
 LICENCE_CHARACTERS = 60
-USE = (
-    "Research and teaching: to study how data, training and alignment choices show in a small language model, and as "
-    "a test load for tools around one. Not for production, and not for advice of any kind."
-)
-
-
-class ExportConfig(Config):
-    """Settings of ``export``."""
-
-    name: str = Field(
-        "millrace-model",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
-        description="The model's name, which clients of the server use.",
-    )
-    license: str = Field(
-        "apache-2.0", min_length=1, description="Licence of the model, as the Hub spells it."
-    )
-    languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages, as two-letter tags.")
-    intended_use: str = Field(USE, min_length=1, description="The card's section on what the model is for.")
-    group_size: int = Field(32, ge=2, le=4096, description="Weights that share a 4-bit scale.")
-    embedding_bits: Literal[4, 8] = Field(
-        4, description="Bits of the embedding, which is also the output layer."
-    )
-    evaluated_as: str | None = Field(
-        None, description="Label of this model in the evaluation; its stage's name when left out."
-    )
-    held_out_bytes: int = Field(
-        65_536, ge=1024, description="Held-out text per source on which the loss of 4 bits is measured."
-    )
-    max_loss_increase: float = Field(
-        0.1, gt=0, description="Largest relative growth of bits per byte through 4 bits."
-    )
 
 
 def run(context: Context, config: ExportConfig, inputs: Inputs) -> None:
@@ -216,24 +184,3 @@ def _licences(documents: Artifact | None) -> dict[str, int] | None:
             name = lines[0][:LICENCE_CHARACTERS].strip() if lines else "not stated"
             counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-COMPONENT = Component(
-    name="export",
-    summary="One package to ship: float32 and 4-bit weights, tokenizer, scores, model card, digests.",
-    config=ExportConfig,
-    inputs={
-        "model": Port("model", "The model to ship."),
-        "tokenizer": Port("tokenizer", "Its tokenizer."),
-        "evaluation": Port("report", "Report of evaluate, for the card and the package.", optional=True),
-        "gate": Port("report", "Report of the gate; must be open.", optional=True),
-        "benchmarks": Port(
-            "benchmarks", "Held-out text on which the loss of 4 bits is measured.", optional=True
-        ),
-        "documents": Port("documents", "Training documents, to count their licences.", optional=True),
-    },
-    outputs={"package": Port("package", "The folder that chat and serve load.")},
-    run=run,
-    key_metric="bits_per_byte_increase",
-    reads_lineage=True,
-)

@@ -27,41 +27,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.filter.rules.classified import resolve
-from millrace.components.filter.rules.lists import listed_files
 from millrace.components.filter.rules.registry import AnyRule, apply
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
 
 from .report import write_report
-from .rule import Fraction, Rows, bounds_of
+from .rule import Rows, bounds_of
 from .shard import ALL_SOURCES, filter_shard
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["COMPONENT", "FilterConfig", "bounds_of", "measure", "run"]
+from .config import FilterConfig
 
-
-class FilterConfig(Config):
-    """Which rules hold for which source."""
-
-    rules: dict[str, tuple[AnyRule, ...]] = Field(
-        description='Source -> its rules, in order; "*": every source that is not named.'
-    )
-    max_drop_fraction: Fraction = Field(0.5, description="The stage fails when more documents than this go.")
-
-
-def fingerprint(config: FilterConfig) -> list[list[Any]]:
-    """Addresses, sizes and modification times of the list files that rules name."""
-    paths = listed_files(rule for rules in config.rules.values() for rule in rules)
-    if not paths:
-        return []
-    from millrace.data.sources import files
-
-    return [list(entry) for entry in files.fingerprint(paths)]
+__all__ = ["bounds_of", "measure", "run"]
 
 
 def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
@@ -88,24 +68,3 @@ def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
         )
     write_report(context.output("report"), rules, tallies, (result["findings"] for result in results))
     report_tallies(context, tallies, max_drop_fraction=config.max_drop_fraction)
-
-
-COMPONENT = Component(
-    name="filter",
-    summary="Drop documents that quality, repetition and code rules reject, per source.",
-    config=FilterConfig,
-    inputs={
-        "documents": Port("documents", "What to filter."),
-        "classifiers": Port(
-            "classifier", "What the rule classifier asks, by any label.", optional=True, many=True
-        ),
-    },
-    outputs={
-        "documents": Port("documents", "What every rule of its source lets pass."),
-        "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),
-        "report": Port("report", "What each rule dropped and cut, histograms, examples near each threshold."),
-    },
-    run=run,
-    key_metric="drop_fraction",
-    fingerprint=fingerprint,
-)

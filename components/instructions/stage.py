@@ -9,51 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, StringConstraints
+from millrace.components.contract import ComponentError, Context, Inputs
 
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port
+from .config import InstructionsConfig
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 SIDES = ("train", "held_out")
-
-
-class InstructionsConfig(Config):
-    """What to make, and which files to read."""
-
-    tasks: tuple[Literal["docstring", "signature", "continuation"], ...] | None = Field(
-        None, description="Null makes docstring of Python and continuation of prose."
-    )
-    sources: tuple[str, ...] | None = Field(None, description="Sources to make pairs from; null takes all.")
-    chats: dict[Name, str] = Field(default_factory=dict, description="Name -> JSON Lines of {messages}.")
-    preferences: dict[Name, str] = Field(
-        default_factory=dict, description="Name -> JSON Lines of {prompt, chosen, rejected, head?}."
-    )
-    max_examples: int = Field(
-        4000, ge=0, description="Pairs made from documents, over both sides of the split."
-    )
-    max_preferences: int = Field(4000, ge=0, description="Preferences made from documents, over both sides.")
-    max_prompt_characters: int = Field(500, ge=100, description="Longer prompts are passed over or cut.")
-    max_answer_characters: int = Field(200, ge=60, description="Longer answers are passed over or cut.")
-    max_per_document: int = Field(8, ge=1, description="Pairs of one document and task.")
-    held_out_fraction: float = Field(
-        0.1, gt=0.0, lt=1.0, description="Share of documents, or of a user's rows."
-    )
-
-
-def fingerprint(config: InstructionsConfig) -> dict[str, Any]:
-    """Addresses, sizes and modification times of the user's files."""
-    if not config.chats and not config.preferences:
-        return {}
-    from millrace.data.sources import files
-
-    return {
-        port: {
-            name: [list(entry) for entry in files.fingerprint([path])] for name, path in sorted(paths.items())
-        }
-        for port, paths in (("chats", config.chats), ("preferences", config.preferences))
-    }
 
 
 def _candidates(folder: Path, sources: Sequence[str] | None, seed: int, context: Context) -> list[str]:
@@ -180,18 +142,3 @@ def run(context: Context, config: InstructionsConfig, inputs: Inputs) -> None:
         _write(context.output(kind), rows)
     for head in sorted({row["head"] for row in preferred["train"]}):
         context.metric(f"preferences.train.{head}", sum(row["head"] == head for row in preferred["train"]))
-
-
-COMPONENT = Component(
-    name="instructions",
-    summary="Make supervised pairs and preferences from documents, and read a user's.",
-    config=InstructionsConfig,
-    inputs={"documents": Port("documents", "Documents to make pairs from.", optional=True)},
-    outputs={
-        "chats": Port("chats", "train.jsonl and held_out.jsonl of chats."),
-        "preferences": Port("preferences", "train.jsonl and held_out.jsonl of preferences."),
-    },
-    run=run,
-    key_metric="chats.train",
-    fingerprint=fingerprint,
-)

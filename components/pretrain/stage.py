@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millrace.components.contract import Component, Context, Inputs, Port
+from millrace.components.contract import Context, Inputs
 from millrace.components.training.config import PretrainConfig
-from millrace.components.training.mixture import proposed_weights
 from millrace.components.training.mixture.reading import open_reading
 from millrace.components.training.run import (
     Objective,
@@ -60,26 +59,3 @@ def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:
     if context.host:
         return  # host 0 writes what all of them trained
     write(context, trained)
-
-
-COMPONENT = Component(
-    name="pretrain",
-    summary="Trains a decoder from scratch on staged mixtures of token streams.",
-    config=PretrainConfig,
-    inputs={
-        "tokens": Port("tokens", "token streams by source"),
-        "tokenizer": Port("tokenizer", "the tokenizer that made them"),
-        "benchmarks": Port("benchmarks", "held-out text for bits per byte", optional=True),
-        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
-    },
-    outputs={
-        "model": Port("model", "the trained decoder"),
-        "report": Port("report", "loss curve and held-out bits per byte"),
-        "states": Port("states", "training states to begin a replay with, see keep_state_every_steps"),
-    },
-    run=run,
-    key_metric="bits_per_byte",
-    misfits=proposed_weights.misfits,
-    several_hosts=True,
-    keeps_memory=lambda config: config.replica_every_steps > 0,
-)

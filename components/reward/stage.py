@@ -17,11 +17,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import final_loss, loss_curve, write_json
 
 if TYPE_CHECKING:
@@ -30,33 +28,10 @@ if TYPE_CHECKING:
     from millrace.data.tokenizer.tokenizer import Tokenizer
     from millrace.model.judges.reward import Head, RewardModel
 
+from .config import RewardConfig
+
 PAIR_KEYS = ("prompt", "chosen", "rejected", "head")
 STANDARDISE_PAIRS = 500  # per head; the error of a mean over 1,000 scores is 3% of their deviation
-
-
-class RewardConfig(Config):
-    """Settings of ``reward``."""
-
-    weights: dict[str, float] = Field(
-        default_factory=dict,
-        description="Head -> its say in the reward, in standard deviations; heads left out weigh 1.",
-    )
-    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Pairs in a step.")
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, reached after the warmup.")
-    warmup_steps: int = Field(10, ge=0, description="Steps in which the learning rate rises to its peak.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
-    max_sequence_tokens: int | None = Field(
-        None,
-        ge=8,
-        description="Pairs with a longer exchange are left out, and counted; the model's own limit by default.",
-    )
-    unproven_heads: Literal["drop", "keep"] = Field(
-        "drop",
-        description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
-    )
-    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
-    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
 
 
 @dataclass(frozen=True)
@@ -310,21 +285,3 @@ def _scores(model: RewardModel, pairs: Sequence[Pair]) -> np.ndarray:
 
     sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
     return raw_scores(model, sides).reshape(2, len(pairs), -1)
-
-
-COMPONENT = Component(
-    name="reward",
-    summary="Pairwise (Bradley-Terry) reward model with several heads and a weighted sum.",
-    config=RewardConfig,
-    inputs={
-        "model": Port("model", "Where the trunk starts: the model that will be trained with the reward."),
-        "tokenizer": Port("tokenizer", "The model's tokenizer."),
-        "preferences": Port("preferences", "Pairs of answers, each labelled with the head that it teaches."),
-    },
-    outputs={
-        "reward": Port("reward_model", "Trunk, heads and how to combine them."),
-        "report": Port("report", "Held-out accuracy per head with 95% intervals, and the loss curve."),
-    },
-    run=run,
-    key_metric="accuracy",
-)

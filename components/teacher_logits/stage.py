@@ -14,16 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Context, Inputs, Port, runtime
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.components.training import mesh as device_mesh
 from millrace.components.training import teacher
-from millrace.components.training.mixture import proposed_weights
-from millrace.components.training.mixture.phases import MixtureConfig
 from millrace.components.training.mixture.reading import open_reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule
 
@@ -35,25 +31,7 @@ if TYPE_CHECKING:
     from millrace.model.losses.distillation import TopLogProbs
     from millrace.model.network.decoder import Decoder
 
-
-class TeacherLogitsConfig(MixtureConfig):
-    """Settings of ``teacher_logits``; the order of reading must be that of the stages which read them."""
-
-    tokens: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Training tokens of phases with shares."
-    )
-    top_k: int = Field(
-        64, ge=1, description="Tokens that are stored of each position, beside one number for all others."
-    )
-    temperature: float = Field(
-        1.0, gt=0, description="Divides the teacher's logits; the students' temperature."
-    )
-    shard_tokens: int = Field(
-        2**20, ge=1, description="Positions in a file, and the most that a kill makes the teacher read again."
-    )
-    mesh: device_mesh.MeshConfig = runtime(
-        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
-    )
+from .config import TeacherLogitsConfig
 
 
 def run(context: Context, config: TeacherLogitsConfig, inputs: Inputs) -> None:
@@ -195,24 +173,3 @@ def summarise(folder: Path, shards: int) -> dict[str, float]:
         "top_1_probability": round(first / positions, 6),
         "top_k_probability": round(stored / positions, 6),
     }
-
-
-COMPONENT = Component(
-    name="teacher_logits",
-    summary="Stores a teacher's most probable next tokens for every position that a distillation reads.",
-    config=TeacherLogitsConfig,
-    inputs={
-        "tokens": Port("tokens", "token streams by source"),
-        "tokenizer": Port("tokenizer", "the tokenizer that made them, and that the teacher was trained with"),
-        "teacher": Port("model", "the model to learn from"),
-        proposed_weights.PORT: Port("mixture", "weights for phases that say proposed", optional=True),
-    },
-    outputs={
-        "logits": Port("teacher_logits", "its distributions, by training step"),
-        "report": Port("report", "how much of them was stored, and its size"),
-    },
-    run=run,
-    key_metric="top_k_probability",
-    misfits=proposed_weights.misfits,
-    seed_of="pretrain",
-)

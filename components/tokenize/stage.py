@@ -13,21 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from millrace.components.contract import Component, ComponentError, Config, Context, Inputs, Port, runtime
+from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.shards import map as shards
 
+from .config import TokenizeConfig
+
 BATCH_BYTES = 16_000_000  # of text; an id for every byte is the room that a batch needs
-
-
-class TokenizeConfig(Config):
-    """How documents are encoded."""
-
-    min_tokens: int = Field(1, ge=1, description="Fewest tokens that the whole output may have.")
-    threads: int = runtime(
-        2, ge=1, le=256, description="Threads per shard where SentencePiece itself has to encode."
-    )
 
 
 def run(context: Context, config: TokenizeConfig, inputs: Inputs) -> None:
@@ -112,17 +103,3 @@ def _encode_shard(tokenizer_folder: str, threads: int, task: tuple[str, str]) ->
         lengths = pa.array(np.concatenate([lengths for _, lengths in encoded]))
         pq.write_table(pa.table({"doc_id": own["doc_id"], "length": lengths}), f"{prefix}/{number}.parquet")
     return sizes
-
-
-COMPONENT = Component(
-    name="tokenize",
-    summary="Encodes documents into one token stream per source, with document offsets.",
-    config=TokenizeConfig,
-    inputs={
-        "documents": Port("documents", "What to encode."),
-        "tokenizer": Port("tokenizer", "The vocabulary."),
-    },
-    outputs={"tokens": Port("tokens", "Token streams by source.")},
-    run=run,
-    key_metric="bytes_per_token",
-)

@@ -1,0 +1,53 @@
+"""Configuration and ports of ``filter``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from millrace.components.contract import Component, Config, Port
+from millrace.components.filter.rules.lists import listed_files
+from millrace.components.filter.rules.registry import AnyRule
+
+from .rule import Fraction
+
+
+class FilterConfig(Config):
+    """Which rules hold for which source."""
+
+    rules: dict[str, tuple[AnyRule, ...]] = Field(
+        description='Source -> its rules, in order; "*": every source that is not named.'
+    )
+    max_drop_fraction: Fraction = Field(0.5, description="The stage fails when more documents than this go.")
+
+
+def fingerprint(config: FilterConfig) -> list[list[Any]]:
+    """Addresses, sizes and modification times of the list files that rules name."""
+    paths = listed_files(rule for rules in config.rules.values() for rule in rules)
+    if not paths:
+        return []
+    from millrace.data.sources import files
+
+    return [list(entry) for entry in files.fingerprint(paths)]
+
+
+COMPONENT = Component(
+    name="filter",
+    summary="Drop documents that quality, repetition and code rules reject, per source.",
+    config=FilterConfig,
+    inputs={
+        "documents": Port("documents", "What to filter."),
+        "classifiers": Port(
+            "classifier", "What the rule classifier asks, by any label.", optional=True, many=True
+        ),
+    },
+    outputs={
+        "documents": Port("documents", "What every rule of its source lets pass."),
+        "decisions": Port("decisions", "Per document: passed, or the rule, its value and its threshold."),
+        "report": Port("report", "What each rule dropped and cut, histograms, examples near each threshold."),
+    },
+    run="millrace.components.filter.stage:run",
+    key_metric="drop_fraction",
+    fingerprint=fingerprint,
+)

@@ -1,0 +1,52 @@
+"""Configuration and ports of ``reward``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from millrace.components.contract import Component, Config, Port, runtime
+
+
+class RewardConfig(Config):
+    """Settings of ``reward``."""
+
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="Head -> its say in the reward, in standard deviations; heads left out weigh 1.",
+    )
+    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Pairs in a step.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, reached after the warmup.")
+    warmup_steps: int = Field(10, ge=0, description="Steps in which the learning rate rises to its peak.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
+    max_sequence_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="Pairs with a longer exchange are left out, and counted; the model's own limit by default.",
+    )
+    unproven_heads: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
+    )
+    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
+    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
+
+
+COMPONENT = Component(
+    name="reward",
+    summary="Pairwise (Bradley-Terry) reward model with several heads and a weighted sum.",
+    config=RewardConfig,
+    inputs={
+        "model": Port("model", "Where the trunk starts: the model that will be trained with the reward."),
+        "tokenizer": Port("tokenizer", "The model's tokenizer."),
+        "preferences": Port("preferences", "Pairs of answers, each labelled with the head that it teaches."),
+    },
+    outputs={
+        "reward": Port("reward_model", "Trunk, heads and how to combine them."),
+        "report": Port("report", "Held-out accuracy per head with 95% intervals, and the loss curve."),
+    },
+    run="millrace.components.reward.stage:run",
+    key_metric="accuracy",
+)

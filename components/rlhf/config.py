@@ -1,0 +1,61 @@
+"""Configuration and ports of ``rlhf``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from millrace.components.contract import Component, Config, Port, runtime
+
+
+class RlhfConfig(Config):
+    """Settings of ``rlhf``."""
+
+    steps: int = Field(40, ge=1, description="Updates of the policy.")
+    prompts_per_step: int = Field(8, ge=1, description="Prompts answered in a step.")
+    samples_per_prompt: int = Field(
+        4, ge=2, description="Answers to each; the others are each one's baseline."
+    )
+    beta: float = Field(
+        0.05, ge=0, description="Price of one nat of divergence from the start, in reward units."
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(3, ge=0, description="Steps in which the learning rate rises to its peak.")
+    max_new_tokens: int = Field(48, ge=4, description="Longest answer.")
+    max_prompt_tokens: int = Field(128, ge=8, description="Longer prompts are left out, and counted.")
+    rule: Literal["docstring", "text"] = Field(
+        "docstring",
+        description="What answers are held to: `docstring` also asks that Python reads it as one.",
+    )
+    rule_weight: float = Field(1.0, ge=0, description="Say of the checkable rules; 0 turns them off.")
+    min_answer_characters: int = Field(8, ge=1, description="Shorter answers break the length rule.")
+    max_answer_characters: int = Field(600, ge=1, description="Longer answers break the length rule.")
+    held_out_prompts: int = Field(48, ge=2, description="Held-out prompts answered before and after.")
+    held_out_samples: int = Field(2, ge=1, description="Answers to each of them.")
+    min_distinct_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Fail when fewer of the held-out answers are distinct: the policy collapsed.",
+    )
+    checkpoint_every_steps: int = runtime(10, ge=1, description="Steps between checkpoints.")
+
+
+COMPONENT = Component(
+    name="rlhf",
+    summary="Leave-one-out REINFORCE with a KL term; reward from weighted heads and checkable rules.",
+    config=RlhfConfig,
+    inputs={
+        "policy": Port("model", "The model to train, and the reference it is held to."),
+        "reward": Port("reward_model", "What judges the answers."),
+        "tokenizer": Port("tokenizer", "The models' tokenizer."),
+        "prompts": Port("chats", "Conversations whose last answer is left to the policy."),
+    },
+    outputs={
+        "model": Port("model", "The trained policy."),
+        "report": Port("report", "Reward and KL curves, figures before and after, answers to read."),
+    },
+    run="millrace.components.rlhf.stage:run",
+    key_metric="reward_after",
+)
