@@ -37,7 +37,8 @@ from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
 from millrace.data.training import streams as token_stream
 from millrace.pipelines.stages.environment import CACHE_VARIABLE, stage_environment
-from millrace.pipelines.stages.execute import Request, execute
+from millrace.pipelines.stages.execute import execute
+from millrace.pipelines.stages.request import Request
 from millrace.pipelines.store.store import Store
 
 VOCAB_SIZE = 512

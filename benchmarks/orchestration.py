@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sandbox import Sandbox
+from tests.sandbox import Sandbox
 
 STAGES = 14
 TARGET_SECONDS = {"millrace run, unchanged": 0.8, "millrace --help": 0.3}

@@ -2,9 +2,9 @@
 
 A component is one frozen configuration, typed input and output ports and one ``run``. It is a pure function of
 (config, inputs, seed): the same in gives the same bytes out, which is what lets the store reuse its outputs by
-content. Modules that define components import only the standard library and pydantic at the top; jax, pyarrow and
-Beam are imported inside ``run``, because planning (which must take well under a second) loads every component's
-configuration but runs none.
+content. A component is a folder: ``config.py`` holds the configuration and the ports, imports only the standard
+library and pydantic, and names the run; ``stage.py`` does the work and imports jax, pyarrow and Beam at its top.
+Planning (which must take well under a second) loads every ``config.py`` and no ``stage.py``.
 """
 
 from __future__ import annotations
@@ -193,7 +193,8 @@ class Component:
         config: The configuration model.
         inputs: Port name -> port.
         outputs: Port name -> port.
-        run: ``run(context, config, inputs)`` fills ``context.output(port)`` for every output port.
+        run: Where the work is, as ``millrace.components.NAME.stage:run``: planning names it and does not import it.
+            ``run(context, config, inputs)`` fills ``context.output(port)`` for every output port.
         key_metric: The result metric that the closing table shows.
         misfits: What a configuration and the names of the inputs that a spec gives get wrong together, a sentence each;
             asked before anything runs.
@@ -211,7 +212,7 @@ class Component:
     summary: str
     config: type[Config]
     outputs: Mapping[str, Port]
-    run: Callable[[Context, Any, Inputs], None]
+    run: str
     inputs: Mapping[str, Port] = field(default_factory=dict)
     key_metric: str | None = None
     misfits: Callable[[Any, Collection[str]], Iterable[str]] | None = None

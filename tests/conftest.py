@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from sandbox import NAMES, TOYS, Sandbox
+from tests.sandbox import NAMES, TOYS, Sandbox
 
 from millrace.components import registry
 from millrace.components.contract import Artifact, Inputs, Upstream
@@ -87,7 +87,7 @@ def run_component(tmp_path: Path) -> RunComponent:
                 ports[port] = artifact(port, value)
             else:
                 ports[port] = {label: artifact(port, path) for label, path in value.items()}
-        component.run(context, component.config.model_validate(config or {}), Inputs(ports))
+        registry.run_of(component)(context, component.config.model_validate(config or {}), Inputs(ports))
         return SimpleNamespace(outputs=outputs, metrics=context.metrics, events=events)
 
     return run

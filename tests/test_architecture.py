@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox import SPECS, Sandbox
+from tests.sandbox import SPECS, Sandbox
 
 from millrace import pipelines
 from millrace.components import registry

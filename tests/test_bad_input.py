@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from sandbox import CHAIN, Sandbox
+from tests.sandbox import CHAIN, Sandbox
 
 from millrace.pipelines.store import maintenance
 from millrace.pipelines.store.store import Store

@@ -58,7 +58,8 @@ def publish_remotely(root: Path) -> None:
 
 def stage(root: Path) -> None:
     """A whole stage, from looking in the store to the record."""
-    from millrace.pipelines.stages.execute import Request, execute
+    from millrace.pipelines.stages.execute import execute
+    from millrace.pipelines.stages.request import Request
 
     common: dict[str, Any] = {
         "store": str(root),
@@ -172,7 +173,7 @@ def check(root: Path, name: str, step: int) -> None:
 
 def main(name: str, how: str, base: Path) -> None:
     """Runs one scenario to its end at every step; see the module."""
-    from sandbox import TOYS
+    from tests.sandbox import TOYS
 
     from millrace import components
     from millrace.components import registry

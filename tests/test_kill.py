@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import SPECS, Sandbox, kill_tree
+from tests.sandbox import SPECS, Sandbox, kill_tree
 
 from millrace.pipelines.store import maintenance
 from millrace.pipelines.store.store import Store

@@ -128,7 +128,7 @@ def test_dropped_documents_say_why(reference: Reference) -> None:
 
 def test_every_document_leads_to_exactly_the_steps_that_lead_to_it(reference: Reference) -> None:
     """Tracing each document and tracing each training step are inverse, dropped documents too."""
-    from inverse import assert_inverse
+    from tests.inverse import assert_inverse
 
     from millrace.pipelines.store.store import Store
     from millrace.pipelines.trace.runs import open_run

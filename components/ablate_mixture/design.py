@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from millrace.components.contract import ComponentError
+from millrace.data.mixing import bounds as mixing
+from millrace.data.mixing.bounds import PARTS, Bounds, Floats
 
 from .config import AblateConfig
-
-if TYPE_CHECKING:
-    from millrace.data.mixing.bounds import Bounds, Floats
 
 DRAWS = 8  # for each sample, because many may round to one corner
 MARGIN_ROWS = 2  # what exact shares may be off by, see ``data/training/mixture.py``
@@ -41,8 +39,6 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
         Liu et al. 2024, RegMix, arXiv 2407.01492, section 3.1 (Dirichlet around the tokens' distribution; its published
         code takes the square root of that first).
     """
-    from millrace.data.mixing import bounds as mixing
-
     named = [source_tokens if config.prior is None else config.prior, *config.candidates]
     if unknown := sorted(set().union(*named) - source_tokens.keys()):
         raise ComponentError(
@@ -101,8 +97,6 @@ def _most(config: AblateConfig, source: str, tokens: int) -> float:
 
 def _checked(bounds: Bounds, config: AblateConfig, name: str, weights: Mapping[str, float]) -> Floats:
     """Given weights as an array inside the bounds."""
-    from millrace.data.mixing.bounds import PARTS
-
     array = bounds.array(weights)
     for source, weight, least, most in zip(bounds.sources, array, bounds.least, bounds.most, strict=True):
         if not least - 1 < weight * PARTS < most + 1:

@@ -14,18 +14,19 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs, Upstream
 from millrace.components.pretrain import stage as pretrain
 from millrace.components.training import held_out as held_out_text
 from millrace.components.training import recipe
 from millrace.components.training.mixture import reading
+from millrace.data.mixing.bounds import Bounds, Floats
+from millrace.data.training.streams import TokenStreams
 
 from .config import AblateConfig
-
-if TYPE_CHECKING:
-    from millrace.data.mixing.bounds import Bounds, Floats
 
 LIVE_METRICS = ("loss", "tokens_per_second")
 
@@ -107,8 +108,6 @@ class Proxies:
         Raises:
             ComponentError: The training failed, or was asked to end.
         """
-        import numpy as np
-
         number, self.count = self.count, self.count + 1
         named = self._bounds.named(weights)
         folder = self._context.work / "proxies"
@@ -139,8 +138,6 @@ class Proxies:
 
     def _trained(self, number: int, weights: dict[str, float]) -> dict[str, float]:
         """Trains a proxy and measures it."""
-        from millrace.data.training.streams import TokenStreams
-
         config = self._config.proxy(weights)
         streams = TokenStreams.load(self._inputs.one("tokens").path)
         mixture = reading.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)

@@ -12,29 +12,27 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.components.training import held_out as held_out_text
 from millrace.components.training.mixture import proposed_weights
+from millrace.data.mixing.bounds import Bounds, Floats
+from millrace.data.mixing.search import Found, Tried, search
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training.streams import TokenStreams
 
 from . import design as mixture_design
 from . import report as ablate_report
 from .config import AblateConfig
 from .proxies import Proxies, in_words
 
-if TYPE_CHECKING:
-    from millrace.data.mixing.bounds import Bounds, Floats
-    from millrace.data.mixing.search import Found, Tried
-
 
 def run(context: Context, config: AblateConfig, inputs: Inputs) -> None:
     """Trains the proxies, proposes, verifies, and writes weights and report."""
-    from millrace.data.mixing.search import search
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.data.training.streams import TokenStreams
-
     streams = TokenStreams.load(inputs.one("tokens").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     held_out = held_out_text.read(inputs.one("benchmarks"), tokenizer, config.held_out_bytes_per_source)
@@ -95,8 +93,6 @@ def importance_of(config: AblateConfig, held_out: Mapping[str, Any]) -> Floats:
     Raises:
         ComponentError: There is no held-out text, or none of a source that the objective names.
     """
-    import numpy as np
-
     if not held_out:
         raise ComponentError(
             "ablate_mixture: got benchmarks without a text benchmark, expected held-out text to measure proxies on; "

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.data.documents.shards import read_shards
+from millrace.data.examples.benchmark_sets import BenchmarkSet, Limits, build
+from millrace.data.examples.user_examples import read_questions
+from millrace.data.sources.records import SourceError
 
 from .config import BenchmarksConfig
 
 
 def _rows(folder: Path | None) -> Iterator[Mapping[str, Any]]:
-    from millrace.data.documents.shards import read_shards
-
     for table in read_shards(folder) if folder is not None else ():
         for batch in table.to_batches(max_chunksize=256):
             yield from batch.to_pylist()
@@ -26,10 +28,6 @@ def _rows(folder: Path | None) -> Iterator[Mapping[str, Any]]:
 
 def run(context: Context, config: BenchmarksConfig, inputs: Inputs) -> None:
     """Builds the sets."""
-    from millrace.data.examples.benchmark_sets import BenchmarkSet, Limits, build
-    from millrace.data.examples.user_examples import read_questions
-    from millrace.data.sources.records import SourceError
-
     held_out = inputs.maybe("held_out")
     limits = Limits(
         docstrings=config.max_docstrings,

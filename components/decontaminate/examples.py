@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from millrace.components.contract import ComponentError
+from millrace.data.contamination import chains, index
+from millrace.data.contamination.chains import Rule
+from millrace.data.contamination.index import Common, Index, Prepared
+from millrace.data.examples import benchmark_files
+from millrace.data.examples.benchmark_files import Benchmark
+from millrace.data.text.batch import from_texts
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.contamination.chains import Rule
-    from millrace.data.contamination.index import Common, Index, Prepared
-    from millrace.data.examples.benchmark_files import Benchmark
-
-    from .stage import DecontaminateConfig
+from .config import DecontaminateConfig
 
 INDEX_FOLDER, NAMES_FILE = "index", "names.json"
 
@@ -79,8 +80,6 @@ def _fields(kind: str, example: Mapping[str, Any]) -> tuple[Sequence[str], int]:
 
 def rule_of(config: DecontaminateConfig) -> Rule:
     """What counts as contamination."""
-    from millrace.data.contamination.chains import Rule
-
     return Rule(config.min_coverage, config.min_score)
 
 
@@ -90,8 +89,6 @@ def read(folder: Path) -> list[Benchmark]:
     Raises:
         ComponentError: One is not what its type needs.
     """
-    from millrace.data.examples import benchmark_files
-
     try:
         return benchmark_files.read(folder)
     except ValueError as error:
@@ -100,8 +97,6 @@ def read(folder: Path) -> list[Benchmark]:
 
 def prepare(benchmarks: Sequence[Benchmark]) -> tuple[Numbered, Prepared]:
     """What needs no sample: the examples, and most of indexing."""
-    from millrace.data.contamination import index
-
     examples = numbered(benchmarks)
     made = index.Examples.of(list(zip(examples.fields, examples.answers, strict=True)))
     return examples, index.prepare(made)
@@ -109,11 +104,6 @@ def prepare(benchmarks: Sequence[Benchmark]) -> tuple[Numbered, Prepared]:
 
 def index_examples(config: DecontaminateConfig, prepared: Prepared, sample: Sequence[str]) -> Indexed:
     """Indexes the examples; what was prepared is used up."""
-    import numpy as np
-
-    from millrace.data.contamination import chains, index
-    from millrace.data.text.batch import from_texts
-
     made = index.build(prepared, from_texts(sample), config.max_document_frequency)
     is_checkable = chains.checkable(made.index, rule_of(config))
     is_long = np.diff(made.index.first_slot) >= chains.START_WORDS

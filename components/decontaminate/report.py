@@ -6,18 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components.reports import html as html_page
+from millrace.data.examples.benchmark_files import Benchmark
 
+from .config import DecontaminateConfig
 from .examples import Indexed
 from .self_test import Tested
 from .shard import REPORTED_HITS, hit_order
-
-if TYPE_CHECKING:
-    from millrace.data.examples.benchmark_files import Benchmark
-
-    from .stage import DecontaminateConfig
 
 FULL = 0.8
 """Share of a question, and of its right answer, from which on an example counts as fully contaminated."""

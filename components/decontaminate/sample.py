@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from millrace.data.contamination.sample import is_chosen
+from millrace.data.documents.shards import read_shard
+from millrace.data.text.batch import from_arrow
+
 SAMPLE_BYTES = 16_384  # of one document
 
 
 def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> int:
     """Writes one shard's documents of the sample; returns how many."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.contamination.sample import is_chosen
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.text.batch import from_arrow
-
     number, path = task
     table = read_shard(path, ["doc_id", "text"])
     ids = from_arrow(table["doc_id"])
@@ -35,8 +35,6 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
 
 def read_sample(work: Path, shards: int) -> list[str]:
     """The beginnings of the sample's documents, in the order of their ids."""
-    import pyarrow as pa
-
     tables = []
     for number in range(shards):
         with pa.ipc.open_file(_path(work, number)) as file:

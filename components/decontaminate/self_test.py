@@ -10,14 +10,16 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from millrace.components.contract import ComponentError, Context
+from millrace.data.contamination import chains, planted
+from millrace.data.contamination.planted import COPIES
+from millrace.data.documents.choosing import keyed
+from millrace.data.text.batch import from_texts
 
+from .config import DecontaminateConfig
 from .examples import Indexed, Numbered, rule_of
-
-if TYPE_CHECKING:
-    from .stage import DecontaminateConfig
 
 HOST_CHARACTERS = 2000
 MIN_HOST_CHARACTERS = 200
@@ -48,8 +50,6 @@ class Tested:
     @property
     def copies_recall(self) -> float:
         """Share of the copies found that any reader would call the same text, of examples that can be found."""
-        from millrace.data.contamination.planted import COPIES
-
         return sum(self.found_checkable[kind] for kind in COPIES) / max(self.checkable * len(COPIES), 1)
 
 
@@ -71,9 +71,6 @@ class Planted(NamedTuple):
 
 def plant(examples: Numbered, sample: Sequence[str], count: int, seed: int) -> Planted:
     """Plants some examples, the same whatever their order, into documents of the sample."""
-    from millrace.data.contamination import planted
-    from millrace.data.documents.choosing import keyed
-
     ranks = [keyed(seed, "plant", *names) for names in examples.ids]
     chosen = sorted(range(len(ranks)), key=ranks.__getitem__)[:count]
     hosts = [text for text in sample if len(text) >= MIN_HOST_CHARACTERS] or list(sample)
@@ -93,9 +90,6 @@ def plant(examples: Numbered, sample: Sequence[str], count: int, seed: int) -> P
 
 def run(config: DecontaminateConfig, examples: Numbered, made: Planted, indexed: Indexed) -> Tested:
     """Searches documents with examples planted, and without."""
-    from millrace.data.contamination import chains, planted
-    from millrace.data.text.batch import from_texts
-
     rule = rule_of(config)
     matches = chains.match(indexed.index, from_texts(made.texts), rule)
     pairs = set(zip(matches.rows.tolist(), matches.examples.tolist(), strict=True))

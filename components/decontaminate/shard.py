@@ -8,20 +8,22 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from millrace.components.shards.map import dump_tallies, tally
+from millrace.data.contamination import chains, words
+from millrace.data.contamination.chains import Matches, Rule
+from millrace.data.contamination.index import Index
+from millrace.data.dedup import cuts
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import read_shard, shard_name, write_shard
+from millrace.data.text.batch import TextBatch, from_arrow, from_texts, replaced, to_arrow
 
+from .config import DecontaminateConfig
 from .examples import INDEX_FOLDER, NAMES_FILE, rule_of
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.contamination.chains import Matches, Rule
-    from millrace.data.contamination.index import Index
-    from millrace.data.text.batch import TextBatch
-
-    from .stage import DecontaminateConfig
 
 SPAN_CHARACTERS = 400
 SPANS = 10  # of one document that its evidence quotes
@@ -42,8 +44,6 @@ def _load(work: str) -> tuple[Index, Names]:
 
 @lru_cache(maxsize=1)
 def _read(work: str, created: int) -> tuple[Index, Names]:
-    from millrace.data.contamination.index import Index
-
     index = Index.load(Path(work) / INDEX_FOLDER)
     return index, [tuple(name) for name in json.loads((Path(work) / NAMES_FILE).read_bytes())]
 
@@ -52,14 +52,6 @@ def clean_shard(
     config: DecontaminateConfig, work: str, folders: tuple[str, str], task: tuple[int, str]
 ) -> dict[str, Any]:
     """Writes one shard's documents and decisions; returns its tallies and what the report needs."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.contamination import chains
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.documents.shards import read_shard, shard_name, write_shard
-    from millrace.data.text.batch import from_arrow, replaced, to_arrow
-
     number, path = task
     table = read_shard(path).combine_chunks()
     index, names = _load(work)
@@ -139,13 +131,6 @@ def _cut(
     rows: np.ndarray,
 ) -> dict[int, bytes]:
     """The texts of the documents that repeat nothing any more once spans are cut, by row."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.contamination import chains
-    from millrace.data.dedup import cuts
-    from millrace.data.text.batch import from_arrow
-
     left = rows
     texts = from_arrow(
         pa.array([_bytes(batch, row) for row in rows.tolist()], pa.large_binary()).cast(pa.large_string())
@@ -171,8 +156,6 @@ def _cut(
 
 def _with_punctuation(texts: TextBatch, rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """The ends of spans moved behind the ASCII punctuation that follows them."""
-    import numpy as np
-
     moved = ends.copy()
     for at, row in enumerate(rows.tolist()):
         stop = texts.offsets[row + 1]
@@ -183,9 +166,6 @@ def _with_punctuation(texts: TextBatch, rows: np.ndarray, ends: np.ndarray) -> n
 
 def _drop_small(config: DecontaminateConfig, batch: TextBatch, rows: list[int], verdicts: Any) -> None:
     """Drops documents that too little is left of."""
-    from millrace.data.contamination import words
-    from millrace.data.text.batch import from_texts
-
     if not rows:
         return
     firsts = words.hashes(from_texts([_bytes(batch, row).decode() for row in rows])).offsets

@@ -25,8 +25,11 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import pyarrow.parquet as pq
+
 from millrace.components.contract import Context, Inputs
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+from millrace.data.documents.shards import shard_paths
 
 from . import report, self_test
 from .config import DecontaminateConfig
@@ -37,10 +40,6 @@ from .shard import clean_shard
 
 def run(context: Context, config: DecontaminateConfig, inputs: Inputs) -> None:
     """Samples, indexes, tests itself, judges and reports."""
-    import pyarrow.parquet as pq
-
-    from millrace.data.documents.shards import shard_paths
-
     paths = [str(path) for path in shard_paths(inputs.one("documents").path)]
     documents = sum(pq.read_metadata(path).num_rows for path in paths)
     if not documents:

@@ -7,92 +7,24 @@ in an order that does not depend on shards: earlier documents first, then those 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.components.contract import ComponentError, Context
 from millrace.components.shards.map import map_shards
+from millrace.data.dedup import clusters, meetings
+from millrace.data.documents import catalogue, shuffle
+from millrace.data.documents.shards import read_shard
 
 from . import passes
+from .config import DedupConfig
+from .corpus import Clusters, Corpus
 from .similarity import Similarity
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .stage import DedupConfig
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What the stage holds of every document.
-
-    Attributes:
-        earlier: Documents of earlier corpora: nodes below this number.
-        bases: Place of the first document of each shard, and the end of the last, int64 [shards + 1].
-        labels: The label of each earlier shard's corpus, by shard; empty for this corpus.
-        nodes: Node by place, int64 [documents].
-        places: Place by node.
-        representative: By node: the node that compares for all of the same normal form, of this corpus if there is one.
-        urls: By node: hash of the URL, 0 without one; uint64.
-        preference: By node: of a cluster the lowest survives.
-        sources: By node: code of the source, int32.
-        source_names: The sources' names, by code.
-        shingles: By node: shingles of the text, repeated ones counted again.
-    """
-
-    earlier: int
-    bases: np.ndarray
-    labels: tuple[str, ...]
-    nodes: np.ndarray
-    places: np.ndarray
-    representative: np.ndarray
-    urls: np.ndarray
-    preference: np.ndarray
-    sources: np.ndarray
-    source_names: tuple[str, ...]
-    shingles: np.ndarray
-
-    @property
-    def documents(self) -> int:
-        """Documents of this corpus."""
-        return int(self.nodes.size) - self.earlier
-
-    def label(self, node: int) -> str:
-        """The label of the earlier corpus that a node is of; empty for this corpus."""
-        import numpy as np
-
-        return self.labels[int(np.searchsorted(self.bases, self.places[node], "right")) - 1]
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """What was found; all by node unless said otherwise.
-
-    Attributes:
-        labels: The cluster's lowest node.
-        sizes: Documents of this corpus in the cluster.
-        survivor: The node that stands for the document.
-        dropped: Nodes of this corpus that go, int64 [dropped].
-        similarity: Of each of ``dropped`` to its survivor, float64; NaN for those that only share a URL.
-        is_text: Whether each of ``dropped`` is in its cluster by its text.
-        via: Of each of ``dropped``, the node most similar to it where the survivor is below the threshold, or -1.
-        via_similarity: Similarity to that one.
-        pairs_met: Pairs that were compared.
-        pairs_similar: Pairs that were similar enough.
-    """
-
-    labels: np.ndarray
-    sizes: np.ndarray
-    survivor: np.ndarray
-    dropped: np.ndarray
-    similarity: np.ndarray
-    is_text: np.ndarray
-    via: np.ndarray
-    via_similarity: np.ndarray
-    pairs_met: int
-    pairs_similar: int
 
 
 def survey(
@@ -111,14 +43,6 @@ def survey(
         earlier: Those of earlier corpora.
         sources: What signing returned for each of them.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from millrace.data.dedup import clusters
-    from millrace.data.documents import catalogue
-    from millrace.data.documents.shards import read_shard
-
     names = tuple(sorted({source for shard in sources for source in shard}))
     unknown = sorted(set(config.source_order or ()) - set(names))
     if unknown and names:
@@ -180,8 +104,6 @@ def survey(
 
 def _groups(values: np.ndarray) -> np.ndarray:
     """The first row equal to each row of a matrix, int64."""
-    import numpy as np
-
     order = np.lexsort(values.T)  # stable, so that the first of equals comes first
     ordered = values[order]
     starts = np.flatnonzero(
@@ -202,8 +124,6 @@ def _preference(
     names: Sequence[str],
 ) -> np.ndarray:
     """The rank of each node in the order in which documents are preferred; those of earlier corpora come first."""
-    import numpy as np
-
     nodes = np.arange(places.size)
     if config.survivor == "first":
         policy = places.astype(np.float64)
@@ -225,10 +145,6 @@ def cluster(
     context: Context, config: DedupConfig, corpus: Corpus, work: Path, tasks: Sequence[passes.Shard]
 ) -> Clusters:
     """Finds who met, compares them, and joins what is similar enough."""
-    import numpy as np
-
-    from millrace.data.dedup import clusters, meetings
-
     total = corpus.nodes.size
     parts = _match(context, corpus, work)
     pairs = meetings.split(np.unique(_load(work, "firsts", parts)))
@@ -283,8 +199,6 @@ def cluster(
 
 def _match(context: Context, corpus: Corpus, work: Path) -> int:
     """Writes the pairs that met; returns in how many partitions."""
-    from millrace.data.documents import shuffle
-
     records = shuffle.close(work / "bands", len(corpus.labels))
     ranges = shuffle.partitions(records, passes.PART_RECORDS, passes.LEAST_PARTS)
     parts = [(index, first, end) for index, (first, end) in enumerate(ranges)]
@@ -295,15 +209,11 @@ def _match(context: Context, corpus: Corpus, work: Path) -> int:
 
 
 def _load(work: Path, name: str, parts: int) -> np.ndarray:
-    import numpy as np
-
     return np.concatenate([np.load(work / f"{name}-{index:05d}.npy") for index in range(parts)])
 
 
 def _same_url(urls: np.ndarray) -> np.ndarray:
     """Edges from each document to the first with its URL, int64 [edges, 2]."""
-    import numpy as np
-
     with_url = np.flatnonzero(urls)
     first = with_url[_groups(urls[with_url, None])]
     return np.stack([with_url, first], axis=1)[first != with_url]
@@ -313,8 +223,6 @@ def _closest(
     edges: np.ndarray, weights: np.ndarray, nodes: np.ndarray, wanted: np.ndarray
 ) -> tuple[Any, Any]:
     """The most similar neighbour of some nodes, of equals the lowest, with its similarity; -1 for the others."""
-    import numpy as np
-
     here = np.concatenate([edges[:, 0], edges[:, 1]])
     there = np.concatenate([edges[:, 1], edges[:, 0]])
     both = np.concatenate([weights, weights])

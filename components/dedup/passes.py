@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from millrace.components.contract import Artifact, ComponentError
+from millrace.data.dedup import addresses, forms, meetings, signatures
+from millrace.data.dedup import signatures as minhash
+from millrace.data.documents import catalogue, shuffle
+from millrace.data.documents.shards import read_shard, shard_name, shard_paths, write_shard
+from millrace.data.text.batch import from_arrow
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .clustering import Clusters, Corpus
-    from .stage import DedupConfig
-
-Shard = tuple[int, str]
-Earlier = tuple[int, str, str]
-"""A shard of an earlier corpus: its number among all, where it is, and the label of its corpus."""
-Part = tuple[int, int, int]
-"""Some buckets of the shuffle: the partition's number, first and last (exclusive) bucket."""
+from .config import DedupConfig
+from .corpus import Clusters, Corpus, Earlier, Part, Shard
 
 BUCKETS = 4096
 PART_RECORDS = 1 << 21  # some 100 MB with what is made of them
@@ -45,8 +46,6 @@ def earlier_tasks(config: DedupConfig, against: Mapping[str, Artifact], first: i
     Raises:
         ComponentError: Signatures were made another way.
     """
-    from millrace.data.documents.shards import shard_paths
-
     found: list[Earlier] = []
     for label, artifact in against.items():
         made = json.loads((artifact.path / "parameters.json").read_bytes())
@@ -67,14 +66,6 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
     """Leaves what the later passes need of one shard; returns the sources that it has, in the order of their codes."""
     if len(task) == 3:
         return _take_earlier(config, Path(work), task)
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.dedup import addresses, forms
-    from millrace.data.dedup import signatures as minhash
-    from millrace.data.documents.shards import read_shard, write_shard
-    from millrace.data.text.batch import from_arrow
-
     index, path = task
     columns = ["doc_id", "text", "source", "uri"]
     if config.value_field or config.url_field:
@@ -114,11 +105,6 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
 
 def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
     """Leaves the same of a shard of an earlier corpus, of which only signatures are there."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    from millrace.data.documents.shards import read_shard
-
     index, path, _ = task
     table = read_shard(path)
     count = table.num_rows
@@ -139,8 +125,6 @@ def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
         keys = _numbers(table["keys"], np.uint64)
         sketches = _numbers(table["sketch"], np.uint8)
         shingles = np.asarray(table["has_words"]).astype(np.int64)
-    import pyarrow as pa
-
     _leave(
         work,
         index,
@@ -158,10 +142,6 @@ def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
 
 
 def _leave(work: Path, index: int, names: tuple[Any, Any], keys: np.ndarray, **arrays: Any) -> None:
-    import numpy as np
-
-    from millrace.data.documents import catalogue, shuffle
-
     catalogue.write_names(work / f"names-{index:05d}", *names)
     rows = np.flatnonzero(arrays["shingles"])
     banded = keys[rows].reshape(-1)
@@ -174,9 +154,6 @@ def _leave(work: Path, index: int, names: tuple[Any, Any], keys: np.ndarray, **a
 
 def _binary(values: np.ndarray) -> Any:
     """The rows of a matrix as an Arrow column of bytes."""
-    import numpy as np
-    import pyarrow as pa
-
     width = values.shape[1] * values.itemsize
     data = pa.py_buffer(np.ascontiguousarray(values))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values), [None, data])
@@ -184,8 +161,6 @@ def _binary(values: np.ndarray) -> Any:
 
 def _numbers(column: Any, dtype: Any) -> np.ndarray:
     """The matrix whose rows such a column holds."""
-    import numpy as np
-
     array = column.combine_chunks()
     width = array.type.byte_width
     data = np.frombuffer(array.buffers()[1] or b"", np.uint8)
@@ -196,16 +171,12 @@ def _numbers(column: Any, dtype: Any) -> np.ndarray:
 
 def _texts(table: Any, field: str) -> Any:
     """What the metadata have under a key, empty where that is no text; an Arrow column."""
-    import pyarrow as pa
-
     found = (json.loads(one or "{}").get(field) for one in table["metadata"].to_pylist())
     return pa.chunked_array([pa.array([one if isinstance(one, str) else "" for one in found], pa.string())])
 
 
 def _values(table: Any, config: DedupConfig) -> np.ndarray:
     """What the survivor policy looks at in the metadata, NaN where there is nothing of the kind; float64."""
-    import numpy as np
-
     if config.value_field is None:
         return np.full(table.num_rows, np.nan)
     found = (json.loads(one or "{}").get(config.value_field) for one in table["metadata"].to_pylist())
@@ -222,8 +193,6 @@ def _number(value: object) -> float:
 
 def _date(value: object) -> float:
     """Seconds since 1970."""
-    from datetime import UTC, datetime
-
     if isinstance(value, str) and not value.strip().isdigit():
         try:
             moment = datetime.fromisoformat(value.strip())
@@ -238,11 +207,6 @@ def _date(value: object) -> float:
 
 def match(earlier: int, work: str, part: Part) -> None:
     """Writes the pairs of documents that share a band key of one partition."""
-    import numpy as np
-
-    from millrace.data.dedup import meetings
-    from millrace.data.documents import shuffle
-
     index, first, end = part
     folder = Path(work)
     (keys, rows), runs = shuffle.read(folder / "bands", first, end, (np.uint64, np.uint32))
@@ -263,11 +227,6 @@ def read_shingles(shingle_words: int, work: str, task: tuple[int, str, int]) -> 
         work: The stage's work folder.
         task: The shard's number, where it is, and where its sets start in the file of all.
     """
-    import numpy as np
-
-    from millrace.data.dedup import signatures
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.text.batch import from_arrow
 
     index, path, start = task
     folder = Path(work)
@@ -281,12 +240,6 @@ def read_shingles(shingle_words: int, work: str, task: tuple[int, str, int]) -> 
 
 def write_survivors(corpus: Corpus, found: Clusters, work: Path, folder: str) -> None:
     """Says in the ``signatures`` artifact which documents stand for those that were dropped."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.documents import catalogue
-    from millrace.data.documents.shards import shard_name, write_shard
-
     nodes = found.dropped
     places = corpus.places[nodes]
     order = np.argsort(places)

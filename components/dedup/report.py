@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.reports import html as html_page
 from millrace.components.shards.map import Tally
+from millrace.data.documents import catalogue
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .clustering import Clusters, Corpus
+from .corpus import Clusters, Corpus
 
 LARGEST = 20
 SAMPLES = 3  # of each cluster, besides its survivor
@@ -26,8 +26,6 @@ def samples(corpus: Corpus, found: Clusters) -> list[dict[str, Any]]:
     Returns:
         ``label``, ``documents`` (of this corpus), ``survivor`` and ``nodes``, the largest first.
     """
-    import numpy as np
-
     labels = found.labels[found.dropped]
     order = np.argsort(labels, kind="stable")
     distinct, starts, dropped = np.unique(labels[order], return_index=True, return_counts=True)
@@ -74,10 +72,6 @@ def write_report(
         chosen: What ``samples`` returned.
         quotes: Node -> first words of the document.
     """
-    import numpy as np
-
-    from millrace.data.documents import catalogue
-
     nodes = np.array([node for one in chosen for node in one["nodes"]], np.int64)
     names = iter(catalogue.names(work / "names", corpus.places[nodes]))
     largest = []
@@ -129,8 +123,6 @@ def write_report(
 
 def _matrix(corpus: Corpus, found: Clusters) -> dict[str, dict[str, int]]:
     """Source of what was dropped -> source of what stands for it, or label of its earlier corpus -> documents."""
-    import numpy as np
-
     stands = found.survivor[found.dropped]
     shards = np.searchsorted(corpus.bases, corpus.places[stands], "right") - 1
     labels = sorted({label for label in corpus.labels if label})
@@ -149,8 +141,6 @@ def _matrix(corpus: Corpus, found: Clusters) -> dict[str, dict[str, int]]:
 
 def _sizes(sizes: np.ndarray) -> dict[str, int]:
     """Clusters by how many documents they have, in classes that double."""
-    import numpy as np
-
     classes = np.bincount(np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)).tolist()
     names = ["1", "2", *(f"{2 ** (at - 1) + 1} to {2**at}" for at in range(2, len(classes)))]
     return {name: count for name, count in zip(names, classes, strict=False) if count}

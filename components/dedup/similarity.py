@@ -9,18 +9,16 @@ import mmap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from millrace.components.contract import Context
 from millrace.components.shards.map import map_shards
+from millrace.data.dedup import similarity
 
 from . import passes
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .clustering import Corpus
-    from .stage import DedupConfig
+from .config import DedupConfig
+from .corpus import Corpus
 
 PAIRS = 1 << 15  # 250 MB of sets, if all are different ones of 500 shingles
 SKETCHES = 1 << 17
@@ -48,8 +46,6 @@ class Similarity:
             tasks: The shards.
             met: Nodes of which similarities will be asked, sorted.
         """
-        import numpy as np
-
         self._corpus, self._work, self._map = corpus, work, None
         self._verify = config.verify
         self._place = np.full(corpus.nodes.size if config.verify else 0, -1, np.int64)
@@ -82,8 +78,6 @@ class Similarity:
 
     def of(self, pairs: np.ndarray) -> np.ndarray:
         """Similarities of pairs of nodes, float64 [pairs]; true ones where both texts are there and it was wanted."""
-        import numpy as np
-
         values = np.zeros(len(pairs))
         is_true = (pairs >= self._corpus.earlier).all(axis=1) & self._verify
         values[is_true] = self._true(pairs[is_true])
@@ -91,10 +85,6 @@ class Similarity:
         return values
 
     def _true(self, pairs: np.ndarray) -> np.ndarray:
-        import numpy as np
-
-        from millrace.data.dedup import similarity
-
         values = np.zeros(len(pairs))
         if self._map is None or not len(pairs):
             return values
@@ -110,10 +100,6 @@ class Similarity:
         return values
 
     def _estimates(self, pairs: np.ndarray) -> np.ndarray:
-        import numpy as np
-
-        from millrace.data.dedup import similarity
-
         values = np.zeros(len(pairs))
         for first in range(0, len(pairs), SKETCHES):
             chunk = pairs[first : first + SKETCHES]
@@ -125,8 +111,6 @@ class Similarity:
 
     def _sketches(self, nodes: np.ndarray) -> np.ndarray:
         """The sketches of some nodes, uint8 [nodes, functions]."""
-        import numpy as np
-
         places = self._corpus.places[nodes]
         shards = np.searchsorted(self._corpus.bases, places, "right") - 1
         found = None

@@ -25,6 +25,7 @@ from functools import partial
 
 from millrace.components.contract import Context, Inputs
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+from millrace.data.documents.shards import shard_paths
 
 from . import clustering, passes
 from .config import DedupConfig
@@ -34,8 +35,6 @@ from .write import decide, plan
 
 def run(context: Context, config: DedupConfig, inputs: Inputs) -> None:
     """Signs, matches, reads, writes."""
-    from millrace.data.documents.shards import shard_paths
-
     work = context.work / "dedup"
     shutil.rmtree(work, ignore_errors=True)
     (work / "bands").mkdir(parents=True)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.components.shards.map import dump_tallies, tally
+from millrace.data.documents import catalogue
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import read_shard, shard_name, write_shard
 
-if TYPE_CHECKING:
-    from .clustering import Clusters, Corpus
+from .corpus import Clusters, Corpus
 
 RULES = ("survivor", "exact", "near", "url")
 QUOTE_CHARACTERS = 300
@@ -29,8 +35,6 @@ def plan(
         work: The stage's work folder.
         samples: What ``report.samples`` chose; the first words of those documents are wanted.
     """
-    import numpy as np
-
     total, dropped = corpus.nodes.size, found.dropped
     rules, order = np.full(total, -1, np.int8), np.full(total, -1, np.int64)
     kept = np.unique(found.survivor[dropped])
@@ -67,13 +71,6 @@ def plan(
 
 def decide(work: str, folders: tuple[str, str], task: tuple[int, str]) -> dict[str, Any]:
     """Writes one shard's documents and decisions; returns its tallies and the quotes that the report wants."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.documents.shards import read_shard, shard_name, write_shard
-
     index, path = task
     table = read_shard(path)
     with np.load(Path(work) / f"verdicts-{index:05d}.npz") as made:
@@ -101,10 +98,6 @@ def decide(work: str, folders: tuple[str, str], task: tuple[int, str]) -> dict[s
 
 def _explain(work: Path, entries: dict[str, Any], verdicts: Any) -> None:
     """Gives the documents of clusters their evidence."""
-    import numpy as np
-
-    from millrace.data.documents import catalogue
-
     rows = entries["rows"].tolist()
     if not rows:
         return

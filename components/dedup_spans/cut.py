@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from millrace.components.shards.map import dump_tallies, tally
+from millrace.data.dedup import anchors, cuts, units
+from millrace.data.dedup.cuts import Cuts
+from millrace.data.documents import catalogue, shuffle
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import read_shard, shard_name, write_shard
+from millrace.data.text.batch import TextBatch, from_arrow, to_arrow
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.dedup.cuts import Cuts
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.text.batch import TextBatch
-
-    from .stage import AnyMethod, DedupSpansConfig
+from .config import AnyMethod, DedupSpansConfig
 
 SPANS = 50  # of one document that its evidence lists
 LONGEST = 3  # of them with their words and their first occurrence
@@ -45,14 +47,6 @@ def cut(
     config: DedupSpansConfig, work: str, folders: tuple[str, str], task: tuple[int, str]
 ) -> dict[str, Any]:
     """Writes one shard's documents and decisions; returns its tallies and what the report needs."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.dedup import anchors, cuts
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.documents.shards import read_shard, shard_name, write_shard
-    from millrace.data.text.batch import from_arrow, to_arrow
-
     index, path = task
     table = read_shard(path)
     batch = from_arrow(table["text"])
@@ -98,11 +92,6 @@ def cut(
 
 def _spans(folder: Path, number: int, method: AnyMethod, index: int, batch: TextBatch) -> Spans:
     """The spans that one method found in a shard, in the order of the texts."""
-    import numpy as np
-
-    from millrace.data.dedup import cuts
-    from millrace.data.documents import catalogue, shuffle
-
     later = folder / f"later-{number}"
     (places, skipped, firsts), _ = shuffle.read(later, index, index + 1, (np.uint32, np.uint32, np.int64))
     order = np.argsort(places)  # each place is there once
@@ -128,8 +117,6 @@ def boundaries(
     method: AnyMethod, batch: TextBatch, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the units of some texts start and end, in the batch's data, and the first unit of each text."""
-    from millrace.data.dedup import anchors, units
-
     begins, ends = batch.offsets[:-1][rows], batch.offsets[1:][rows]
     if method.method == "substrings":
         found = anchors.words(batch.data, begins, ends)
@@ -155,10 +142,6 @@ def _explain(
     verdicts: Verdicts,
 ) -> list[dict[str, Any]]:
     """Gives every document that was cut its evidence; returns the longest cuts of the shard with theirs."""
-    import numpy as np
-
-    from millrace.data.documents import catalogue
-
     sizes = taken.ends - taken.starts
     bounds = np.append(np.flatnonzero(np.diff(taken.rows, prepend=-1)), taken.rows.size)
     order = np.lexsort((taken.starts, -sizes, taken.rows))

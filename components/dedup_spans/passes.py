@@ -6,12 +6,19 @@ They leave their results in the stage's work folder, as flat files that the next
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-    from .stage import AnyMethod, DedupSpansConfig
+from millrace.data.dedup import anchors as words
+from millrace.data.dedup import repeats, units
+from millrace.data.documents import catalogue, shuffle
+from millrace.data.documents.shards import read_shard
+from millrace.data.text.batch import from_arrow
+
+from .config import AnyMethod, DedupSpansConfig
 
 Task = tuple[int, str]
 """A shard: its number and where it is."""
@@ -25,14 +32,6 @@ TOP_WINDOWS = 400  # of each part, for the report
 
 def read(config: DedupSpansConfig, work: str, task: Task) -> list[str]:
     """Writes the windows of a shard's documents, or their anchors; returns the sources that it has."""
-    import numpy as np
-
-    from millrace.data.dedup import anchors as words
-    from millrace.data.dedup import repeats, units
-    from millrace.data.documents import catalogue, shuffle
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.text.batch import from_arrow
-
     index, path = task
     folder = Path(work)
     table = read_shard(path, ["doc_id", "text", "source", "uri"])
@@ -59,10 +58,6 @@ def read(config: DedupSpansConfig, work: str, task: Task) -> list[str]:
 
 def _rows_of(method: AnyMethod, sources: Any) -> np.ndarray:
     """The documents that a method looks at, int64."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if method.sources is None:
         return np.arange(len(sources))
     return np.flatnonzero(pc.is_in(sources, pa.array(method.sources, sources.type)).to_numpy())
@@ -70,19 +65,12 @@ def _rows_of(method: AnyMethod, sources: Any) -> np.ndarray:
 
 def _spread(offsets: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     """The offsets of some rows as those of all, the others with nothing; int64 [count + 1]."""
-    import numpy as np
-
     lengths = np.zeros(count + 1, np.int64)
     lengths[rows + 1] = np.diff(offsets)
     return np.cumsum(lengths)
 
 
 def _write_windows(folder: Path, number: int, index: int, windows: Any, offsets: np.ndarray) -> None:
-    import numpy as np
-
-    from millrace.data.dedup import repeats
-    from millrace.data.documents import catalogue, shuffle
-
     columns = (windows.hashes, windows.places.astype(np.uint32))
     buckets = repeats.bucket(windows.hashes)
     shuffle.write(folder / f"windows-{number}", index, buckets, repeats.BUCKETS, columns)
@@ -91,19 +79,12 @@ def _write_windows(folder: Path, number: int, index: int, windows: Any, offsets:
 
 def parts_of(number: int, folder: Path, shards: int) -> list[Part]:
     """Closes a method's exchange and divides what it holds."""
-    from millrace.data.documents import shuffle
-
     ranges = shuffle.partitions(shuffle.close(folder, shards), PART_RECORDS, LEAST_PARTS)
     return [(number, part, first, end) for part, (first, end) in enumerate(ranges)]
 
 
 def match_anchors(config: DedupSpansConfig, work: str, shards: int, part: Part) -> None:
     """Tells each shard which of its anchors occur too often."""
-    import numpy as np
-
-    from millrace.data.dedup import repeats
-    from millrace.data.documents import shuffle
-
     number, index, first, end = part
     folder = Path(work)
     dtypes = (np.uint64, np.uint32)
@@ -115,13 +96,6 @@ def match_anchors(config: DedupSpansConfig, work: str, shards: int, part: Part) 
 
 def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
     """Writes a shard's windows that have an anchor which occurs too often."""
-    import numpy as np
-
-    from millrace.data.dedup import anchors as words
-    from millrace.data.documents import catalogue, shuffle
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.text.batch import from_arrow
-
     index, path = task
     folder = Path(work)
     batch = None
@@ -143,10 +117,6 @@ def read_shared(config: DedupSpansConfig, work: str, task: Task) -> None:
 
 def join(config: DedupSpansConfig, work: Path, shards: int) -> None:
     """Numbers documents and units through the corpus."""
-    import numpy as np
-
-    from millrace.data.documents import catalogue
-
     names = [work / f"names-{index:05d}" for index in range(shards)]
     np.save(work / "documents.npy", catalogue.join_names(names, work / "names"))
     for number in range(len(config.methods)):
@@ -156,11 +126,6 @@ def join(config: DedupSpansConfig, work: Path, shards: int) -> None:
 
 def find(config: DedupSpansConfig, work: str, part: Part) -> list[list[int]]:
     """Tells each shard which of its windows go; returns the most frequent as [occurrences, first place]."""
-    import numpy as np
-
-    from millrace.data.dedup import repeats
-    from millrace.data.documents import shuffle
-
     number, index, first, end = part
     folder, method = Path(work), config.methods[number]
     (hashes, places), runs = shuffle.read(folder / f"windows-{number}", first, end, (np.uint64, np.uint32))

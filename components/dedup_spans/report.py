@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from millrace.components.reports import html as html_page
 from millrace.components.shards.map import Tally
+from millrace.data.documents import catalogue
+from millrace.data.documents.shards import read_shard
+from millrace.data.text.batch import from_arrow
 
+from .config import DedupSpansConfig
 from .cut import FRACTION_BINS, LONGEST_OF_ALL, boundaries, quote
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .stage import DedupSpansConfig
 
 MOST_REPEATED = 20  # of each method
 
@@ -35,13 +37,6 @@ def most_repeated(
         For each method what occurs most often, the most frequent first, with ``occurrences``, ``bytes``, ``quote``,
         ``first`` and ``first_uri``.
     """
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.documents import catalogue
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.text.batch import from_arrow
-
     documents = np.load(work / "documents.npy")
     found: list[list[dict[str, Any]]] = []
     for number, method in enumerate(config.methods):
@@ -78,8 +73,6 @@ def _blocks(windows: np.ndarray, size: int, numbering: np.ndarray) -> np.ndarray
     Returns:
         The most frequent blocks as [occurrences, first unit, end], int64 [blocks, 3].
     """
-    import numpy as np
-
     windows = windows[np.lexsort((windows[:, 0], windows[:, 1]))]
     rows = np.searchsorted(numbering, windows[:, 1], "right")
     starts = np.ones(len(windows), bool)

@@ -29,6 +29,8 @@ from typing import Any
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+from millrace.data.documents import shuffle
+from millrace.data.documents.shards import shard_paths
 
 from . import cut, passes
 from . import report as dedup_spans_report
@@ -37,8 +39,6 @@ from .config import DedupSpansConfig
 
 def run(context: Context, config: DedupSpansConfig, inputs: Inputs) -> None:
     """Reads, matches, finds, cuts."""
-    from millrace.data.documents.shards import shard_paths
-
     tasks = [(index, str(path)) for index, path in enumerate(shard_paths(inputs.one("documents").path))]
     work = context.work / "spans"
     shutil.rmtree(work, ignore_errors=True)
@@ -74,8 +74,6 @@ def _check_sources(config: DedupSpansConfig, present: set[str]) -> None:
 
 def _match_anchors(context: Context, config: DedupSpansConfig, work: Path, tasks: list[Any]) -> None:
     """Writes the windows of ``substrings`` whose anchors occur too often."""
-    from millrace.data.documents import shuffle
-
     parts: list[passes.Part] = []
     for number, method in enumerate(config.methods):
         if method.method == "substrings":
@@ -91,8 +89,6 @@ def _match_anchors(context: Context, config: DedupSpansConfig, work: Path, tasks
 
 def _find(context: Context, config: DedupSpansConfig, work: Path, shards: int) -> list[list[list[int]]]:
     """Writes which windows go; returns for each method the most frequent ones as [occurrences, first place]."""
-    from millrace.data.documents import shuffle
-
     passes.join(config, work, shards)
     parts: list[passes.Part] = []
     for number in range(len(config.methods)):

@@ -10,7 +10,9 @@ a teacher differ in nothing but the loss.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+from flax import nnx
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.training import teacher
@@ -23,9 +25,8 @@ from millrace.components.training.run import (
     train_on,
     write,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
+from millrace.data.training.stored_logits import StoredLogits
+from millrace.model.losses.distillation import TEACHER_IDS, TEACHER_LOG_PROBS, DistillationLoss
 
 from .config import DistillConfig, misfits
 
@@ -59,10 +60,6 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
 
 def online(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Objective:
     """The teacher reads every batch in the step; its weights are arguments of the step and are not trained."""
-    from flax import nnx
-
-    from millrace.model.losses.distillation import DistillationLoss
-
     how = config.distillation
     taught, model = teacher.load("distill", inputs, reading, config, how.top_k)
     student = config.model_shape(reading.streams.vocab_size)
@@ -84,9 +81,6 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
 
 def from_store(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Objective:
     """What the teacher says of a step is read with the step's batch."""
-    from millrace.data.training.stored_logits import StoredLogits
-    from millrace.model.losses.distillation import TEACHER_IDS, TEACHER_LOG_PROBS, DistillationLoss
-
     how = config.distillation
     stored = StoredLogits.load(inputs.one("teacher_logits").path)
     tokens = inputs.one("tokens").digest

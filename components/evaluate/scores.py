@@ -20,15 +20,18 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError
-
-if TYPE_CHECKING:
-    from millrace.data.examples.benchmark_files import Benchmark
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.network.config import ModelConfig
-    from millrace.model.network.decoder import Decoder
+from millrace.data.examples.benchmark_files import Benchmark
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers.generate import generate
+from millrace.model.answers.score import sequence_log_probs, text_nats, windows
+from millrace.model.judges.intervals import bootstrap_ratio, wilson
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,6 @@ class Score:
 
 def multiple_choice(subject: Subject, benchmark: Benchmark) -> Score:
     """Accuracy of the likeliest choice, per byte and plain, with 95% Wilson intervals."""
-    import numpy as np
-
-    from millrace.model.answers.score import sequence_log_probs
-    from millrace.model.judges.intervals import wilson
-
     limit = subject.config.max_sequence_tokens
     prompts, answers, owner, cut = [], [], [], 0
     for row, example in enumerate(benchmark.examples):
@@ -127,9 +125,6 @@ def multiple_choice(subject: Subject, benchmark: Benchmark) -> Score:
 
 def generation(subject: Subject, benchmark: Benchmark, max_new_tokens: int, seed: int) -> Score:
     """Share of greedy answers that equal the expected one after ``normalised``, with a 95% Wilson interval."""
-    from millrace.model.answers.generate import generate
-    from millrace.model.judges.intervals import wilson
-
     if max_new_tokens >= subject.config.max_sequence_tokens // 2:
         raise ComponentError(
             f"evaluate: max_new_tokens is {max_new_tokens}, expected less than half of the model's "
@@ -161,11 +156,6 @@ def generation(subject: Subject, benchmark: Benchmark, max_new_tokens: int, seed
 
 def bits_per_byte(subject: Subject, benchmark: Benchmark, max_bytes: int, seed: int) -> Score:
     """Bits per byte over all documents and per source, with 95% bootstrap intervals over documents."""
-    import numpy as np
-
-    from millrace.model.answers.score import text_nats, windows
-    from millrace.model.judges.intervals import bootstrap_ratio
-
     texts = [beginning(example["text"], max_bytes) for example in benchmark.examples]
     sizes = np.asarray([len(text.encode()) for text in texts], dtype=np.float64)
     rows: list[Sequence[int]] = []

@@ -13,28 +13,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
+from millrace.data.examples import benchmark_files
+from millrace.data.examples.benchmark_files import Benchmark
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.package import weights
 
-if TYPE_CHECKING:
-    from millrace.data.examples.benchmark_files import Benchmark
-
-    from .scores import Score, Subject
-
+from . import scores
 from .config import EvaluateConfig
+from .scores import Score, Subject
 
 HIGHER_IS_BETTER = {"accuracy_per_byte": True, "exact_match": True, "bits_per_byte": False}
 
 
 def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
     """Scores each model on each benchmark and writes the report as JSON and Markdown."""
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.package import weights
-
-    from .scores import Subject
-
     models = inputs.many("models")
     if not models:
         raise ComponentError("evaluate: got no models, expected inputs.models to map labels to models")
@@ -83,8 +79,6 @@ def chosen_benchmarks(artifact: Artifact, config: EvaluateConfig, seed: int) -> 
     Raises:
         ComponentError: None at all, an unknown name, an empty benchmark, or examples that cannot be scored.
     """
-    from millrace.data.examples import benchmark_files
-
     try:
         found = benchmark_files.read(artifact.path)
     except ValueError as error:
@@ -141,8 +135,6 @@ def contamination_of(artifact: Artifact | None) -> dict[str, Mapping[str, float]
 
 def score_of(subject: Subject, benchmark: Benchmark, config: EvaluateConfig, seed: int) -> Score:
     """One model's score on one benchmark by the protocol of its type."""
-    from . import scores
-
     if benchmark.type == "multiple_choice":
         return scores.multiple_choice(subject, benchmark)
     if benchmark.type == "generation":

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
+
 from millrace.components.contract import Upstream
 
 DATA_COMPONENTS = ("ingest", "filter", "dedup", "decontaminate")
@@ -70,8 +72,6 @@ def render(facts: CardFacts) -> str:
 
 def _front_matter(facts: CardFacts) -> str:
     """The YAML header."""
-    import yaml
-
     header: dict[str, Any] = {
         "license": facts.license,
         "language": list(facts.languages),

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components.contract import Artifact, ComponentError, Context, Inputs
+from millrace.components.training import held_out
+from millrace.data.documents.shards import read_shards
+from millrace.data.tokenizer.tokenizer import FACTS_FILE, MODEL_FILE, Tokenizer
+from millrace.model.package import package, weights
+from millrace.model.package.package import Weights, read_decoder
 
-if TYPE_CHECKING:
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-
+from .card import CardFacts, render
 from .config import ExportConfig
 
 CHAT_FORMAT = {
@@ -32,11 +35,6 @@ LICENCE_CHARACTERS = 60
 
 def run(context: Context, config: ExportConfig, inputs: Inputs) -> None:
     """Writes the package."""
-    from millrace.data.tokenizer.tokenizer import FACTS_FILE, MODEL_FILE, Tokenizer
-    from millrace.model.package import package, weights
-
-    from .card import CardFacts, render
-
     gate = _read_report(inputs.maybe("gate"))
     if gate is not None and gate.get("verdict") != "open":
         raise ComponentError(
@@ -139,14 +137,10 @@ def _losses(
     Raises:
         ComponentError: The 4-bit weights lose too much.
     """
-    from millrace.components.training import held_out
-
     texts = held_out.read(benchmarks, tokenizer, config.held_out_bytes)
     if not texts:
         context.log.info("no held-out text: the loss of quantisation is not measured")
         return None
-    from millrace.model.package.package import Weights, read_decoder
-
     losses: dict[str, dict[str, float]] = {}
     forms: tuple[Weights, ...] = ("float32", "int4")
     for done, form in enumerate(forms):
@@ -173,8 +167,6 @@ def _licences(documents: Artifact | None) -> dict[str, int] | None:
     """Licence -> documents, from the documents' metadata; None when no documents are connected."""
     if documents is None:
         return None
-    from millrace.data.documents.shards import read_shards
-
     counts: dict[str, int] = {}
     for table in read_shards(documents.path, ["metadata"]):
         for text in table["metadata"].to_pylist():

@@ -7,16 +7,15 @@ the same however the corpus is cut into them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
 
 from millrace.components.contract import Config
+from millrace.data.documents.decisions import Verdicts
 
 from .rule import Bound, bounds_of
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.documents.decisions import Verdicts
 
 EXAMPLES = 3
 QUOTE_CHARACTERS = 160
@@ -59,9 +58,6 @@ def find(
         verdicts: The shard's verdicts.
         documents: The shard as it came in.
     """
-    import numpy as np
-    import pyarrow.compute as pc
-
     is_kept = verdicts.is_kept[places]
     ranks = np.empty(documents.num_rows, np.int64)
     ranks[np.asarray(pc.sort_indices(documents["doc_id"]))] = np.arange(documents.num_rows)
@@ -91,8 +87,6 @@ def find(
 
 def _nearest(rows: np.ndarray, distances: np.ndarray, ranks: np.ndarray) -> list[int]:
     """The few rows with the smallest distances, of equal ones those with the first ids, nearest first."""
-    import numpy as np
-
     rows = rows[~np.isnan(distances[rows])]
     if rows.size > EXAMPLES:
         limit = np.partition(distances[rows], EXAMPLES - 1)[EXAMPLES - 1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from millrace.data.text.batch import Edited, TextBatch
-    from millrace.data.text.structure import Structure
+    from millrace.data.text.words_and_lines import Structure
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]

@@ -11,18 +11,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.components.filter.rules.registry import AnyRule, apply
 from millrace.components.shards.map import dump_tallies, tally
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import read_shard, shard_name, write_shard
+from millrace.data.text.batch import TextBatch, from_arrow, to_arrow
 
 from .findings import bounds_of_rules, find
 from .rule import Rows, bounds_of
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.documents.decisions import Verdicts
 
 ALL_SOURCES = "*"
 SLICE_BYTES = 1 << 20
@@ -46,14 +48,6 @@ def filter_shard(
         folders: Where the shard's documents and decisions go.
         task: The shard's index and path.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.documents.shards import read_shard, shard_name, write_shard
-    from millrace.data.text.batch import TextBatch, from_arrow
-
     index, path = task
     table = read_shard(path).combine_chunks()
     verdicts = Verdicts(np.asarray(pc.binary_length(table["text"])), "passed")
@@ -92,8 +86,6 @@ def filter_shard(
 
 def _places_by_source(column: Any) -> list[tuple[str, np.ndarray]]:
     """Each source of a shard with the places of its documents, by name."""
-    import numpy as np
-
     encoded = column.combine_chunks().dictionary_encode()
     codes = np.asarray(encoded.indices)
     found = (
@@ -104,8 +96,6 @@ def _places_by_source(column: Any) -> list[tuple[str, np.ndarray]]:
 
 def slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
     """Runs of documents of about ``SLICE_BYTES``, as first and end; at least one document each."""
-    import numpy as np
-
     first, count = 0, len(offsets) - 1
     while first < count:
         end = int(np.searchsorted(offsets, offsets[first] + SLICE_BYTES, "right")) - 1
@@ -116,8 +106,6 @@ def slices(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
 
 def _table(rows: Rows, schema: Any) -> Any:
     """The documents as a table again, texts and languages as the rules left them."""
-    from millrace.data.text.batch import to_arrow
-
     at = schema.get_field_index("text")
     return rows.columns.add_column(at, schema.field(at).name, to_arrow(rows.batch)).cast(schema)
 
@@ -147,8 +135,6 @@ def _decide(
         verdicts: The shard's verdicts.
         places: Where in the shard the documents are, int64 [documents].
     """
-    import numpy as np
-
     count = len(rows.batch)
     names: list[str] = []
     thresholds: list[float] = []
@@ -222,8 +208,6 @@ def _also(names: Sequence[str], deciding: np.ndarray, drops: np.ndarray) -> list
         deciding: The first that a document fails, int64 [documents].
         drops: bool [tests, documents].
     """
-    import numpy as np
-
     behind = drops & (np.arange(len(names))[:, None] > deciding)
     written: dict[bytes, str] = {}  # few patterns recur
     found = []
@@ -246,8 +230,6 @@ def _enter_edits(
     places: np.ndarray,
 ) -> dict[int, str]:
     """Enters the edits of documents that go on; returns what was edited how often, by row, as JSON."""
-    import numpy as np
-
     if not edits:
         return {}
     names = list(edits)

@@ -25,21 +25,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.filter.rules.classified import resolve
 from millrace.components.filter.rules.registry import AnyRule, apply
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
+from millrace.data.documents.shards import shard_paths
 
+from .config import FilterConfig
 from .report import write_report
 from .rule import Rows, bounds_of
 from .shard import ALL_SOURCES, filter_shard
-
-if TYPE_CHECKING:
-    import numpy as np
-
-from .config import FilterConfig
 
 __all__ = ["bounds_of", "measure", "run"]
 
@@ -51,8 +50,6 @@ def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
 
 def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
     """Filters every shard."""
-    from millrace.data.documents.shards import shard_paths
-
     paths = shard_paths(inputs.one("documents").path)
     folders = (str(context.output("documents")), str(context.output("decisions")))
     tasks = [(index, str(path)) for index, path in enumerate(paths)]

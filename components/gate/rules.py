@@ -15,7 +15,7 @@ from typing import Any
 
 from millrace.components.contract import ComponentError
 
-from .stage import GateConfig
+from .config import GateConfig
 
 
 @dataclass(frozen=True)

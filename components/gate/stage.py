@@ -22,12 +22,11 @@ from millrace.components.contract import (
 )
 
 from .config import GateConfig, baseline_file, fingerprint
+from .rules import Evidence, evaluate, table
 
 
 def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
     """Evaluates every rule, writes the table, and raises when one does not hold."""
-    from .rules import Evidence, evaluate, table
-
     reports = {
         label: json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
         for label, artifact in inputs.many("reports").items()

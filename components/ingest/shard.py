@@ -6,19 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from millrace.components.contract import ComponentError
 from millrace.components.shards.map import Tally, dump_tallies
+from millrace.data.documents.decisions import Verdicts
+from millrace.data.documents.shards import decisions_table, document_id, write_shard
+from millrace.data.sources import records
+from millrace.data.sources.bytes.chunks import Chunk, chunks, hash_fractions
+from millrace.data.sources.records import Malformed, SourceError
 
 from .source import Limits
 from .sources import SOURCES
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.sources.bytes.chunks import Chunk
-    from millrace.data.sources.records import Malformed
 
 KINDS = ("documents", "documents", "decisions")  # of the three outputs, in order
 EXAMPLES_OF_BAD = 3
@@ -60,10 +62,6 @@ class Shards:
 
     def add(self, table: Any, sizes: np.ndarray) -> None:
         """Adds rows of the given sizes in bytes, int64 [rows]."""
-        import numpy as np
-
-        from millrace.data.sources import records
-
         ends = np.cumsum(sizes)
         first, before = 0, 0
         while first < len(sizes):
@@ -79,10 +77,6 @@ class Shards:
 
     def flush(self) -> None:
         """Writes what was added since the last shard."""
-        import pyarrow as pa
-
-        from millrace.data.documents.shards import write_shard
-
         if self.tables:
             path = self.folder / f"part-{self.task:06d}-{self.written:06d}.parquet"
             write_shard(path, pa.concat_tables(self.tables).combine_chunks())
@@ -107,11 +101,6 @@ def ingest_part(task: Task) -> dict[str, Any]:
     Raises:
         ComponentError: The source cannot be read.
     """
-    import numpy as np
-
-    from millrace.data.sources.bytes.chunks import chunks
-    from millrace.data.sources.records import SourceError
-
     remove_shards(task)
     work = _Work(task)
     try:
@@ -151,11 +140,6 @@ class _Work:
 
     def take(self, chunk: Chunk) -> bool:
         """Takes some records; returns whether a limit of the source is reached."""
-        import numpy as np
-        import pyarrow as pa
-
-        from millrace.data.sources.bytes.chunks import hash_fractions
-
         limits, table, sizes, held = self.task.limits, chunk.documents, chunk.sizes, chunk.is_held_out
         malformed = chunk.malformed
         if limits.sample_fraction < 1 and len(sizes):
@@ -180,8 +164,6 @@ class _Work:
 
     def _end(self, sizes: np.ndarray) -> int | None:
         """How many documents the source's limits still allow, when that is not all."""
-        import numpy as np
-
         limits, end = self.task.limits, len(sizes)
         if limits.max_documents is not None:
             end = min(end, limits.max_documents - self.documents)
@@ -193,11 +175,6 @@ class _Work:
         self, table: Any, sizes: np.ndarray, held: np.ndarray, malformed: Sequence[tuple[int, Malformed]]
     ) -> tuple[Any, np.ndarray, np.ndarray, list[tuple[int, Malformed]]]:
         """Takes out documents whose id came before; each becomes malformed."""
-        import numpy as np
-        import pyarrow as pa
-
-        from millrace.data.sources.records import Malformed
-
         taken = np.ones(len(sizes), bool)
         found = []
         for row, doc_id in enumerate(table["doc_id"].to_pylist()):
@@ -220,9 +197,6 @@ class _Work:
     def _write(
         self, table: Any, sizes: np.ndarray, held: np.ndarray, malformed: Sequence[tuple[int, Malformed]]
     ) -> None:
-        import numpy as np
-        import pyarrow as pa
-
         documents, held_out, decisions = self.writers
         if held.any():
             held_out.add(table.filter(pa.array(held)), sizes[held])
@@ -249,12 +223,6 @@ def _decisions(
     table: Any, sizes: np.ndarray, held: np.ndarray, malformed: Sequence[tuple[int, Malformed]], source: str
 ) -> Any:
     """The decisions on some records, in their order."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.documents.decisions import Verdicts
-    from millrace.data.documents.shards import decisions_table, document_id
-
     verdicts = Verdicts(sizes, "read")
     if held.any():
         verdicts.keep(held, "held_out")

@@ -20,8 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.shards.map import Tally, map_shards, report_tallies, sum_tallies
+from millrace.data.documents.shards import decisions_table, documents_table, shard_name, write_shard
+from millrace.data.sources.records import SourceError
 
 from .config import IngestConfig
 from .shard import EXAMPLES_OF_BAD, KINDS, Task, ingest_part, remove_shards
@@ -30,8 +34,6 @@ from .sources import SOURCES
 
 def _tasks(config: IngestConfig, folders: tuple[str, str, str], work: Path) -> list[Task]:
     """The parts of all sources, in order."""
-    from millrace.data.sources.records import SourceError
-
     tasks: list[Task] = []
     owner: dict[str, str] = {}
     for name, source in sorted(config.sources.items()):
@@ -87,8 +89,6 @@ def _without_repeats(context: Context, tasks: Sequence[Task], results: dict[int,
     """Reads parts again in which an id comes that came before, and returns the tasks as they were run last."""
     if not tasks or tasks[0].ids is None:
         return list(tasks)
-    import numpy as np
-
     ids = [np.load(str(task.ids)) for task in tasks]
     owners = np.repeat(np.arange(len(tasks)), [len(part) for part in ids])
     together = np.concatenate(ids)
@@ -134,8 +134,6 @@ def _cut(context: Context, tasks: Sequence[Task], results: dict[int, Any]) -> bo
 
 def _number_shards(folder: Path, kind: str) -> None:
     """Renames a folder's shards to consecutive numbers; an output with no rows gets one empty shard."""
-    from millrace.data.documents.shards import decisions_table, documents_table, shard_name, write_shard
-
     paths = sorted(folder.glob("part-*.parquet"))
     for index, path in enumerate(paths):
         path.rename(folder / shard_name(index))

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.data.documents.choosing import is_chosen, keyed
+from millrace.data.documents.shards import read_shards
+from millrace.data.examples.instruction_sets import Sizes, chat, choose, pairs_of, preferences, split
+from millrace.data.examples.user_examples import read_chats, read_preferences
+from millrace.data.sources.records import SourceError
 
 from .config import InstructionsConfig
 
@@ -20,9 +28,6 @@ SIDES = ("train", "held_out")
 
 def _candidates(folder: Path, sources: Sequence[str] | None, seed: int, context: Context) -> list[str]:
     """Document ids in the order in which documents are visited."""
-    from millrace.data.documents.choosing import keyed
-    from millrace.data.documents.shards import read_shards
-
     ids: list[str] = []
     present: set[str] = set()
     for table in read_shards(folder, ["doc_id", "source"]):
@@ -40,11 +45,6 @@ def _candidates(folder: Path, sources: Sequence[str] | None, seed: int, context:
 
 def _rows(folder: Path, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
     """The wanted documents, shard by shard."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from millrace.data.documents.shards import read_shards
-
     values = pa.array(sorted(wanted), pa.string())
     for table in read_shards(folder, ["doc_id", "text", "source", "lang"]):
         yield from table.filter(pc.is_in(table["doc_id"], value_set=values)).to_pylist()
@@ -52,8 +52,6 @@ def _rows(folder: Path, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
 
 def _make(context: Context, config: InstructionsConfig, folder: Path) -> list[Any]:
     """Pairs made from documents, at most ``max_examples``."""
-    from millrace.data.examples.instruction_sets import Sizes, choose, pairs_of
-
     sizes = Sizes(
         tasks=config.tasks,
         prompt_characters=config.max_prompt_characters,
@@ -79,15 +77,11 @@ def _make(context: Context, config: InstructionsConfig, folder: Path) -> list[An
 
 def _read(config: InstructionsConfig, seed: int) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The user's chats and preferences by side of the split."""
-    from millrace.data.documents.choosing import is_chosen
-    from millrace.data.examples.user_examples import read_chats, read_preferences
-    from millrace.data.sources.records import SourceError
-
     chats: dict[str, list[Any]] = {side: [] for side in SIDES}
-    preferences: dict[str, list[Any]] = {side: [] for side in SIDES}
+    preferred: dict[str, list[Any]] = {side: [] for side in SIDES}
     for paths, read, rows in (
         (config.chats, read_chats, chats),
-        (config.preferences, read_preferences, preferences),
+        (config.preferences, read_preferences, preferred),
     ):
         for name, path in sorted(paths.items()):
             try:
@@ -102,7 +96,7 @@ def _read(config: InstructionsConfig, seed: int) -> tuple[dict[str, list[Any]], 
                 )
                 is_held_out = is_chosen(config.held_out_fraction, seed, "held_out", prompt)
                 rows[SIDES[is_held_out]].append(row | {"id": identity, "source": name})
-    return chats, preferences
+    return chats, preferred
 
 
 def _write(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
@@ -113,8 +107,6 @@ def _write(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
 
 def run(context: Context, config: InstructionsConfig, inputs: Inputs) -> None:
     """Makes and reads, then writes both sides of the split."""
-    from millrace.data.examples.instruction_sets import chat, preferences, split
-
     chats, preferred = _read(config, context.seed)
     documents = inputs.maybe("documents")
     if documents is not None and (config.max_examples or config.max_preferences):

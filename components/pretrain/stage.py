@@ -5,11 +5,10 @@ It is ``stream_training`` with the loss on the tokens themselves; ``distill`` is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from millrace.components.contract import Context, Inputs
 from millrace.components.training.config import PretrainConfig
 from millrace.components.training.mixture.reading import open_reading
+from millrace.components.training.recipe import Recipe
 from millrace.components.training.run import (
     Objective,
     Trained,
@@ -18,9 +17,6 @@ from millrace.components.training.run import (
     train_on,
     write,
 )
-
-if TYPE_CHECKING:
-    from millrace.components.training.recipe import Recipe
 
 
 def train(

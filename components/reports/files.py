@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from millrace.model.training.loop import History
+from millrace.model.training.loop import History
 
 CURVE_POINTS = 500  # reports stay small: an orchestrator's page loads them whole
 FINAL_STEPS = 20
@@ -30,8 +29,6 @@ def loss_curve(history: History, name: str = "loss") -> list[dict[str, Any]]:
 
 def final_loss(history: History, name: str = "loss") -> float:
     """Mean training loss, or a part of it, of the last ``FINAL_STEPS`` finite steps, nats per token."""
-    import numpy as np
-
     values = history.curves[name]
     found = _mean(values[np.isfinite(values)][-FINAL_STEPS:], 6)
     if found is None:
@@ -40,8 +37,6 @@ def final_loss(history: History, name: str = "loss") -> float:
 
 
 def _mean(losses: np.ndarray, digits: int) -> float | None:
-    import numpy as np
-
     finite = losses[np.isfinite(losses)].astype(float)
     return round(float(finite.mean()), digits) if finite.size else None
 

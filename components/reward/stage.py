@@ -17,16 +17,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import final_loss, loss_curve, write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.judges.reward import Head, RewardModel
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training.epochs import Epochs
+from millrace.model.answers.buckets import bucket, pad_rows
+from millrace.model.judges import reward
+from millrace.model.judges.intervals import wilson
+from millrace.model.judges.reward import Head, RewardModel, raw_scores
+from millrace.model.package import weights
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.loop import NonFiniteLoss, fit
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.preemption import Preempted, StopRequest
 
 from .config import RewardConfig
 
@@ -45,14 +52,6 @@ class Pair:
 
 def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     """Trains the heads and the trunk, measures them on held-out pairs and writes the reward model."""
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.judges import reward
-    from millrace.model.package import weights
-    from millrace.model.states.checkpoints import Checkpoints
-    from millrace.model.training.loop import NonFiniteLoss, fit
-    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-    from millrace.model.training.preemption import Preempted, StopRequest
-
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
     model_config, decoder = weights.load(inputs.one("model").path)
@@ -214,11 +213,6 @@ class PairBatches:
     def __init__(
         self, pairs: Sequence[Pair], heads: Sequence[str], batch_size: int, limit_tokens: int, seed: int
     ) -> None:
-        import numpy as np
-
-        from millrace.data.training.epochs import Epochs
-        from millrace.model.answers.buckets import bucket, pad_rows
-
         sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
         lengths = [len(side) for side in sides]
         width = min(bucket(max(lengths)), limit_tokens)
@@ -244,8 +238,6 @@ def standardised(model: RewardModel, pairs: Sequence[Pair], index: int, weight: 
     Raises:
         ComponentError: All scores are the same.
     """
-    from millrace.model.judges.reward import Head
-
     own = pairs[:STANDARDISE_PAIRS]
     scores = _scores(model, own)[:, :, index].astype(float)
     deviation = float(scores.std())
@@ -258,10 +250,6 @@ def standardised(model: RewardModel, pairs: Sequence[Pair], index: int, weight: 
 
 def measure(model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Head]) -> dict[str, Any]:
     """Held-out accuracy per head and in all, with 95% Wilson intervals; a tie counts as wrong."""
-    import numpy as np
-
-    from millrace.model.judges.intervals import wilson
-
     scores = _scores(model, pairs)
     names = [head.name for head in heads]
     own = np.asarray([names.index(pair.head) for pair in pairs])
@@ -281,7 +269,5 @@ def measure(model: RewardModel, pairs: Sequence[Pair], heads: Sequence[Head]) ->
 
 def _scores(model: RewardModel, pairs: Sequence[Pair]) -> np.ndarray:
     """Raw scores, float32 [2, pairs, heads], of the preferred and the other exchanges."""
-    from millrace.model.judges.reward import raw_scores
-
     sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
     return raw_scores(model, sides).reshape(2, len(pairs), -1)

@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Inputs
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.examples.answer_rules import AnswerRules
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.judges.reward import Head, RewardModel
-    from millrace.model.network.decoder import Decoder
-    from millrace.model.training.policy_loop import Rollouts
+from millrace.data.examples.answer_rules import RULES, AnswerRules
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers.generate import generate
+from millrace.model.judges.reward import Head, RewardModel, combine, raw_scores
+from millrace.model.network.decoder import Decoder
+from millrace.model.training import policy_loop
+from millrace.model.training.policy_loop import Rollouts
 
 
 def read_prompts(
@@ -83,11 +82,6 @@ class Sampler:
         Returns:
             P * K rows, those of one prompt together.
         """
-        import numpy as np
-
-        from millrace.model.answers.generate import generate
-        from millrace.model.training.policy_loop import Rollouts
-
         rows = [prompt for prompt in prompts for _ in range(samples)]
         seed = int(np.random.SeedSequence([self.seed, stream]).generate_state(1)[0])
         answers: list[list[int]] = []
@@ -131,8 +125,6 @@ class Judge:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the figures of ``score``."""
-        from millrace.data.examples.answer_rules import RULES
-
         heads = (f"head_{head.name}" for head in self.heads)
         return ("reward", *heads, "rule", *(f"rule_{name}" for name in RULES[self.rules.form]))
 
@@ -146,10 +138,6 @@ class Judge:
 
         An answer that was cut off is closed for the reward model, as in its training.
         """
-        import numpy as np
-
-        from millrace.model.judges.reward import combine, raw_scores
-
         end = self.tokenizer.special["<|end|>"]
         contents = [self.content(answer) for answer in rollouts.answers]
         exchanges = [
@@ -194,10 +182,6 @@ def measure(
     judge: Judge,
 ) -> Measured:
     """Answers held-out prompts with the draws of stream 1, which are the same before and after a training."""
-    import numpy as np
-
-    from millrace.model.training import policy_loop
-
     rollouts = sampler.answers(policy, prompts, samples, 1)
     parts = []
     for start in range(0, len(rollouts.prompts), sampler.batch_rows):

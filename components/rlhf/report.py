@@ -7,12 +7,13 @@ prompts, is much narrower than the two intervals beside it suggest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from .answers import Measured
+from millrace.model.judges.intervals import bootstrap_mean
+
+from .answers import Measured
 
 SHOWN_EXAMPLES = 5
 
@@ -21,7 +22,6 @@ def make_report(
     before: Measured, after: Measured, curves: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, Any]:
     """Figures before and after with 95% intervals over prompts, the gain, the curves and some answers to read."""
-    from millrace.model.judges.intervals import bootstrap_mean
 
     def summary(measured: Measured) -> dict[str, Any]:
         figures: dict[str, Any] = {

@@ -18,35 +18,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
+from millrace.data.examples.answer_rules import AnswerRules
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training.epochs import Epochs
+from millrace.model.judges import reward
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training import policy_loop
+from millrace.model.training.loop import NonFiniteLoss
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.policy_loop import Rollouts
 
-if TYPE_CHECKING:
-    from millrace.model.network.decoder import Decoder
-    from millrace.model.training.policy_loop import Rollouts
-
+from .answers import Judge, Sampler, measure, read_prompts
 from .config import RlhfConfig
+from .report import make_report, markdown
 
 SHOWN_EXAMPLES = 5
 
 
 def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     """Trains the policy and writes it with its curves and its figures before and after."""
-    from millrace.data.examples.answer_rules import AnswerRules
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.data.training.epochs import Epochs
-    from millrace.model.judges import reward
-    from millrace.model.package import weights
-    from millrace.model.states.checkpoints import Checkpoints
-    from millrace.model.training import policy_loop
-    from millrace.model.training.loop import NonFiniteLoss
-    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-
-    from .answers import Judge, Sampler, measure, read_prompts
-    from .report import make_report, markdown
-
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     model_config, policy = weights.load(inputs.one("policy").path)
     _, reference = weights.load(inputs.one("policy").path)

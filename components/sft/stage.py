@@ -11,16 +11,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import final_loss, loss_curve, write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.training.loop import Evaluation
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training.epochs import Epochs
+from millrace.data.training.packing import fill, pack
+from millrace.model.answers.score import row_log_probs
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.package import weights
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.loop import Evaluation, NonFiniteLoss, fit
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.preemption import Preempted, StopRequest
 
 from .config import SftConfig
 
@@ -59,14 +65,6 @@ class Chats:
 
 def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     """Trains on the chats and writes the model and its report."""
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.losses.next_token import NextTokenLoss
-    from millrace.model.package import weights
-    from millrace.model.states.checkpoints import Checkpoints
-    from millrace.model.training.loop import NonFiniteLoss, fit
-    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-    from millrace.model.training.preemption import Preempted, StopRequest
-
     shape = weights.load_config(inputs.one("model").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     if shape.vocab_size != tokenizer.vocab_size:
@@ -205,9 +203,6 @@ class PackedBatches:
         seed: int,
         pad_id: int,
     ) -> None:
-        from millrace.data.training.epochs import Epochs
-        from millrace.data.training.packing import pack
-
         self._examples, self._row_tokens, self._pad_id = examples, row_tokens, pad_id
         self._batch_size = config.batch_size
         lengths = [len(ids) for ids, _ in examples]
@@ -223,17 +218,12 @@ class PackedBatches:
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """The arrays of a step; see ``data.training.packing.fill``."""
-        from millrace.data.training.packing import fill
-
         rows = self._rows[step * self._batch_size : (step + 1) * self._batch_size]
         return fill(self._examples, rows, self._batch_size, self._row_tokens, self._pad_id)
 
 
 def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
     """Held-out nats per answer token, over chats spread evenly over the file; None without any."""
-    from millrace.model.answers.score import row_log_probs
-    from millrace.model.training.loop import Evaluation
-
     stride = max(len(held_out.examples) // config.held_out_chats, 1)
     chosen = held_out.examples[::stride][: config.held_out_chats]
     if not chosen:
@@ -252,6 +242,4 @@ def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
 
 def answer_mask(answer: Sequence[bool]) -> np.ndarray:
     """Which predicted tokens (all but the first of a row) are an answer's."""
-    import numpy as np
-
     return np.asarray(answer[1:], bool)

@@ -20,7 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apache_beam as beam
+
 from millrace.components.contract import ComponentError, Context
+
+from .bundles import RunTasks
 
 POLL_SECONDS = 0.25
 
@@ -55,10 +59,6 @@ def map_shards(
     """
     if not tasks:
         return []
-    import apache_beam as beam
-
-    from .bundles import RunTasks
-
     folder = context.work / f"results-{label}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

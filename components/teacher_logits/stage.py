@@ -14,7 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
@@ -22,22 +27,16 @@ from millrace.components.training import mesh as device_mesh
 from millrace.components.training import teacher
 from millrace.components.training.mixture.reading import open_reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule
-
-if TYPE_CHECKING:
-    import jax
-    import numpy as np
-    from jax.sharding import Mesh
-
-    from millrace.model.losses.distillation import TopLogProbs
-    from millrace.model.network.decoder import Decoder
+from millrace.data.training import stored_logits
+from millrace.model.devices import sharding
+from millrace.model.losses.distillation import TopLogProbs, teacher_states, top_log_probs
+from millrace.model.network.decoder import Decoder
 
 from .config import TeacherLogitsConfig
 
 
 def run(context: Context, config: TeacherLogitsConfig, inputs: Inputs) -> None:
     """Runs the teacher over every batch and writes the shards and their record."""
-    from millrace.data.training import stored_logits
-
     config, reading = open_reading("teacher_logits", context.seed, config, inputs)
     mixture, vocab_size = reading.mixture, reading.tokenizer.vocab_size
     shape, model = teacher.load("teacher_logits", inputs, reading, config, config.top_k)
@@ -105,13 +104,6 @@ def _distributions(
     model: Decoder, mesh: Mesh | None, config: TeacherLogitsConfig
 ) -> Callable[[Mapping[str, np.ndarray]], TopLogProbs]:
     """From a batch to the teacher's distributions, still on the device, log-probabilities float16."""
-    import jax
-    import numpy as np
-    from flax import nnx
-
-    from millrace.model.devices import sharding
-    from millrace.model.losses.distillation import TopLogProbs, teacher_states, top_log_probs
-
     graph, state = nnx.split(model)
     weights = nnx.to_pure_dict(state)
     if mesh:
@@ -135,8 +127,6 @@ def _one_ahead(
     of_batch: Callable[[Mapping[str, np.ndarray]], TopLogProbs], batches: Iterable[Mapping[str, np.ndarray]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Log-probabilities and ids of every batch; the next one is under way while one is fetched."""
-    import numpy as np
-
     ahead: TopLogProbs | None = None
     for found in chain(map(of_batch, batches), [None]):
         if ahead is not None:
@@ -159,10 +149,6 @@ def summarise(folder: Path, shards: int) -> dict[str, float]:
         ``top_1_probability`` of the most probable token, ``top_k_probability`` of all k stored ones together: how much
         of the teacher's distribution a student sees token by token.
     """
-    import numpy as np
-
-    from millrace.data.training import stored_logits
-
     first = stored = positions = 0.0
     for number in range(shards):
         log_probs = np.load(folder / stored_logits.shard_names(number)[0], mmap_mode="r", allow_pickle=False)

@@ -13,8 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.shards import map as shards
+from millrace.data.documents import shards as documents
+from millrace.data.documents.shards import read_shard
+from millrace.data.tokenizer.encoder import shared_encoder
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import streams as token_stream
 
 from .config import TokenizeConfig
 
@@ -23,14 +33,6 @@ BATCH_BYTES = 16_000_000  # of text; an id for every byte is the room that a bat
 
 def run(context: Context, config: TokenizeConfig, inputs: Inputs) -> None:
     """Encodes all shards, then writes each source's stream."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from millrace.data.documents import shards as documents
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.data.training import streams as token_stream
-
     tokenizer_folder = inputs.one("tokenizer").path
     vocab_size = Tokenizer.load(tokenizer_folder).vocab_size
     paths = documents.shard_paths(inputs.one("documents").path)
@@ -76,14 +78,6 @@ def run(context: Context, config: TokenizeConfig, inputs: Inputs) -> None:
 
 def _encode_shard(tokenizer_folder: str, threads: int, task: tuple[str, str]) -> dict[str, int]:
     """Encodes one shard into ``<prefix>/<source number>.npy`` and ``.parquet``; returns source -> bytes of text."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from millrace.data.documents.shards import read_shard
-    from millrace.data.tokenizer.encoder import shared_encoder
-
     path, prefix = task
     shutil.rmtree(prefix, ignore_errors=True)
     Path(prefix).mkdir()

@@ -10,16 +10,20 @@ Measured on two cores: 15,761 short texts in 8 s. Scoring runs at the speed of a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports import html
 from millrace.components.reports.files import write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.model.judges.text_classifier import Point
+from millrace.data.documents import shards
+from millrace.data.documents.choosing import keyed
+from millrace.data.filters import classifier, hashed_ngrams
+from millrace.data.text.batch import from_arrow
+from millrace.model.judges import text_classifier
+from millrace.model.judges.text_classifier import Point
 
 from .config import LEAST_EXAMPLES, TrainClassifierConfig
 
@@ -30,13 +34,6 @@ SPLITS = ("train", "calibrate", "test")
 
 def run(context: Context, config: TrainClassifierConfig, inputs: Inputs) -> None:
     """Chooses examples, trains, calibrates, tests, and writes the classifier and its report."""
-    import numpy as np
-    import pyarrow as pa
-
-    from millrace.data.filters import classifier, hashed_ngrams
-    from millrace.data.text.batch import from_arrow
-    from millrace.model.judges import text_classifier
-
     table = _examples(context, config, inputs.one("documents").path)
     is_positive = np.asarray(table["is_positive"])
     split = np.asarray(table["split"])
@@ -116,11 +113,6 @@ def run(context: Context, config: TrainClassifierConfig, inputs: Inputs) -> None
 
 def _examples(context: Context, config: TrainClassifierConfig, folder: Path) -> Any:
     """The labelled documents: ``text``, ``uri``, ``is_positive`` and ``split``, in the order of their hashes."""
-    import pyarrow as pa
-
-    from millrace.data.documents import shards
-    from millrace.data.documents.choosing import keyed
-
     found: list[tuple[int, bool, int, int]] = []
     sources: set[str] = set()
     for shard, table in enumerate(shards.read_shards(folder, ["doc_id", "source", "metadata"])):
@@ -195,8 +187,6 @@ def _thresholds(
 
 
 def _page(report: dict[str, Any], test: Any, likely: np.ndarray) -> str:
-    import numpy as np
-
     area = report["area_under_curve"]
     is_positive = np.asarray(test["is_positive"])
     edges = np.linspace(0.0, 1.0, 21)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from millrace.components.reports import html as html_page
-
-if TYPE_CHECKING:
-    from millrace.data.tokenizer.sentencepiece_model import Model
+from millrace.data.tokenizer import fertility
+from millrace.data.tokenizer.sentencepiece_model import Model
 
 PIECES = 40
 FIGURES = {
@@ -51,10 +52,6 @@ def write_report(
     Returns:
         Size by size, the whole vocabulary last, its bytes per token: by source, and as the sample is mixed.
     """
-    import numpy as np
-
-    from millrace.data.tokenizer import fertility
-
     counts = {source: fertility.token_counts(model, own) for source, own in texts.items()}
     sizes = []
     for part in sorted({*compared_sizes, 1.0}):

@@ -11,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
+
 from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.data.documents import shards
+from millrace.data.tokenizer import fertility, sentencepiece_model, tokenizer
+from millrace.data.tokenizer import sample as text_sample
+from millrace.data.tokenizer import training as tokenizer_training
 
 from .config import TrainTokenizerConfig
 from .report import write_report
@@ -39,18 +45,6 @@ class Survey(NamedTuple):
 
 def run(context: Context, config: TrainTokenizerConfig, inputs: Inputs) -> None:
     """Samples, trains, measures and writes the ``tokenizer`` artifact and the report."""
-    from millrace.data.tokenizer import (
-        fertility,
-        sentencepiece_model,
-        tokenizer,
-    )
-    from millrace.data.tokenizer import (
-        sample as text_sample,
-    )
-    from millrace.data.tokenizer import (
-        training as tokenizer_training,
-    )
-
     folder = inputs.one("documents").path
     survey = _survey(folder, config.max_document_bytes)
     if not survey.doc_ids:
@@ -141,10 +135,6 @@ def run(context: Context, config: TrainTokenizerConfig, inputs: Inputs) -> None:
 
 def _survey(folder: Any, max_document_bytes: int) -> Survey:
     """All documents in the artifact's order."""
-    import pyarrow.compute as pc
-
-    from millrace.data.documents import shards
-
     found = Survey([], [], [], [], 0)
     bytes_in = 0
     for table in shards.read_shards(folder, ["doc_id", "source", "lang", "text"]):
@@ -167,8 +157,6 @@ def _grouped(order: Iterable[int], labels: Sequence[str]) -> dict[str, list[int]
 
 def _sample(survey: Survey, own: Sequence[int], budget_bytes: int, alpha: float) -> dict[int, int]:
     """The sample of one source: documents in order, or so for each language by temperature."""
-    from millrace.data.tokenizer import sample as text_sample
-
     groups = _grouped(own, survey.languages)
     if alpha == 1 or len(groups) == 1:
         return text_sample.choose(own, survey.gives, budget_bytes)
@@ -193,8 +181,6 @@ def _sampled(sample: Mapping[int, int], survey: Survey) -> list[dict[str, Any]]:
 
 def _read(folder: Any, wanted: set[int]) -> dict[int, str]:
     """The texts of chosen documents by their index in the artifact's order."""
-    from millrace.data.documents import shards
-
     texts: dict[int, str] = {}
     first = 0
     for table in shards.read_shards(folder, ["text"]):

@@ -22,12 +22,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from millrace.model.training.loop import History
+from millrace.model.training.loop import History
 
 FILE = "digests.jsonl"
 OF_EVERY_STEP = ("loss", "gradient_norm")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components.contract import Artifact
-
-if TYPE_CHECKING:
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.model.training.loop import Evaluation
+from millrace.data.examples import benchmark_files
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.model.answers.score import text_nats, windows
+from millrace.model.training.loop import Evaluation
 
 HeldOut = tuple[int, list[list[int]]]
 
@@ -24,8 +24,6 @@ def read(benchmarks: Artifact | None, tokenizer: Tokenizer, bytes_per_source: in
 
     Documents are taken in the benchmark's order up to the limit, the last one cut.
     """
-    from millrace.data.examples import benchmark_files
-
     sizes: dict[str, int] = {}
     documents: dict[str, list[list[int]]] = {}
     for benchmark in benchmark_files.read(benchmarks.path) if benchmarks else []:
@@ -43,9 +41,6 @@ def read(benchmarks: Artifact | None, tokenizer: Tokenizer, bytes_per_source: in
 
 def evaluation(held_out: Mapping[str, HeldOut], window_tokens: int, every_steps: int) -> Evaluation | None:
     """Bits per byte over all held-out text and per source, or None without any."""
-    from millrace.model.answers.score import text_nats, windows
-    from millrace.model.training.loop import Evaluation
-
     if not held_out:
         return None
     rows = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+import jax
 
 from millrace.components.contract import Context
 from millrace.components.training.mixture.schedule import Schedule
-
-if TYPE_CHECKING:
-    from millrace.model.training.goodput import Goodput
+from millrace.model.devices import peak_flops
+from millrace.model.training.goodput import Goodput
 
 
 class Live:
@@ -35,10 +35,6 @@ class Live:
         compute_dtype: str,
         goodput: Goodput,
     ) -> None:
-        import jax
-
-        from millrace.model.devices import peak_flops
-
         self._context, self._phases, self._goodput = context, phases, goodput
         self._token_flops = token_flops
         self._total_tokens = phases.tokens(total_steps)
@@ -74,8 +70,6 @@ class Live:
 
 def peak_memory_bytes() -> int:
     """The most that this host's fullest device has held; where devices do not tell, as on CPU, the process."""
-    import jax
-
     told = [device.memory_stats() or {} for device in jax.local_devices()]
     of_devices = [stats["peak_bytes_in_use"] for stats in told if "peak_bytes_in_use" in stats]
     return max(of_devices, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import optax
+import optax
 
-    from millrace.data.training.mixture import Mixture
-    from millrace.model.training import accumulate
-    from millrace.model.training.shared_step import SharedStep
+from millrace.data.training.mixture import Mixture
+from millrace.model.losses.next_token import learnt_tokens
+from millrace.model.training import accumulate
+from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.shared_step import SharedStep
 
-    from .config import PretrainConfig
+from .config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Recipe:
 
 def make(config: PretrainConfig, mixture: Mixture) -> Recipe:
     """The recipe of a training; of the mixture only the steps of each phase count."""
-    from millrace.model.losses.next_token import learnt_tokens
-    from millrace.model.training import accumulate
-    from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-    from millrace.model.training.shared_step import SharedStep
-
     schedule = learning_rate_schedule(
         [
             (end, phase.learning_rate or config.learning_rate)

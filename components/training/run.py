@@ -12,13 +12,30 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jax
+import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import final_loss, loss_curve, write_json
 from millrace.components.training.mixture import documents
 from millrace.components.training.mixture.reading import Reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule
+from millrace.data.training.mixture import Mixture
+from millrace.model.devices import sharding
+from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.network import decoder as network
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder, TrainingMode
+from millrace.model.package import weights
+from millrace.model.states import kept_states
+from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.states.kept_states import KeptStates
+from millrace.model.states.replicas import NoRoom, Replicas
+from millrace.model.training.goodput import Goodput
+from millrace.model.training.loop import History, LossFunction, NonFiniteLoss, fit
+from millrace.model.training.preemption import Preempted, StopRequest
 
 from . import (
     digests as step_digests,
@@ -37,18 +54,7 @@ from . import (
 )
 from .config import PretrainConfig
 from .live import Live
-
-if TYPE_CHECKING:
-    import jax
-    import numpy as np
-
-    from millrace.data.training.mixture import Mixture
-    from millrace.model.losses.next_token import NextTokenLoss
-    from millrace.model.network.config import ModelConfig
-    from millrace.model.network.decoder import Decoder
-    from millrace.model.training.loop import History, LossFunction
-
-    from .recipe import Recipe
+from .recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,6 @@ class Trained:
 
 def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
     """The loss on the tokens, with what the configuration adds to it."""
-    from millrace.model.losses.next_token import NextTokenLoss
-    from millrace.model.network.decoder import TrainingMode
-
     return NextTokenLoss(
         TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
         z_loss=config.z_loss,
@@ -113,17 +116,6 @@ def train_on(
     held_out = held_out_text.read(
         inputs.maybe("benchmarks"), reading.tokenizer, config.held_out_bytes_per_source
     )
-
-    import jax
-
-    from millrace.model.devices import sharding
-    from millrace.model.network import decoder as network
-    from millrace.model.states.checkpoints import Checkpoints
-    from millrace.model.states.kept_states import KeptStates
-    from millrace.model.states.replicas import NoRoom, Replicas
-    from millrace.model.training.goodput import Goodput
-    from millrace.model.training.loop import NonFiniteLoss, fit
-    from millrace.model.training.preemption import Preempted, StopRequest
 
     shape = config.model_shape(reading.streams.vocab_size)
     phases = Schedule(mixture)
@@ -211,8 +203,6 @@ def states_folder(context: Context) -> Path:
 
 def write(context: Context, trained: Trained, **more: Any) -> None:
     """Writes a trained model and the report, which also holds ``more``."""
-    from millrace.model.package import weights
-
     config, shape, history = trained.config, trained.shape, trained.history
     streams, mixture = trained.reading.streams, trained.reading.mixture
     phases = Schedule(mixture)
@@ -260,8 +250,6 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
 
 def _write_states(context: Context) -> None:
     """Publishes the states that stay, and a list of them; the work folder needs its own until the stage is recorded."""
-    from millrace.model.states import kept_states
-
     folder = states_folder(context)
     steps = kept_states.steps(folder)
     for step in steps:
@@ -298,8 +286,6 @@ def read_training_batch(
     config: PretrainConfig, reading: Reading, step: int, rows: Sequence[int] | None = None
 ) -> dict[str, np.ndarray]:
     """The rows of a step, as ``NextTokenLoss`` takes them: ``rope_base`` float32 [B] too, where phases differ in it."""
-    import numpy as np
-
     batch = read_batch(config, reading.streams, reading.mixture, step, rows)
     bases = config.rope_bases()
     if len(set(bases)) > 1:
@@ -310,7 +296,6 @@ def read_training_batch(
 
 def digests(trained: Trained, every_steps: int, until_steps: int | None = None) -> list[step_digests.Record]:
     """The digests of a training's steps, or of the first ``until_steps``."""
-    import jax
 
     def batch(step: int) -> Mapping[str, np.ndarray]:
         return trained.objective.batch(step, None)

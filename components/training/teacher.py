@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components.contract import ComponentError, Inputs
 from millrace.components.training.mixture.phases import MixtureConfig
 from millrace.components.training.mixture.reading import Reading
-
-if TYPE_CHECKING:
-    from millrace.model.network.config import ModelConfig
-    from millrace.model.network.decoder import Decoder
+from millrace.model.network.config import ModelConfig
+from millrace.model.network.decoder import Decoder
+from millrace.model.package import weights
 
 
 def load(
@@ -24,8 +23,6 @@ def load(
         ComponentError: It has another vocabulary than the tokens or was trained on shorter rows than they come in, or
             ``top_k`` is more than its vocabulary.
     """
-    from millrace.model.package import weights
-
     folder = inputs.one("teacher").path
     shape = weights.load_config(folder)
     facts = folder / "training.json"

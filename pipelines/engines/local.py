@@ -24,7 +24,7 @@ from typing import IO, Any, Literal, Protocol
 from millrace.pipelines.plan.plan import Planner, StagePlan, ancestors, order
 from millrace.pipelines.spec.models import Node
 from millrace.pipelines.stages.environment import stage_environment
-from millrace.pipelines.stages.execute import request_for, to_json
+from millrace.pipelines.stages.request import request_for, to_json
 from millrace.pipelines.store.store import StageRecord
 
 Status = Literal["waiting", "running", "ran", "reused", "failed", "closed", "skipped", "interrupted"]

@@ -31,8 +31,9 @@ from millrace.pipelines.spec import check
 from millrace.pipelines.spec import models as spec
 from millrace.pipelines.spec.models import Node, Pipeline, closest
 from millrace.pipelines.spec.source_map import Mistake, Source, SpecError
-from millrace.pipelines.stages.execute import execute, request_for
+from millrace.pipelines.stages.execute import execute
 from millrace.pipelines.stages.failures import explain
+from millrace.pipelines.stages.request import request_for
 from millrace.pipelines.store.store import StageRecord, Store
 
 from . import shared_run

@@ -68,10 +68,10 @@ class CodeIndex:
             if checksum.decode("latin-1") == hashlib.sha256(text).hexdigest():
                 self._known = json.loads(text)
 
-    def of(self, module: str) -> CodeIdentity:
-        """The identity of a module such as ``components.filter.stage``, with everything it imports."""
+    def of(self, *modules: str) -> CodeIdentity:
+        """The identity of modules such as ``components.filter.stage``, with everything they import."""
         found: dict[str, Module] = {}
-        stack = [module]
+        stack = [*modules]
         while stack:
             name = stack.pop()
             if name in found:
@@ -83,8 +83,8 @@ class CodeIndex:
             stack.extend(found[name].imports)
             if "." in name:
                 stack.append(name.rpartition(".")[0])
-        modules = {name: dict(found[name].definitions) for name in sorted(found)}
-        return CodeIdentity(canonical.digest(modules), modules)
+        definitions = {name: dict(found[name].definitions) for name in sorted(found)}
+        return CodeIdentity(canonical.digest(definitions), definitions)
 
     def save(self) -> None:
         """Writes the cache, if anything in it is new."""

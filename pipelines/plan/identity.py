@@ -94,7 +94,7 @@ def identify(
     records = [asdict(record) for record in lineage] if component.reads_lineage else None
     return Identity(
         component=component.name,
-        code=code.of(f"components.{registry.COMPONENTS[component.name]}"),
+        code=code.of(*registry.modules_of(component.name)),
         config=canonical.semantic(node.config),
         seed=seed,
         inputs=inputs,

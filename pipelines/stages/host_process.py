@@ -21,8 +21,9 @@ from millrace.pipelines.plan import identity
 from millrace.pipelines.store.store import Store
 
 from .context import StageContext
-from .execute import Request, stage_inputs
+from .execute import stage_inputs
 from .hosts import Seat
+from .request import Request
 from .stage_process import die_with, log_to_standard_error, pipe_to, reported
 
 
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
             host=seat.host,
             memory=tuple(seat.memory),
         )
-        component.run(
+        registry.run_of(component)(
             context,
             component.config.model_validate(request.config),
             Inputs(stage_inputs(request, Store(request.store)).ports),

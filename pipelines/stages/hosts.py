@@ -33,7 +33,7 @@ from millrace.components.contract import Component, ComponentError, Context
 from .environment import stage_environment
 
 if TYPE_CHECKING:
-    from .execute import Request
+    from .request import Request
 
 GRACE_SECONDS = 10.0  # for the other hosts to end by themselves, when one has told why it did
 POLL_SECONDS = 0.1

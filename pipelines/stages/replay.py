@@ -95,9 +95,7 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
         for name, version in sorted(record.versions.items())
         if version != now.get(name)
     }
-    code = changes(
-        record.modules, CodeIndex().of(f"components.{registry.COMPONENTS[record.component]}").modules
-    )
+    code = changes(record.modules, CodeIndex().of(*registry.modules_of(record.component)).modules)
     return Replay(
         run.run,
         stage,

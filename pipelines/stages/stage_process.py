@@ -21,8 +21,9 @@ from typing import Any
 
 from millrace.components.contract import ComponentError, GateClosed
 
-from .execute import Request, execute
+from .execute import execute
 from .failures import explain
+from .request import Request
 
 Emit = Callable[[dict[str, Any]], None]
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_training import write_corpus
+from tests.small_training import write_corpus
 
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training

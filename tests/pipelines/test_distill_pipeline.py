@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from sandbox import Sandbox
+from tests.sandbox import Sandbox
 
 TINY = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 16}
 PHASES = [{"until_tokens": 4 * 16 * 12, "sequence_length_tokens": 16, "weights": {"mine": 1}}]

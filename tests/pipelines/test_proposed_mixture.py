@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import Sandbox
+from tests.sandbox import Sandbox
 from typer.testing import CliRunner
 
 from millrace.pipelines.cli import app

@@ -31,6 +31,6 @@ COMPONENT = Component(
     config=GateConfig,
     inputs={"reports": Port("report", "What to judge.", many=True)},
     outputs={"report": Port("report", "The verdict.")},
-    run=run,
+    run="millrace.components.toy_gate:run",
     gate=True,
 )

@@ -39,6 +39,6 @@ COMPONENT = Component(
     summary="Writes the numbers of its hosts.",
     config=HostsConfig,
     outputs={"documents": Port("documents", "A text.")},
-    run=run,
+    run="millrace.components.toy_hosts:run",
     several_hosts=True,
 )

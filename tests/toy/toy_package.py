@@ -25,6 +25,6 @@ COMPONENT = Component(
     config=PackageConfig,
     inputs={"text": Port("documents", "The text."), "gate": Port("report", "The verdict.", optional=True)},
     outputs={"package": Port("package", "The package.")},
-    run=run,
+    run="millrace.components.toy_package:run",
     reads_lineage=True,
 )

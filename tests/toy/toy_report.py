@@ -32,6 +32,6 @@ COMPONENT = Component(
     config=ReportConfig,
     inputs={"texts": Port("documents", "The texts.", many=True, optional=True)},
     outputs={"report": Port("report", "Their sizes.")},
-    run=run,
+    run="millrace.components.toy_report:run",
     key_metric="total",
 )

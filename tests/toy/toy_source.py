@@ -44,6 +44,6 @@ COMPONENT = Component(
     summary="Writes a text.",
     config=SourceConfig,
     outputs={"documents": Port("documents", "The text.")},
-    run=run,
+    run="millrace.components.toy_source:run",
     fingerprint=fingerprint,
 )

@@ -80,6 +80,6 @@ COMPONENT = Component(
     config=StepConfig,
     inputs={"documents": Port("documents", "A text.")},
     outputs={"documents": Port("documents", "The longer text.")},
-    run=run,
+    run="millrace.components.toy_step:run",
     key_metric="documents_out",
 )

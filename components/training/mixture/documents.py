@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from millrace.data.training.mixture import Mixture
-    from millrace.data.training.streams import TokenStreams
+from millrace.data.training.mixture import Mixture
+from millrace.data.training.streams import TokenStreams
 
 MOST_ROWS = 8
 MOST_DOCUMENTS = 3

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 from millrace.components.contract import ComponentError, Inputs
+from millrace.data.tokenizer.tokenizer import Tokenizer
+from millrace.data.training import packing
+from millrace.data.training.mixture import Mixture, Phase
+from millrace.data.training.streams import TokenStreams
 
 from . import proposed_weights
 from .phases import MixtureConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.data.training.mixture import Mixture
-    from millrace.data.training.streams import TokenStreams
 
 Settings = TypeVar("Settings", bound=MixtureConfig)
 
@@ -42,9 +41,6 @@ def open_reading(component: str, seed: int, config: Settings, inputs: Inputs) ->
     Raises:
         ComponentError: They do not fit each other or the phases.
     """
-    from millrace.data.tokenizer.tokenizer import Tokenizer
-    from millrace.data.training.streams import TokenStreams
-
     streams = TokenStreams.load(inputs.one("tokens").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     if streams.vocab_size != tokenizer.vocab_size:
@@ -70,8 +66,6 @@ def plan(
     Raises:
         ComponentError: Phases, sources and token counts do not fit each other.
     """
-    from millrace.data.training.mixture import Mixture, Phase
-
     phases = [
         Phase(end, phase.sequence_length_tokens, phase.numbers(), phase.batch_size)
         for end, phase in zip(config.phase_ends(vocab_size), config.phases, strict=True)
@@ -101,10 +95,6 @@ def read_batch(
     Returns:
         ``tokens`` int32 [B, T+1]; packed by documents, ``segments`` and ``positions`` too.
     """
-    import numpy as np
-
-    from millrace.data.training import packing
-
     spans = mixture.locate(step)
     if rows is not None:
         spans = [spans[row] for row in rows]

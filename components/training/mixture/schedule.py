@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from millrace.data.training.mixture import Mixture
+from millrace.data.training.mixture import Mixture
 
 
 class Schedule:

@@ -20,7 +20,8 @@ import numpy as np
 from millrace.data.text.batch import Edited, TextBatch
 from millrace.data.text.character_kinds import CharacterTables, character_tables
 from millrace.data.text.kernels import kernel
-from millrace.data.text.structure import Structure, structure_of
+from millrace.data.text.structure import structure_of
+from millrace.data.text.words_and_lines import Structure
 
 VALUES = ("lorem_ipsum", "curly_brackets", "sentences")
 EDITS = ("lines", "citations", "white_space")

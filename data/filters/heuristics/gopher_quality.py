@@ -18,7 +18,8 @@ import numpy as np
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import bytes_between, settled
-from millrace.data.text.structure import Structure, structure_of, word_hash
+from millrace.data.text.structure import structure_of, word_hash
+from millrace.data.text.words_and_lines import Structure
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 VALUES = (

@@ -21,7 +21,8 @@ import numpy as np
 
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.kernels import kernel
-from millrace.data.text.structure import Structure, structure_of
+from millrace.data.text.structure import structure_of
+from millrace.data.text.words_and_lines import Structure
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_training import files
+from tests.small_training import files
 
 from millrace.components.ablate_mixture.config import AblateConfig
 from millrace.components.ablate_mixture.design import design

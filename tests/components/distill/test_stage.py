@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_training import files
+from tests.small_training import files
 
 from millrace.components.contract import Artifact, ComponentError, Inputs
 from millrace.components.distill import stage as distill

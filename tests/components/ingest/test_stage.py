@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corrupting import FORMATS, accident, account, made
+from tests.corrupting import FORMATS, accident, account, made
 
 from millrace.components import registry
 from millrace.components.contract import ComponentError

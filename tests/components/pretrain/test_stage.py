@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_training import CONFIG, PHASES, files
+from tests.small_training import CONFIG, PHASES, files
 
 from millrace.components.contract import ComponentError
 from millrace.components.training import held_out as held_out_text

@@ -121,7 +121,7 @@ def test_labels_that_cannot_be_learnt_are_clear_errors(
 
 @pytest.mark.parametrize("label", [{}, {"field": "a"}, {"sources": ["a"], "field": "b", "values": [1]}])
 def test_a_label_says_one_thing(label: dict) -> None:
-    from millrace.components.train_classifier.stage import Label
+    from millrace.components.train_classifier.config import Label
 
     with pytest.raises(ValueError, match="neither or both"):
         Label(**label)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from corrupting import accident, account, made, read_file
+from tests.corrupting import accident, account, made, read_file
 
 FILES = list(made(1))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub import COMMIT, hub
+from tests.hub import COMMIT, hub
 
 from millrace.data.sources import files, huggingface
 from millrace.data.sources.huggingface import Dataset

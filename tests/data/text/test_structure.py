@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from millrace.data.text import character_kinds
 from millrace.data.text.batch import TextBatch, from_texts
-from millrace.data.text.structure import Structure, structure_of, word_hash
+from millrace.data.text.structure import structure_of, word_hash
+from millrace.data.text.words_and_lines import Structure
 
 TEXTS = st.text(
     st.sampled_from("ab.#{jé中🙂…\n\n\r\t  \x0b\x0c\x1c\x1e\x1f\x85\xa0\u2028\u2003\u3000"), max_size=30

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import plain_training
 import pytest
+from tests import plain_training
 
 from millrace.model.losses.next_token import NextTokenLoss
 from millrace.model.network import decoder as network

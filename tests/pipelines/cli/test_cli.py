@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import CHAIN, Sandbox
+from tests.sandbox import CHAIN, Sandbox
 from typer.main import get_command
 from typer.testing import CliRunner
 

@@ -11,7 +11,7 @@ from typing import Any
 import google_crc32c
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from sandbox import Sandbox
+from tests.sandbox import Sandbox
 
 from millrace.pipelines.cli import event_files
 

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from kfp import components, local
 from kfp.local import task_dispatcher
-from sandbox import CHAIN, Sandbox
+from tests.sandbox import CHAIN, Sandbox
 
 from millrace.components import registry
 from millrace.components.contract import Component, Config, Port

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import Sandbox, descendants, found, wait_until
+from tests.sandbox import Sandbox, descendants, found, wait_until
 
 READ = {"uses": "toy_source"}
 GATE = {"uses": "toy_gate", "inputs": {"reports": {"size": "lengths.report"}}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sandbox import CHAIN, Sandbox
+from tests.sandbox import CHAIN, Sandbox
 
 STAGES = {name: CHAIN[name] for name in ("read", "clean", "sort")}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox import CHAIN, NAMES, TOYS
+from tests.sandbox import CHAIN, NAMES, TOYS
 
 from millrace import components
 from millrace.components import registry
@@ -21,7 +21,8 @@ from millrace.pipelines.plan.code_identity import CodeIndex
 from millrace.pipelines.plan.plan import Planner, ancestors, descendants, order
 from millrace.pipelines.spec import models as spec
 from millrace.pipelines.spec.source_map import parse
-from millrace.pipelines.stages.execute import execute, request_for
+from millrace.pipelines.stages.execute import execute
+from millrace.pipelines.stages.request import request_for
 from millrace.pipelines.store.store import Store
 
 

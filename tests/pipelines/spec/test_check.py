@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sandbox import CHAIN
+from tests.sandbox import CHAIN
 
 from millrace.pipelines.spec import check
 from millrace.pipelines.spec import models as spec

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from array_record.python.array_record_module import ArrayRecordWriter
-from corrupting import FORMATS
+from tests.corrupting import FORMATS
 
 from millrace.components.contract import ComponentError
 from millrace.pipelines.engines import kfp

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from sandbox import descendants
-from small_training import CONFIG, TEXTS, write_corpus
+from tests.sandbox import descendants
+from tests.small_training import CONFIG, TEXTS, write_corpus
 
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
 from millrace.model.states import kept_states
-from millrace.pipelines.stages.execute import Request, execute
+from millrace.pipelines.stages.execute import execute
+from millrace.pipelines.stages.request import Request
 from millrace.pipelines.store.store import Store
 
 Run = Callable[..., SimpleNamespace]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from sandbox import Sandbox, found, wait_until
+from tests.sandbox import Sandbox, found, wait_until
 from typer.testing import CliRunner
 
 from millrace.components.contract import ComponentError

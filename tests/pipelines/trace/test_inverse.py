@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from inverse import assert_inverse, every_document
+from tests.inverse import assert_inverse, every_document
 from typer.testing import CliRunner
 
 from millrace.pipelines.cli import app

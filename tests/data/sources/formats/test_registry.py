@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from corrupting import FORMATS, read_file, texts
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.corrupting import FORMATS, read_file, texts
 
 from millrace.data.sources import files
 from millrace.data.sources.bytes import encodings

@@ -10,9 +10,9 @@ from pathlib import Path
 import brotli
 import pytest
 import zstandard
-from corrupting import read_file
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.corrupting import read_file
 
 from millrace.data.filters.url import compile_lists, measure
 from millrace.data.sources import files

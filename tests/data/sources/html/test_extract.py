@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from corrupting import no_hang
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.corrupting import no_hang
 
 from millrace.data.sources import files
 from millrace.data.sources.bytes.encodings import UnknownEncodingError
