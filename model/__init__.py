@@ -1,0 +1,1 @@
+"""The model: network, losses, training, inference and packages, in JAX."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -95,28 +96,89 @@ def test_beam_is_imported_by_the_wiring_of_data_stages_and_its_engine_only() -> 
         str(file) for file in MODULES for name, _ in imports(file) if name.split(".")[0] == "apache_beam"
     }
     assert {user for user in users if not user.startswith("components/")} <= {"pipelines/stages/beam.py"}
-    assert not users & {
-        "components/pretrain/stage.py",
-        "components/sft/stage.py",
-        "components/reward/stage.py",
-        "components/rlhf/stage.py",
-    }
+    assert not users & {f"components/{name}/stage.py" for name in ("pretrain", "sft", "reward", "rlhf")}
 
 
 @pytest.mark.parametrize("name", sorted(registry.COMPONENTS))
-def test_a_component_imports_only_the_standard_library_pydantic_and_light_siblings_at_the_top(
-    name: str,
-) -> None:
-    file = Path("components") / f"{registry.COMPONENTS[name]}.py"
-    if not (ROOT / file).exists():
-        file = Path("components") / registry.COMPONENTS[name] / "__init__.py"
+def test_a_component_is_a_folder_with_a_light_config_and_a_stage(name: str) -> None:
+    folder = Path("components") / name
+    assert {"__init__.py", "config.py", "stage.py"} <= {file.name for file in (ROOT / folder).iterdir()}
     allowed = {*sys.stdlib_module_names, "pydantic", "pydantic_core"}
     wrong = [
-        f"{file}:{line} imports {module}"
-        for module, line in imports(file, top_only=True)
+        f"{folder}/config.py:{line} imports {module}"
+        for module, line in imports(folder / "config.py", top_only=True)
         if module.split(".")[0] not in allowed and not module.startswith("millrace.components.")
     ]
     assert wrong == []
+    assert registry.get(name).run == f"millrace.components.{name}.stage:run"
+
+
+EXTRAS = {"array_record", "gcsfs", "huggingface_hub", "s3fs", "tensorflow_datasets"}
+
+
+def test_the_work_imports_at_the_top_what_is_always_installed() -> None:
+    wrong = [
+        f"{file}:{line} imports {module}"
+        for file in MODULES
+        if file.parts[0] == "components" and file.name == "stage.py"
+        for module, line in set(imports(file)) - set(imports(file, top_only=True))
+        if module.split(".")[0] not in EXTRAS
+    ]
+    assert wrong == []
+
+
+def test_imports_are_absolute_across_folders_and_relative_inside_one() -> None:
+    wrong = []
+    for file in MODULES:
+        package = ".".join(["millrace", *file.parent.parts])
+        for node in ast.walk(ast.parse((ROOT / file).read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.level > 1:
+                wrong.append(f"{file}:{node.lineno} climbs out of its folder")
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                base = node.module or ""
+                names = [f"{base}.{alias.name}" for alias in node.names]
+                if package in {(name if exists(name) else base).rpartition(".")[0] for name in names}:
+                    wrong.append(f"{file}:{node.lineno} names its own folder in full")
+    assert wrong == []
+
+
+def graph() -> dict[str, set[str]]:
+    """Module -> modules of ours that it imports, also inside functions and for types."""
+    found: dict[str, set[str]] = {}
+    for file in MODULES:
+        module = ".".join(["millrace", *file.with_suffix("").parts]).removesuffix(".__init__")
+        found[module] = {
+            name if exists(name) else name.rpartition(".")[0]
+            for name, _ in imports(file)
+            if name.startswith("millrace.")
+        } - {module}
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    TopologicalSorter(graph()).prepare()
+
+
+MOST_ENTRIES = 12
+
+
+def test_a_folder_holds_few_enough_entries_to_be_read_at_a_glance() -> None:
+    folders = {ROOT / file.parent for file in MODULES} - {ROOT / "components"}
+    entries = {
+        str(folder.relative_to(ROOT)): [path for path in folder.iterdir() if path.name != "__pycache__"]
+        for folder in folders
+    }
+    assert {name: len(own) for name, own in entries.items() if len(own) > MOST_ENTRIES} == {}
+
+
+def test_every_folder_says_what_is_in_it() -> None:
+    folders = {file.parent for file in MODULES}
+    silent = [
+        str(folder)
+        for folder in folders
+        if not ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_bytes()))
+    ]
+    assert silent == []
 
 
 def test_importing_every_component_and_planning_loads_nothing_heavy() -> None:
@@ -167,7 +229,7 @@ def test_data_and_model_need_nothing_of_the_other_at_run_time(package: str) -> N
 
 @pytest.mark.parametrize("name", sorted(registry.COMPONENTS))
 def test_everything_that_a_component_can_load_of_millrace_is_part_of_its_identity(name: str) -> None:
-    covered = CodeIndex().of(f"components.{registry.COMPONENTS[name]}").modules.keys()
+    covered = CodeIndex().of(*registry.modules_of(name)).modules.keys()
     missing = []
     for module in covered:
         base = Path(*module.split("."))
@@ -186,7 +248,7 @@ def test_everything_that_a_component_can_load_of_millrace_is_part_of_its_identit
 
 
 def exists(module: str) -> bool:
-    path = ROOT.joinpath(*module.split("."))
+    path = ROOT.joinpath(*module.removeprefix("millrace.").split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
@@ -218,7 +280,7 @@ def run_watched(sandbox: Sandbox, *arguments: str) -> dict[str, set[str]]:
 def not_covered(component: str, loaded: set[str]) -> set[str]:
     """What counts for a component's bytes and is not part of its identity; the registry only looks it up."""
     counted = {name for name in loaded if name.split(".")[0] in ("components", "data", "model")}
-    covered = CodeIndex().of(f"components.{registry.COMPONENTS[component]}").modules.keys()
+    covered = CodeIndex().of(*registry.modules_of(component)).modules.keys()
     return counted - covered - {"components", "components.registry"}
 
 
@@ -276,16 +338,6 @@ def test_no_module_is_loaded_by_a_computed_name_outside_the_registry() -> None:
 def test_no_artifact_is_read_or_written_with_pickle() -> None:
     banned = {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
     assert [str(file) for file in MODULES for name, _ in imports(file) if name.split(".")[0] in banned] == []
-
-
-def test_the_list_of_packages_is_what_is_on_the_disk() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    folders = {file.parent for file in MODULES}
-    assert set(project["tool"]["setuptools"]["packages"]) == {
-        f"millrace.{'.'.join(folder.parts)}" for folder in folders
-    }
-    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
-    assert project["tool"]["setuptools"]["package-dir"] == {f"millrace.{name}": name for name in PACKAGES}
 
 
 def declared(requirements: list[str]) -> set[str]:

@@ -1,0 +1,1 @@
+"""``benchmarks``: evaluation sets from held-out documents and a user's questions."""

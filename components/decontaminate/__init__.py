@@ -1,0 +1,1 @@
+"""``decontaminate``: training documents that repeat benchmark examples are dropped or cut."""

@@ -1,0 +1,1 @@
+"""``dedup``: exact and near duplicates of whole documents; one of each cluster stays."""

@@ -1,0 +1,1 @@
+"""``dedup_spans``: repeated lines, paragraphs, sentences and long substrings are cut."""

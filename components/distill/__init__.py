@@ -1,0 +1,1 @@
+"""``distill``: pretraining with a teacher's distributions beside the tokens."""

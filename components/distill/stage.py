@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.training import teacher
+from millrace.components.teacher_logits import teacher
 from millrace.components.training.mixture.reading import Reading, open_reading
 from millrace.components.training.run import (
     Objective,

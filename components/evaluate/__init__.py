@@ -1,0 +1,1 @@
+"""``evaluate``: scores of models on benchmarks, with intervals and contamination."""

@@ -1,0 +1,1 @@
+"""``export``: one package to ship, with its model card."""

@@ -1,0 +1,1 @@
+"""``filter``: rules that drop or mend documents, by source."""

@@ -7,12 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from millrace.components.contract import (
-    Component,
-    ComponentError,
-    Config,
-    Port,
-)
+from millrace.components.contract import Component, ComponentError, Config, Port
 
 
 class MinScore(Config):

@@ -15,11 +15,7 @@ from __future__ import annotations
 
 import json
 
-from millrace.components.contract import (
-    Context,
-    GateClosed,
-    Inputs,
-)
+from millrace.components.contract import Context, GateClosed, Inputs
 
 from .config import GateConfig, baseline_file, fingerprint
 from .rules import Evidence, evaluate, table

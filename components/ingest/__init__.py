@@ -1,0 +1,1 @@
+"""``ingest``: sources become documents with ids, addresses and licences."""

@@ -1,0 +1,1 @@
+"""``instructions``: chats and preferences from documents and from a user's files."""

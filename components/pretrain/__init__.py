@@ -1,0 +1,1 @@
+"""``pretrain``: a decoder trained from scratch on staged mixtures of token streams."""

@@ -1,0 +1,1 @@
+"""How stages write reports: JSON, Markdown and HTML, each made in one way."""

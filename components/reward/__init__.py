@@ -1,0 +1,1 @@
+"""``reward``: a reward model with several heads, learnt from preference pairs."""

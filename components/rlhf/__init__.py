@@ -1,0 +1,1 @@
+"""``rlhf``: a policy trained on rewards and held to its reference."""

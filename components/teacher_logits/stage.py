@@ -24,7 +24,6 @@ from jax.sharding import Mesh
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.components.training import mesh as device_mesh
-from millrace.components.training import teacher
 from millrace.components.training.mixture.reading import open_reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule
 from millrace.data.training import stored_logits
@@ -32,6 +31,7 @@ from millrace.model.devices import sharding
 from millrace.model.losses.distillation import TopLogProbs, teacher_states, top_log_probs
 from millrace.model.network.decoder import Decoder
 
+from . import teacher
 from .config import TeacherLogitsConfig
 
 

@@ -1,0 +1,1 @@
+"""``tokenize``: documents become token streams, one for each source."""

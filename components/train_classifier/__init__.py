@@ -1,0 +1,1 @@
+"""``train_classifier``: a quality classifier learnt from labelled or reference documents."""

@@ -1,0 +1,1 @@
+"""``train_tokenizer``: a SentencePiece tokenizer learnt on a weighted sample of documents."""

@@ -37,21 +37,11 @@ from millrace.model.training.goodput import Goodput
 from millrace.model.training.loop import History, LossFunction, NonFiniteLoss, fit
 from millrace.model.training.preemption import Preempted, StopRequest
 
-from . import (
-    digests as step_digests,
-)
-from . import (
-    held_out as held_out_text,
-)
-from . import (
-    mesh as device_mesh,
-)
-from . import (
-    recipe as training_recipe,
-)
-from . import (
-    report as pretrain_report,
-)
+from . import digests as step_digests
+from . import held_out as held_out_text
+from . import mesh as device_mesh
+from . import recipe as training_recipe
+from . import report as pretrain_report
 from .config import PretrainConfig
 from .live import Live
 from .recipe import Recipe

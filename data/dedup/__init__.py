@@ -1,0 +1,1 @@
+"""Duplicates: normal forms, MinHash signatures and clusters of documents; repeats inside them."""

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import BYTE_TABLES, TextBatch
+from millrace.data.text.folding import UNSPACED
 from millrace.data.text.kernels import kernel
-from millrace.data.text.normalise import UNSPACED
 
 from .units import Integers, Windows
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch, replaced
-from millrace.data.text.characters import Beyond, CharacterMap, beyond_ascii
+from millrace.data.text.exchange import Beyond, CharacterMap, beyond_ascii
 from millrace.data.text.kernels import kernel
 
 # Byte -> what it becomes: ASCII letters in lower case, white space a space. Bytes beyond ASCII were exchanged before.

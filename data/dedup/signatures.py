@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch
-from millrace.data.text.characters import Beyond
+from millrace.data.text.exchange import Beyond
+from millrace.data.text.folding import FOLD_TABLE, fold_batch
 from millrace.data.text.kernels import kernel
-from millrace.data.text.normalise import FOLD_TABLE, fold_batch
 from millrace.data.text.simd import copy_bytes
 from millrace.data.training.permutation import GOLDEN, mix
 
@@ -74,7 +74,7 @@ def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int, seen: Beyo
         shingle_words: Words per shingle; a shorter text is one shingle of all its words.
         bands: Bands of the signature.
         rows: Hash functions per band.
-        seen: What ``characters.beyond_ascii`` saw in the texts, if that was asked already.
+        seen: What ``exchange.beyond_ascii`` saw in the texts, if that was asked already.
     """
     folded = fold_batch(batch, seen)
     functions = bands * rows

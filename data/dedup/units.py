@@ -22,8 +22,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.folding import UNSPACED
 from millrace.data.text.kernels import kernel
-from millrace.data.text.normalise import UNSPACED
 
 Kind = Literal["lines", "paragraphs", "sentences"]
 _KINDS = {"lines": 0, "paragraphs": 1, "sentences": 2}

@@ -1,0 +1,1 @@
+"""Examples for evaluation and tuning, made from documents or read from a user's files."""

@@ -1,0 +1,1 @@
+"""Values that filter rules limit, and edits of texts, over batches."""

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from millrace.data.text import ngrams
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.kernels import kernel
+
+from . import ngrams
 
 
 class Features(NamedTuple):

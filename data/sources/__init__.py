@@ -1,0 +1,1 @@
+"""Sources: files, git, datasets and installed packages, read into records."""

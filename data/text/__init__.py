@@ -1,0 +1,1 @@
+"""Text as batches of bytes: kernels over words, lines and characters."""

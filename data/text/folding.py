@@ -1,20 +1,111 @@
-"""What a character is compared as: without case, accents and compatibility forms; what separates words; what is not seen.
+"""The normal form of texts for "the same words"; that for "the same text" is data/dedup/forms.py.
 
-One look-up per code point, so that kernels fold texts with letters beyond ASCII as fast as others. Characters that do
-not show (zero-width spaces and joiners, soft hyphens, marks of direction) are ignored within a word: they are what
-hides a copied sentence, and what web pages are full of. Characters of scripts that put no spaces between words are
-words of their own. What folds to several letters (``ß``, ligatures) stays as it is.
+Words are runs of letters, digits and underscores, compared without case, accents and
+compatibility forms; everything else separates. It maps character by character, so that a span of folded text leads
+back to the characters that it came from (whole-string NFKC would lose that). Scripts that do not put spaces between
+words have every character folded to a word of its own, or a paragraph of Chinese would be one word.
+
+ASCII, nearly all of a code corpus, is folded byte by byte by the kernels that use it, with ``FOLD_TABLE``; what other
+characters become is looked up by compiled code (data/text/exchange.py).
+
+``fold_table`` is the same for comparisons that also look through what does not show: zero-width spaces and joiners,
+soft hyphens, marks of direction, accents. They are ignored within a word, because they are what hides a copied
+sentence, and what web pages are full of. What folds to several letters (``ß``, ligatures) stays as it is there.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from .normalise import UNSPACED
+from .batch import TextBatch
+from .exchange import Beyond, CharacterMap
+
+# Thai, Lao, Myanmar, Khmer; kana; CJK ideographs with extensions. They are written without spaces between words.
+UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+
+
+def _ascii_table() -> npt.NDArray[np.uint8]:
+    table = np.zeros(256, np.uint8)
+    for byte in range(128):
+        character = chr(byte)
+        if character.isalnum() or character == "_":
+            table[byte] = ord(character.lower())
+    table[128:] = np.arange(128, 256)
+    return table
+
+
+# Byte -> its folded form, 0 for a separator. Bytes of other characters are kept: they are folded before.
+FOLD_TABLE = _ascii_table()
+
+
+class _Fold(dict[int, str]):
+    """Code point -> folded text, made when first met."""
+
+    def __missing__(self, point: int) -> str:
+        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(point)).casefold())
+        kept = "".join(
+            character if character.isalnum() or character == "_" else " "
+            for character in folded
+            if not unicodedata.combining(character)
+        )
+        if any(first <= point <= last for first, last in UNSPACED):
+            kept = f" {kept} "
+        self[point] = kept
+        return kept
+
+
+_FOLD = _Fold()
+
+
+def fold(text: str) -> str:
+    """The words of a text, separated by one or more spaces."""
+    return text.translate(_FOLD)
+
+
+_FOLD_CHARACTERS = CharacterMap(fold)
+
+
+def fold_batch(batch: TextBatch, found: Beyond | None = None) -> TextBatch:
+    """The batch with every character beyond ASCII folded; ASCII is as it was, for ``FOLD_TABLE``.
+
+    Args:
+        batch: The texts.
+        found: What ``exchange.beyond_ascii`` found in them, if that was asked already.
+    """
+    return _FOLD_CHARACTERS(batch, found)
+
+
+def character_span(text: str, first_byte: int, end_byte: int) -> tuple[int, int]:
+    """The characters of a text that a span of bytes of its folded form comes from.
+
+    Args:
+        text: The original text.
+        first_byte: Start of the span in the text's row of ``fold_batch``.
+        end_byte: Its end, exclusive.
+
+    Returns:
+        Start and exclusive end, counted in characters of ``text``.
+    """
+    if text.isascii():
+        return first_byte, end_byte
+    ends = list(accumulate(len(fold(character).encode()) for character in text))
+    return bisect_right(ends, first_byte), bisect_right(ends, end_byte - 1) + 1
+
 
 SEPARATOR, IGNORED, ALONE = 0, -1, 1 << 24
 POINTS = 0x30000  # further planes hold emoji, tags and private use: separators

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return njit(nogil=True, **options)(function)
     file = compiled._cache._cache_file
     file._source_stamp = (file._source_stamp, _shared_stamp())
+    file._load_index = partial(_index, file._load_index)
     return compiled
+
+
+def _index(load: Callable[[], dict[Any, str]]) -> dict[Any, str]:
+    """The cache's index, or an empty one where it names a type that has moved since: Numba reads it before its stamp."""
+    try:
+        return load()
+    except (ImportError, AttributeError):
+        return {}
 
 
 @lru_cache(maxsize=1)

@@ -32,7 +32,7 @@ from .simd import (
 )
 
 if TYPE_CHECKING:
-    from .character_kinds import CharacterTables
+    from .characters import CharacterTables
     from .words_and_lines import Structure
 
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import TextBatch, from_texts
-from .character_kinds import character_tables
+from .characters import character_tables
 from .splitting import find, most
 from .words_and_lines import Structure
 

@@ -1,0 +1,1 @@
+"""The tokenizer: SentencePiece's training, its ids from compiled code, its cost in each language."""

@@ -1,0 +1,1 @@
+"""The data side of training: token streams, the mixture's sampler, epochs, packing, stored logits."""

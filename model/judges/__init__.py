@@ -1,0 +1,1 @@
+"""Judges of text: reward models, text classifiers, and the intervals of their accuracy."""

@@ -1,0 +1,1 @@
+"""Losses: next token, distillation, policy gradient, and the cross entropy below them."""

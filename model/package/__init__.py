@@ -1,0 +1,1 @@
+"""Weights on disk: safetensors, 4 bits, and the package that is served."""

@@ -1,0 +1,1 @@
+"""Training states that outlive a process: checkpoints, kept states, copies in memory, checksums."""

@@ -1,0 +1,1 @@
+"""The training loop: step, optimizer, gradient accumulation, preemption, goodput."""

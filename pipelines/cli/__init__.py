@@ -13,18 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import (
-    container,
-    inspect,
-    models,
-    replaying,
-    running,
-    serving,
-    starting,
-    stores,
-    tensorboard,
-    tracing,
-)
+from . import container, inspect, replaying, running, serving, starting, stores, tensorboard, tracing
 
 app = typer.Typer(
     name="millrace",
@@ -40,7 +29,6 @@ starting.register(app)
 running.register(app)
 inspect.register(app)
 tensorboard.register(app)
-models.register(app)
 tracing.register(app)
 replaying.register(app)
 stores.register(app)

@@ -30,8 +30,7 @@ def tensorboard(
     Also while the run goes on: the same command again takes what has come since. TensorBoard itself is not needed here.
     """
     from millrace.components.contract import ComponentError
-
-    from . import event_files
+    from millrace.pipelines.cli.views import event_files
 
     opened, pipeline = tracing.open_store_of(spec, store)
     for name in reversed(opened.run_ids()):

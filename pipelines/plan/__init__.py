@@ -1,0 +1,1 @@
+"""The plan: which stages run and why; the identity of stages and of their code."""

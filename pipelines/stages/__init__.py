@@ -1,0 +1,1 @@
+"""One stage: its request, its process, its hosts, its summary, its replay."""

@@ -63,8 +63,7 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
         ComponentError: There is no such stage, it does not train, or it recorded nothing in the range.
     """
     from millrace.components.training import digests
-
-    from . import replayed_steps as comparing
+    from millrace.components.training import replay as comparing
 
     record = _record(run, stage)
     config = recorded_config(run, stage, record.component, record.config)

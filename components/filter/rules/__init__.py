@@ -1,0 +1,1 @@
+"""The rules of ``filter``: configurations with their work, and the registry of all."""

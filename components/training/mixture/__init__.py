@@ -1,0 +1,1 @@
+"""Phases of a staged mixture: their configuration, their schedule, the batches that they read."""

@@ -1,0 +1,1 @@
+"""Published quality heuristics: C4, Gopher, FineWeb; and rules for code."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from millrace.data.text.batch import TextBatch
-from millrace.data.text.character_kinds import CharacterTables, character_tables
+from millrace.data.text.characters import CharacterTables, character_tables
 from millrace.data.text.kernels import kernel
 from millrace.data.text.structure import structure_of
 from millrace.data.text.words_and_lines import Structure

@@ -1,0 +1,1 @@
+"""Personal data and secrets in texts: candidates, exact checks, replacement."""

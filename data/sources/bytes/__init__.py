@@ -1,0 +1,1 @@
+"""From stored bytes to plain ones: archives, compression, chunks, encodings, HTTP messages."""

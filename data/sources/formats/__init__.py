@@ -1,0 +1,1 @@
+"""File formats: a module for each reads records from a stream."""

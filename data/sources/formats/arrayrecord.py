@@ -25,9 +25,8 @@ from typing import Any
 from millrace.data.sources.bytes.encodings import UnknownEncodingError, decode
 from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
 from millrace.data.sources.records import Malformed, Options, Record, SourceError, Where
-
-from .rows import record_of
-from .tf_example import example_values
+from millrace.data.sources.tables.rows import record_of
+from millrace.data.sources.tables.tf_example import example_values
 
 BLOCK_BYTES, BLOCK_RECORDS = 1 << 20, 1024  # of the file, for one call of the library, and at least a chunk
 READER = "readahead_buffer_size:1M,max_parallelism:0"  # parts are what is read in parallel

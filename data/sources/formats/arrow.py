@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from millrace.data.sources.bytes.streams import READ_BYTES, Damaged
 from millrace.data.sources.records import Item, Malformed, Options, Where
-
-from .tabular import batch_items, wanted_columns
+from millrace.data.sources.tables.batches import batch_items, wanted_columns
 
 MAGIC = b"ARROW1\0\0"
 READ_ROWS = 8192

@@ -16,9 +16,9 @@ from typing import Any
 from millrace.data.sources.bytes.encodings import as_utf8
 from millrace.data.sources.bytes.streams import Damaged, rest_of
 from millrace.data.sources.records import ColumnsError, Item, Malformed, Options, Where
+from millrace.data.sources.tables.rows import record_of
 
 from .jsonl import lines_of
-from .rows import record_of
 
 FIELD_BYTES = 2**31 - 1  # the csv module's own limit is of the process; ``_Lines`` has ours
 

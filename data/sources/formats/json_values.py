@@ -15,8 +15,7 @@ from typing import Any
 from millrace.data.sources.bytes.encodings import as_utf8
 from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
 from millrace.data.sources.records import Item, Malformed, Options, Where
-
-from .rows import kind_of, record_of
+from millrace.data.sources.tables.rows import kind_of, record_of
 
 SPACE = re.compile(r"[ \t\r\n]*")
 BETWEEN = re.compile(r"[ \t\r\n,]*")

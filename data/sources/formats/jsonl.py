@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from millrace.data.sources.bytes.encodings import as_utf8
 from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
 from millrace.data.sources.records import Item, Malformed, Options, Record, Where
+from millrace.data.sources.tables.columns import Rows, blank, is_utf8, items_of
+from millrace.data.sources.tables.rows import kind_of, record_of
 
-from .columns import Rows, blank, is_utf8, items_of
 from .jsonl_kernel import (
     ASCII,
     BLANK,
@@ -35,7 +36,6 @@ from .jsonl_kernel import (
     scan_lines,
     strings,
 )
-from .rows import kind_of, record_of
 
 BLOCK_BYTES = 1 << 22
 

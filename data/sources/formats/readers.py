@@ -8,7 +8,7 @@ from typing import Any
 from millrace.data.sources.html import format as html
 from millrace.data.sources.records import Item, Options, Where
 
-from . import arrayrecord, arrow, csv, json_values, jsonl, tables, text, warc
+from . import arrayrecord, arrow, csv, json_values, jsonl, parquet, text, warc
 
 Reader = Callable[[Any, Where, Options], Iterator[Item]]
 
@@ -19,7 +19,7 @@ READERS: Mapping[str, Reader] = {
     "html": html.read,
     "json": json_values.read,
     "jsonl": jsonl.read,
-    "parquet": tables.read,
+    "parquet": parquet.read,
     "text": text.read,
     "warc": warc.read,
 }

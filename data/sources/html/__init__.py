@@ -1,0 +1,1 @@
+"""Web pages: main text, extracted in a process of its own with limits."""

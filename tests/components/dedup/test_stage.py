@@ -11,7 +11,7 @@ import pytest
 
 from millrace.components.contract import ComponentError
 from millrace.data.documents import shards as documents
-from millrace.data.text import normalise
+from millrace.data.text import folding
 
 WORDS = [f"word{i}" for i in range(3_000)]
 
@@ -55,7 +55,7 @@ def planted(seed: int) -> list[str]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    words = normalise.fold(text).split()
+    words = folding.fold(text).split()
     return {tuple(words[i : i + 5]) for i in range(max(len(words) - 4, 1))} if words else set()
 
 

@@ -17,7 +17,7 @@ from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.documents.shards import document_id, read_shards, shard_paths
 from millrace.data.sources import git
-from millrace.data.sources.formats.tf_example import _example
+from millrace.data.sources.tables.tf_example import _example
 
 COUNT = 120
 FEATURES = {

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.data.contamination import triples, words
 from millrace.data.text.batch import TextBatch, from_texts
-from millrace.data.text.folding import fold_table
-from millrace.data.text.normalise import UNSPACED
+from millrace.data.text.folding import UNSPACED, fold_table
 
 TEXTS = st.lists(
     st.text(

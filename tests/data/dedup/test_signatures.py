@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.dedup import signatures, similarity
-from millrace.data.text import normalise
+from millrace.data.text import folding
 from millrace.data.text.batch import from_texts
 from millrace.data.training.permutation import GOLDEN, mix
 
@@ -24,7 +24,7 @@ def mixed(value: int) -> int:
 def shingle_hashes(text: str, size: int) -> list[int]:
     """The definition: words' polynomials, mixed, then a polynomial over them, mixed."""
     words = []
-    for word in normalise.fold(text).split():
+    for word in folding.fold(text).split():
         value = 0
         for byte in word.encode():
             value = (value * 0xD1342543DE82EF95 + byte) & U64

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from millrace.data.dedup import units
 from millrace.data.text.batch import from_texts
-from millrace.data.text.normalise import UNSPACED
+from millrace.data.text.folding import UNSPACED
 
 SPACE = " \t\n\x0b\x0c\r"
 TEXTS = st.text(st.sampled_from('aAbé1٣.!?…。,"”) \n\n\u00a0\u0301中ｶ🙂İ-'), max_size=40)

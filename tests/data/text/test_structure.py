@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.data.text import character_kinds
+from millrace.data.text import characters
 from millrace.data.text.batch import TextBatch, from_texts
 from millrace.data.text.structure import structure_of, word_hash
 from millrace.data.text.words_and_lines import Structure
@@ -46,7 +46,7 @@ BLOCKS = st.lists(RUNS | TEXTS, max_size=6).map("".join)
 
 
 def assert_is_structure(found: Structure, texts: list[str]) -> None:
-    tables = character_kinds.character_tables()
+    tables = characters.character_tables()
     for row, text in enumerate(texts):
         raw = text.encode()
         words = slice(*found.first_words[row : row + 2])
@@ -69,10 +69,10 @@ def assert_is_structure(found: Structure, texts: list[str]) -> None:
         assert counts.tolist() == [len(line.split()) for line in text.splitlines()]
 
 
-def kind_of(tables: character_kinds.CharacterTables, character: str) -> int:
+def kind_of(tables: characters.CharacterTables, character: str) -> int:
     point = ord(character)
-    if point >= character_kinds.CODE_POINTS:
-        return character_kinds.NOT_PUNCTUATION
+    if point >= characters.CODE_POINTS:
+        return characters.NOT_PUNCTUATION
     return int(tables.of_byte[point] if point < 0x80 else tables.of_code_point[point])
 
 
@@ -171,19 +171,19 @@ def test_a_part_of_a_batch_has_the_structure_of_its_texts() -> None:
 @settings(deadline=None)
 @given(st.characters(exclude_categories=["Cs"]))
 def test_characters_are_what_strings_say(character: str) -> None:
-    tables = character_kinds.character_tables()
+    tables = characters.character_tables()
     point = ord(character)
-    if point >= character_kinds.CODE_POINTS:
+    if point >= characters.CODE_POINTS:
         assert not character.isspace()
         return
     kind = tables.of_byte[point] if point < 0x80 else tables.of_code_point[point]
-    assert bool(kind & character_kinds.ALPHABETIC) == character.isalpha()
-    assert bool(kind & character_kinds.SPACE) == character.isspace()
-    assert bool(kind & character_kinds.LINE_BREAK) == (len(f"a{character}b".splitlines()) == 2)
+    assert bool(kind & characters.ALPHABETIC) == character.isalpha()
+    assert bool(kind & characters.SPACE) == character.isspace()
+    assert bool(kind & characters.LINE_BREAK) == (len(f"a{character}b".splitlines()) == 2)
 
 
 def test_no_letter_lies_above_the_table() -> None:
-    assert not any(chr(point).isalpha() for point in range(character_kinds.CODE_POINTS, 0x110000))
+    assert not any(chr(point).isalpha() for point in range(characters.CODE_POINTS, 0x110000))
 
 
 def test_a_word_with_white_space_is_refused() -> None:

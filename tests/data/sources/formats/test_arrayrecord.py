@@ -17,8 +17,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from millrace.data.sources import files
 from millrace.data.sources.formats import arrayrecord
 from millrace.data.sources.formats.registry import format_of_name, split_name
-from millrace.data.sources.formats.tf_example import _example, example_values
 from millrace.data.sources.records import Columns, Malformed, Options, Record, SourceError
+from millrace.data.sources.tables.tf_example import _example, example_values
 
 WORDS = [f"w{index}" for index in range(3000)]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.text.batch import TextBatch, from_texts
-from millrace.data.text.characters import CharacterMap, beyond_ascii
+from millrace.data.text.exchange import CharacterMap, beyond_ascii
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 # Runs of ASCII around the 64 bytes that are looked at together, and what interrupts them.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.data.text import ngrams, normalise
+from millrace.data.filters import ngrams
+from millrace.data.text import folding
 from millrace.data.text.batch import from_texts
 
 TEXTS = st.lists(st.text(st.sampled_from("ab, é日"), max_size=25), min_size=1, max_size=5)
@@ -19,8 +20,8 @@ def test_words_are_those_of_the_folded_text(texts: list[str]) -> None:
     hash_of: dict[str, int] = {}
     for row, text in enumerate(texts):
         part = slice(found.offsets[row], found.offsets[row + 1])
-        expected = normalise.fold(text).split()
-        folded = text.encode() if text.isascii() else normalise.fold(text).encode()
+        expected = folding.fold(text).split()
+        folded = text.encode() if text.isascii() else folding.fold(text).encode()
         spans = zip(found.starts[part], found.ends[part], strict=True)
         assert [folded[start:end].decode().lower() for start, end in spans] == expected
         for word, value in zip(expected, found.hashes[part].tolist(), strict=True):
@@ -35,7 +36,7 @@ def test_grams_equal_tuples_of_words(texts: list[str], size: int, min_words: int
     found = ngrams.grams(ngrams.words(from_texts(texts)), size, min_words)
     hash_of: dict[tuple[str, ...], int] = {}
     for row, text in enumerate(texts):
-        words = normalise.fold(text).split()
+        words = folding.fold(text).split()
         expected = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
         if not expected and len(words) >= min_words:
             expected = [tuple(words)]

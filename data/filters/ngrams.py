@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .batch import TextBatch
-from .kernels import kernel
-from .normalise import FOLD_TABLE, fold_batch
+from millrace.data.text.batch import TextBatch
+from millrace.data.text.folding import FOLD_TABLE, fold_batch
+from millrace.data.text.kernels import kernel
 
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.data.sources.records import PART_BYTES, Item, Malformed, Options, Where
-
-from .tabular import batch_items, wanted_columns
+from millrace.data.sources.tables.batches import batch_items, wanted_columns
 
 READ_ROWS = 8192
 ERRORS = (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError)

@@ -15,10 +15,11 @@ from pathlib import Path
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.distill import stage as distill
 from millrace.components.pretrain import stage as pretrain
-from millrace.components.training import digests
-from millrace.components.training import run as stream_training
-from millrace.components.training.config import PretrainConfig
-from millrace.components.training.digests import Difference, Record
+
+from . import digests
+from . import run as stream_training
+from .config import PretrainConfig
+from .digests import Difference, Record
 
 NEVER = 2**31 - 1
 TRAIN: Mapping[str, Callable[..., stream_training.Trained]] = {
