@@ -24,6 +24,7 @@ COPY components /build/components
 COPY data /build/data
 COPY model /build/model
 COPY pipelines /build/pipelines
+COPY src /build/src
 RUN pip install --no-deps /build
 
 FROM python:${PYTHON}-slim-bookworm

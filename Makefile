@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow lint readme lock benchmarks clean
+.PHONY: run test test-slow lint files lock benchmarks clean
 
 run: $(VENV)/runtime
 	$(BIN)/millrace run
@@ -17,11 +17,9 @@ test-slow: $(VENV)/development
 lint: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p $(VENV)/types/millrace
-	for package in components data model pipelines; do ln -sfn ../../../$$package $(VENV)/types/millrace/$$package; done
-	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml --namespace-packages -p millrace
+	$(BIN)/mypy
 
-readme:
+files:
 	$(PYTHON) docs/file_list.py
 
 # After a change of dependencies in pyproject.toml; `pip install uv` first.

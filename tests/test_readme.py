@@ -10,10 +10,16 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_every_file_stands_in_the_readme_in_one_line() -> None:
-    """The list of files is that of the tree; `make readme` writes it."""
+def test_the_list_of_files_is_that_of_the_tree() -> None:
+    """`make files` writes it."""
     listed = runpy.run_path(str(ROOT / "docs" / "file_list.py"))
-    assert listed["section"]() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (ROOT / "docs" / "files.md").read_text(encoding="utf-8") == listed["page"]()
+
+
+def test_the_readme_links_every_page_of_the_documentation() -> None:
+    """No page of docs/ is left to be found by chance."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in readme] == []
 
 
 def test_the_first_screen_shows_the_two_commands() -> None:

@@ -72,7 +72,7 @@ SIZES = (
 
 def template(name: str) -> str:
     """The text of a template."""
-    return importlib.resources.files(__package__).joinpath("specs", name).read_text(encoding="utf-8")
+    return importlib.resources.files("millrace.pipelines.specs").joinpath(name).read_text(encoding="utf-8")
 
 
 def reference_spec() -> str:

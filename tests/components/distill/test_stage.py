@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from tests.small_training import files
 
+from millrace.components import registry
 from millrace.components.contract import Artifact, ComponentError, Inputs
-from millrace.components.distill import stage as distill
-from millrace.components.teacher_logits import stage as teacher_logits
+from millrace.components.teacher_logits.config import TeacherLogitsConfig
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import streams as token_stream
 from millrace.data.training.stored_logits import StoredLogits
@@ -53,10 +53,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    component: Any, base: Path, name: str, config: Mapping[str, Any], inputs: Mapping[str, Path], **given: Any
+    component: str, base: Path, name: str, config: Mapping[str, Any], inputs: Mapping[str, Path], **given: Any
 ) -> dict[str, Path]:
     """Runs a component; in a folder of its name unless a work folder is given. Returns its outputs."""
-    outputs = {port: base / name / port for port in component.COMPONENT.outputs}
+    outputs = {port: base / name / port for port in registry.get(component).outputs}
     for folder in outputs.values():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -67,19 +67,18 @@ def run(
         seed=seed, work=work, outputs=outputs, emit=lambda event: None, log=logging.getLogger(name)
     )
     ports = {port: Artifact(path, "", digests.get(port, "0" * 64), port) for port, path in inputs.items()}
-    component.run(context, component.COMPONENT.config.model_validate(config), Inputs(ports))
+    found = registry.get(component)
+    registry.run_of(found)(context, found.config.model_validate(config), Inputs(ports))
     return outputs
 
 
 @pytest.fixture(scope="module")
 def teacher(base: Path, corpus: dict[str, Path]) -> Path:
     """A model of twice the width, trained on the same streams."""
-    from millrace.components.pretrain import stage as pretrain
-
     phases = [ORDER["phases"][0] | {"until_tokens": 8 * 32 * 30, "sequence_length_tokens": 32}]
     config = ORDER | {"phases": phases, "batch_size": 8, "model": TEACHER, "learning_rate": 0.02}
     inputs = {port: corpus[port] for port in ("tokens", "tokenizer")}
-    return run(pretrain, base, "teacher", config, inputs)["model"]
+    return run("pretrain", base, "teacher", config, inputs)["model"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def inputs(corpus: dict[str, Path], teacher: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def logits(base: Path, inputs: dict[str, Path]) -> dict[str, Path]:
     """What the teacher says, k tokens a position, in shards of two or three steps."""
-    return run(teacher_logits, base, "logits", ORDER | {"top_k": K, "shard_tokens": 200}, inputs)
+    return run("teacher_logits", base, "logits", ORDER | {"top_k": K, "shard_tokens": 200}, inputs)
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +106,13 @@ def student(**distillation: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def online(base: Path, inputs: dict[str, Path], corpus: dict[str, Path]) -> dict[str, Path]:
     """A student that saw k of its teacher's tokens online."""
-    return run(distill, base, "online", student(top_k=K), inputs | {"benchmarks": corpus["benchmarks"]})
+    return run("distill", base, "online", student(top_k=K), inputs | {"benchmarks": corpus["benchmarks"]})
 
 
 @pytest.fixture(scope="module")
 def undisturbed(base: Path, stored: dict[str, Path], corpus: dict[str, Path]) -> dict[str, Path]:
     """A student of stored logits."""
-    return run(distill, base, "stored", student(), stored | {"benchmarks": corpus["benchmarks"]})
+    return run("distill", base, "stored", student(), stored | {"benchmarks": corpus["benchmarks"]})
 
 
 def curve(outputs: Mapping[str, Path], name: str) -> np.ndarray:
@@ -155,7 +154,7 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_step(
     """Ids and log-probabilities of a step of each phase are those of the teacher's plain logits, its bytes as told."""
     from millrace.components.training.mixture.reading import open_reading, read_batch
 
-    config = teacher_logits.TeacherLogitsConfig.model_validate(ORDER)
+    config = TeacherLogitsConfig.model_validate(ORDER)
     given = Inputs({port: Artifact(path, "", "", port) for port, path in inputs.items()})
     config, reading = open_reading("teacher_logits", 0, config, given)
     _, model = weights.load(inputs["teacher"])
@@ -204,9 +203,9 @@ def test_a_killed_pass_goes_on_after_its_last_whole_shard(
     config = ORDER | {"top_k": K, "shard_tokens": 200}
     dying[0] = 4 * 6 + 2
     with pytest.raises(Killed):
-        run(teacher_logits, base, "logits again", config, inputs)
+        run("teacher_logits", base, "logits again", config, inputs)
     before = len(dying)
-    again = run(teacher_logits, base, "logits again", config, inputs)
+    again = run("teacher_logits", base, "logits again", config, inputs)
     assert len(dying) - before == 4 * (8 - 6) + 2 * 8
     assert files(again) == files(logits)
 
@@ -222,9 +221,9 @@ def test_a_killed_distillation_ends_with_the_same_bytes(
     every = stored | {"benchmarks": corpus["benchmarks"]}
     dying[0] = 4 * 8 + 2 * 5
     with pytest.raises(Killed):
-        run(distill, base, "again", student(), every)
+        run("distill", base, "again", student(), every)
     before = len(dying)
-    again = run(distill, base, "again", student(), every)
+    again = run("distill", base, "again", student(), every)
     assert len(dying) - before < 4 * 8
     assert files(again) == files(undisturbed)
 
@@ -246,23 +245,23 @@ def test_logits_of_another_training_are_refused(
 ) -> None:
     """Order, tokens, seed, temperature, k: the error names what differs and both values."""
     with pytest.raises(ComponentError, match=field):
-        run(distill, base, "refused", student() | change, stored, **given)
+        run("distill", base, "refused", student() | change, stored, **given)
 
 
 def test_exactly_one_teacher_is_needed(base: Path, inputs: dict[str, Path], stored: dict[str, Path]) -> None:
     """Neither and both are errors."""
     for given in (inputs | stored, {port: stored[port] for port in ("tokens", "tokenizer")}):
         with pytest.raises(ComponentError, match="expected exactly one of teacher and teacher_logits"):
-            run(distill, base, "refused", student(), given)
+            run("distill", base, "refused", student(), given)
 
 
 @pytest.mark.parametrize(
     ("component", "config"),
-    [(distill, student()), (teacher_logits, ORDER)],
+    [("distill", student()), ("teacher_logits", ORDER)],
     ids=["distill", "teacher_logits"],
 )
 def test_a_teacher_of_another_vocabulary_is_refused(
-    base: Path, inputs: dict[str, Path], tmp_path: Path, component: Any, config: dict[str, Any]
+    base: Path, inputs: dict[str, Path], tmp_path: Path, component: str, config: dict[str, Any]
 ) -> None:
     """Also where the size is the same: by the tokenizer that it was trained with, and one that does not say is unknown."""
     shutil.copytree(inputs["teacher"], tmp_path / "other")
@@ -281,9 +280,9 @@ def test_what_the_teacher_cannot_do_is_refused(base: Path, inputs: dict[str, Pat
     shutil.copytree(inputs["teacher"], tmp_path / "short")
     weights.save(tmp_path / "short", replace(config, max_sequence_tokens=16), model)
     with pytest.raises(ComponentError, match="rows of 32 tokens and a teacher of rows of at most 16"):
-        run(distill, base, "refused", student(), inputs | {"teacher": tmp_path / "short"})
+        run("distill", base, "refused", student(), inputs | {"teacher": tmp_path / "short"})
     with pytest.raises(ComponentError, match="got top_k 5000 of a vocabulary of"):
-        run(teacher_logits, base, "refused", ORDER | {"top_k": 5000}, inputs)
+        run("teacher_logits", base, "refused", ORDER | {"top_k": 5000}, inputs)
 
 
 def test_a_disk_that_is_too_small_is_told_before_the_teacher_reads(
@@ -292,4 +291,4 @@ def test_a_disk_that_is_too_small_is_told_before_the_teacher_reads(
     """With the bytes of a token, and what there is."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=30_000))
     with pytest.raises(ComponentError, match="34 bytes for each of 1024 tokens"):
-        run(teacher_logits, base, "refused", ORDER | {"top_k": K}, inputs)
+        run("teacher_logits", base, "refused", ORDER | {"top_k": K}, inputs)

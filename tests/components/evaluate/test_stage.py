@@ -14,7 +14,7 @@ from millrace.components.evaluate import scores
 from millrace.components.evaluate.scores import Subject
 from millrace.data.examples.benchmark_files import Benchmark
 from millrace.data.tokenizer.tokenizer import Tokenizer
-from millrace.model.answers import generate, score
+from millrace.model.answers import generate
 from millrace.model.package import weights
 
 CHOICES = [
@@ -102,7 +102,7 @@ def test_choices_are_ranked_by_likelihood_per_byte(subject: Subject, monkeypatch
     for example in CHOICES:
         for index, choice in enumerate(example["choices"]):
             planted.append(-(1.0 if index == example["answer"] else 2.0) * len(choice))
-    monkeypatch.setattr(score, "sequence_log_probs", lambda *_: (np.asarray(planted), None))
+    monkeypatch.setattr(scores, "sequence_log_probs", lambda *_: (np.asarray(planted), None))
     got = scores.multiple_choice(subject, Benchmark("mc", "multiple_choice", CHOICES))
     assert got.figures["score"] == 1.0
     assert got.more["accuracy"]["score"] == pytest.approx(1 / 3)
@@ -117,7 +117,7 @@ def test_exact_match_counts_normalised_answers(subject: Subject, monkeypatch: py
         tokens = [subject.tokenizer.encode(text) for text in texts]
         return generate.Samples(tokens, [[]] * len(tokens), [True] * len(tokens))
 
-    monkeypatch.setattr(generate, "generate", generated)
+    monkeypatch.setattr(scores, "generate", generated)
     got = scores.generation(subject, Benchmark("gen", "generation", ANSWERS), 8, seed=0)
     assert got.figures["score"] == 0.5
 

@@ -13,6 +13,7 @@ import yaml
 from flax import nnx
 
 from millrace.components.contract import ComponentError, Upstream
+from millrace.components.export import stage as export
 from millrace.data.documents import shards
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
@@ -179,7 +180,7 @@ def test_too_large_a_loss_fails_the_stage(
             decoder.embedding[...] = decoder.embedding[...] * 40
         return decoder
 
-    monkeypatch.setattr(packages, "read_decoder", read)
+    monkeypatch.setattr(export, "read_decoder", read)
     with pytest.raises(ComponentError, match="embedding_bits: 8 or a smaller group_size"):
         run_component("export", {}, inputs)
 

@@ -100,7 +100,7 @@ def script(inputs: Mapping[str, Path], base: Path, kill_at: int) -> str:
     return f"""
 import logging, os, signal
 from pathlib import Path
-from millrace.components import pretrain
+from millrace.components.pretrain import stage as pretrain
 from millrace.components.contract import Artifact, Inputs
 from millrace.pipelines.stages.context import StageContext
 

@@ -66,8 +66,8 @@ def script(inputs: dict[str, Path], base: Path, kill_at: int) -> str:
     return f"""
 import logging, os, signal, time
 from pathlib import Path
-from millrace.components import rlhf
-from millrace.model import integrity
+from millrace.components.rlhf import stage as rlhf
+from millrace.model.states import integrity
 from millrace.components.contract import Artifact, Inputs
 from millrace.pipelines.stages.context import StageContext
 
@@ -131,7 +131,7 @@ def test_collapse_is_an_error(
         one, other = (nnx.state(module)["embedding"][...] for module in (policy, start))
         return not np.array_equal(one, other)
 
-    monkeypatch.setattr(generate, "generate", one_answer_after_training)
+    monkeypatch.setattr(answers, "generate", one_answer_after_training)
     with pytest.raises(ComponentError, match="the policy collapsed"):
         run_component("rlhf", {**CONFIG, "steps": 1, "min_distinct_share": 0.2}, inputs)
 

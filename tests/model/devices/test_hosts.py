@@ -15,7 +15,8 @@ REWIND = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
-from millrace.model import hosts, network
+from millrace.model.devices import hosts
+from millrace.model.network import decoder as network
 from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.network.config import ModelConfig
 from millrace.model.training.loop import fit

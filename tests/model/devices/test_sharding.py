@@ -18,7 +18,7 @@ TRAIN = """
 import json, sys
 import jax, numpy as np
 from flax import nnx
-from millrace.model import network
+from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
 from millrace.model.losses.distillation import DistillationLoss
 from millrace.model.training.loop import fit
@@ -60,7 +60,7 @@ SPARSE_MORE: list[dict[str, int]] = [{"expert": 8}, {"data": 2, "expert": 2, "te
 READ = """
 import json, sys
 import numpy as np
-from millrace.model import hosts
+from millrace.model.devices import hosts
 from millrace.model.devices.sharding import MeshShape, place_batch, read_own_rows
 
 hosts.join(sys.argv[2], 2, int(sys.argv[3]))

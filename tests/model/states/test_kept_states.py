@@ -207,7 +207,7 @@ SPREAD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from millrace.model import network
+from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
 from millrace.model.training.loop import fit
 from millrace.model.states.kept_states import KeptStates

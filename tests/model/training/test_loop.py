@@ -265,7 +265,8 @@ def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
 TRAIN_AND_PRINT = """
 import hashlib, sys
 import numpy as np
-from millrace.model import network, weights
+from millrace.model.network import decoder as network
+from millrace.model.package import weights
 from millrace.model.network.config import ModelConfig
 from millrace.model.training.loop import fit
 from millrace.model.training.optimizer import make_optimizer

@@ -41,7 +41,7 @@ class _Nothing(Config):
 
 
 def _component(name: str, inputs: dict[str, Port], outputs: dict[str, Port], **flags: bool) -> Component:
-    return Component(name, f"Toy {name}.", _Nothing, outputs, lambda *given: None, inputs, **flags)  # type: ignore[arg-type]
+    return Component(name, f"Toy {name}.", _Nothing, outputs, "", inputs, **flags)  # type: ignore[arg-type]
 
 
 TOYS = {

@@ -97,14 +97,14 @@ def _card(context: Context, config: _Plain, inputs: Inputs) -> None:
 
 
 TOYS = {
-    "make": Component("make", "Make.", _Plain, {"documents": Port("documents", "")}, _make),
+    "make": Component("make", "Make.", _Plain, {"documents": Port("documents", "")}, f"{__name__}:_make"),
     "judge": Component(
         name="judge",
         summary="Judge.",
         config=_Plain,
         inputs={"reports": Port("documents", "", many=True)},
         outputs={"report": Port("report", "")},
-        run=_judge,
+        run=f"{__name__}:_judge",
         gate=True,
     ),
     "card": Component(
@@ -113,7 +113,7 @@ TOYS = {
         config=_Plain,
         inputs={"gate": Port("report", "")},
         outputs={"package": Port("package", "")},
-        run=_card,
+        run=f"{__name__}:_card",
         reads_lineage=True,
     ),
 }
@@ -240,10 +240,12 @@ def test_a_stage_that_takes_too_long_ends_its_process(
     ended = threading.Event()
     codes: list[int] = []
     monkeypatch.setattr(stages.os, "_exit", lambda code: (codes.append(code), ended.set()))
-    slow = replace(
-        TOYS["make"], run=lambda context, config, inputs: (ended.wait(20), _make(context, config, inputs))
-    )
-    monkeypatch.setitem(TOYS, "make", slow)
+
+    def slow(context: Context, config: _Plain, inputs: Inputs) -> None:
+        ended.wait(20)
+        _make(context, config, inputs)
+
+    monkeypatch.setattr(registry, "run_of", lambda component: slow)
     stages.run_stage(toys(timeout="1s"), StageCall("left"))
     assert codes == [1]
 

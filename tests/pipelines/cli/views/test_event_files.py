@@ -13,6 +13,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tests.sandbox import Sandbox
 
+from millrace.pipelines.cli.views import event_files
+
 KINDS = descriptor_pb2.FieldDescriptorProto
 
 
