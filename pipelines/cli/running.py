@@ -215,7 +215,7 @@ def _planner(pipeline: Pipeline) -> Planner:
 def _selection(
     pipeline: Pipeline, only: list[str] | None, from_: str | None, until: str | None
 ) -> set[str] | None:
-    from millrace.pipelines.plan.plan import ancestors, descendants
+    from millrace.pipelines.spec.graph import ancestors, descendants
     from millrace.pipelines.spec.models import closest
     from millrace.pipelines.spec.source_map import Mistake, SpecError
 

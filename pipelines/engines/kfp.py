@@ -24,7 +24,7 @@ from typing import Any
 
 from kfp import compiler, components, dsl
 
-from millrace.pipelines.plan.plan import ancestors, order
+from millrace.pipelines.spec.graph import ancestors, order
 from millrace.pipelines.spec.models import Node, Pipeline, Resources
 from millrace.pipelines.spec.source_map import Mistake, SpecError
 from millrace.pipelines.stages.environment import STAGE_ENVIRONMENT

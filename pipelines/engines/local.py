@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from millrace.pipelines.plan.plan import Planner, StagePlan, ancestors, order
+from millrace.pipelines.plan.plan import Planner, StagePlan
+from millrace.pipelines.spec.graph import ancestors, needs, order
 from millrace.pipelines.spec.models import Node
 from millrace.pipelines.stages.environment import stage_environment
 from millrace.pipelines.stages.request import request_for, to_json
@@ -201,9 +202,8 @@ class LocalEngine:
         return changed
 
     def _ready(self, node: Node) -> bool:
-        needed = {stage for _, _, stage, _ in node.references()}
-        if node.component.reads_lineage:
-            needed = ancestors(self.pipeline.nodes, node.name)
+        reads_all = node.component.reads_lineage
+        needed = ancestors(self.pipeline.nodes, node.name) if reads_all else set(needs(node))
         return needed <= self.known.keys()
 
     def _start(self, node: Node, plan: StagePlan, outcome: Outcome) -> None:

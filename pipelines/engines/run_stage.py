@@ -26,9 +26,10 @@ from typing import Any, TextIO
 
 from millrace.components.contract import ComponentError, GateClosed
 from millrace.pipelines.plan.identity import identify
-from millrace.pipelines.plan.plan import Planner, ancestors, order
+from millrace.pipelines.plan.plan import Planner
 from millrace.pipelines.spec import check
 from millrace.pipelines.spec import models as spec
+from millrace.pipelines.spec.graph import ancestors, order
 from millrace.pipelines.spec.models import Node, Pipeline, closest
 from millrace.pipelines.spec.source_map import Mistake, Source, SpecError
 from millrace.pipelines.stages.execute import execute

@@ -7,11 +7,12 @@ bytes come out the same after all, the engine finds its key in the store and reu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from millrace.components.contract import Upstream
+from millrace.pipelines.spec.graph import ancestors, order
 from millrace.pipelines.spec.models import Node, Pipeline
 from millrace.pipelines.store.store import StageRecord, Store
 
@@ -184,49 +185,6 @@ def input_digests(node: Node, known: Mapping[str, StageRecord]) -> dict[str, Any
         else:
             inputs.setdefault(port, {})[label] = digest
     return inputs
-
-
-def order(nodes: Mapping[str, Node]) -> list[str]:
-    """Stage names so that each comes after all it needs; otherwise in the file's order."""
-    done: dict[str, None] = {}
-    pending = list(nodes)
-    while pending:
-        ready = [
-            name for name in pending if all(stage in done for _, _, stage, _ in nodes[name].references())
-        ]
-        if not ready:
-            raise ValueError(f"stages in a cycle: {', '.join(pending)}")
-        done[ready[0]] = None
-        pending.remove(ready[0])
-    return list(done)
-
-
-def ancestors(nodes: Mapping[str, Node], name: str) -> set[str]:
-    """Every stage that a stage needs, directly or not."""
-    return reach(
-        name, {node.name: [stage for _, _, stage, _ in node.references()] for node in nodes.values()}
-    )
-
-
-def descendants(nodes: Mapping[str, Node], name: str) -> set[str]:
-    """Every stage that needs this one, directly or not."""
-    downstream: dict[str, list[str]] = {}
-    for node in nodes.values():
-        for _, _, stage, _ in node.references():
-            downstream.setdefault(stage, []).append(node.name)
-    return reach(name, downstream)
-
-
-def reach(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
-    """All names reachable from one, without itself."""
-    found: set[str] = set()
-    stack = list(edges.get(start, ()))
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(edges.get(name, ()))
-    return found - {start}
 
 
 def _shortened(inputs: Mapping[str, Any]) -> dict[str, Any]:

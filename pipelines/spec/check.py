@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from millrace.components import registry
-from millrace.pipelines.plan.plan import ancestors
 
 from . import models as specs
+from .graph import ancestors, cycles
 from .models import Graph, Node, Pipeline, closest
 from .source_map import Mistake, SpecError
 
@@ -27,7 +27,7 @@ def errors(pipeline: Graph) -> list[Mistake]:
         inputs_fit,
         references_exist,
         kinds_fit,
-        cycles,
+        acyclic,
         hosts_fit,
     )
     return [mistake for rule in rules for mistake in rule(pipeline)]
@@ -145,14 +145,11 @@ def kinds_fit(pipeline: Graph) -> Iterator[Mistake]:
                 )
 
 
-def cycles(pipeline: Graph) -> Iterator[Mistake]:
+def acyclic(pipeline: Graph) -> Iterator[Mistake]:
     """No stage needs itself; one finding names the whole cycle."""
-    reported: set[str] = set()
-    for node in pipeline.nodes.values():
-        path = _cycle(pipeline, node.name)
-        if path and not reported & set(path):
-            reported |= set(path)
-            yield _mistake(pipeline, node, None, f"stages need each other in a cycle: {' -> '.join(path)}")
+    for path in cycles(pipeline.nodes):
+        message = f"stages need each other in a cycle: {' -> '.join(path)}"
+        yield _mistake(pipeline, pipeline.nodes[path[0]], None, message)
 
 
 def hosts_fit(pipeline: Graph) -> Iterator[Mistake]:
@@ -198,20 +195,6 @@ def profiles(pipeline: Pipeline, path: Path) -> Iterator[Mistake]:
         except SpecError as error:
             for mistake in error.mistakes:
                 yield Mistake(mistake.where, mistake.path, f"with --profile {name}: {mistake.message}")
-
-
-def _cycle(pipeline: Graph, start: str) -> list[str]:
-    stack: list[tuple[str, list[str]]] = [(start, [start])]
-    seen: set[str] = set()
-    while stack:
-        name, path = stack.pop()
-        for _, _, stage, _ in pipeline.nodes[name].references():
-            if stage == start:
-                return [*path, start]
-            if stage in pipeline.nodes and stage not in seen:
-                seen.add(stage)
-                stack.append((stage, [*path, stage]))
-    return []
 
 
 def _line(where: str) -> int:
