@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,3 +36,30 @@ def test_the_picture_shows_every_stage() -> None:
     picture = (ROOT / "docs" / "pipeline.svg").read_text(encoding="utf-8")
     stages = yaml.safe_load((ROOT / "pipeline.yaml").read_text(encoding="utf-8"))["stages"]
     assert [name for name in stages if f">{name}<" not in picture] == []
+
+
+PAGES = (
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "benchmarks/README.md",
+            "Makefile",
+            "Dockerfile",
+        )
+    ),
+)
+"""Every page that names files of the tree."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    """A path begins with a folder of the tree: `data/text/batch.py`, `components/`; NAME stands for any name."""
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(
+        r"(?<![\w./-])(?:data|components|model|pipelines|tests|benchmarks|docs|src)/[\w./]*[\w/]", text
+    )
+    assert sorted({path for path in named if "NAME" not in path and not (ROOT / path).exists()}) == []
