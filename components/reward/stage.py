@@ -25,7 +25,7 @@ from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import final_loss, loss_curve, write_json
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
-from millrace.model.answers.buckets import bucket, pad_rows
+from millrace.model.answers.padding import pad_rows, padded_length
 from millrace.model.judges import reward
 from millrace.model.judges.intervals import wilson
 from millrace.model.judges.reward import Head, RewardModel, raw_scores
@@ -215,7 +215,7 @@ class PairBatches:
     ) -> None:
         sides = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
         lengths = [len(side) for side in sides]
-        width = min(bucket(max(lengths)), limit_tokens)
+        width = min(padded_length(max(lengths)), limit_tokens)
         self._tokens = pad_rows(sides, len(sides), width).reshape(2, len(pairs), -1)
         self._lengths = np.asarray(lengths, dtype=np.int32).reshape(2, len(pairs))
         self._head = np.asarray([heads.index(pair.head) for pair in pairs], dtype=np.int32)

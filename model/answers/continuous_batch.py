@@ -29,7 +29,7 @@ from flax import nnx
 from millrace.model.network.attention import Cache, init_cache
 from millrace.model.network.decoder import Decoder
 
-from .sampling import nucleus
+from .generate import nucleus
 
 PROMPT_BUCKETS = (32, 128)  # then doubling; each is compiled once, and short prompts are cheap to pad
 TOP_CANDIDATES = 20  # as many alternatives as OpenAI's API lets a client ask for

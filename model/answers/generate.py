@@ -21,8 +21,7 @@ from millrace.model.losses.cross_entropy import token_log_probs
 from millrace.model.network.attention import Cache, init_cache
 from millrace.model.network.decoder import Decoder
 
-from .buckets import SMALLEST_TOKENS, batches_by_length, bucket, pad_rows
-from .sampling import nucleus
+from .padding import SMALLEST_TOKENS, batches_by_length, pad_rows, padded_length
 
 BATCH_TOKENS = 16_384
 
@@ -40,6 +39,31 @@ class Samples:
     tokens: list[list[int]]
     log_probs: list[list[float]]
     stopped: list[bool]
+
+
+def nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
+    """Masks what lies outside the nucleus: [R, V] logits, [R] shares; the likeliest token always stays.
+
+    The nucleus is every token at or above the greatest threshold whose mass still reaches ``top_p``. The threshold
+    is found by bisection over the bits of the probabilities (positive floats order as their bits do), which is exact
+    after 31 halvings and several times faster than the usual sort of the vocabulary on a CPU.
+
+    References:
+        Holtzman et al. 2020, The Curious Case of Neural Text Degeneration, arXiv 1904.09751, section 3.1.
+    """
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    bits = jax.lax.bitcast_convert_type(probabilities, jnp.int32)
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = low + (high - low) // 2
+        mass = jnp.sum(jnp.where(bits >= middle[:, None], probabilities, 0.0), axis=-1)
+        enough = mass >= top_p
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    start = (jnp.zeros(logits.shape[0], jnp.int32), jnp.max(bits, axis=-1) + 1)
+    threshold, _ = jax.lax.fori_loop(0, 31, halve, start)
+    return jnp.where(bits >= threshold[:, None], logits, -jnp.inf)
 
 
 def choose(logits: jax.Array, keys: jax.Array, temperature: jax.Array, top_p: jax.Array | None) -> jax.Array:
@@ -176,7 +200,7 @@ def generate(
     graph, state = nnx.split(decoder)
     cut = [_cut(prompt, limit - max_new_tokens) for prompt in prompts]
     keys = _row_keys(seed, range(len(prompts)) if sample_ids is None else sample_ids)
-    new_room = bucket(max_new_tokens, 16)
+    new_room = padded_length(max_new_tokens, 16)
     # Never empty: no token is -1, and up to four stop tokens share a program.
     stops = jnp.asarray([*stop_ids, *[-1] * (max(4, len(stop_ids)) - len(stop_ids))], jnp.int32)
     samples = Samples([[]] * len(cut), [[]] * len(cut), [False] * len(cut))

@@ -1,6 +1,6 @@
 """Log-probabilities of given text: multiple choice, bits per byte, preference rewards.
 
-Rows of like length go together (see ``buckets``), and the logits of a batch are never kept: only each target's
+Rows of like length go together (see ``padding``), and the logits of a batch are never kept: only each target's
 log-probability leaves the device.
 """
 
@@ -17,7 +17,7 @@ from flax import nnx
 from millrace.model.losses.cross_entropy import token_log_probs
 from millrace.model.network.decoder import Decoder
 
-from .buckets import batches_by_length, pad_rows
+from .padding import batches_by_length, pad_rows
 
 BATCH_TOKENS = 4096
 CHUNK_TOKENS = 512

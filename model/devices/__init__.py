@@ -1,1 +1,1 @@
-"""Devices and hosts: meshes and how arrays lie on them, several processes, peak and counted work."""
+"""Devices and hosts: meshes and how arrays lie on them, several processes, how fast a device could be."""

@@ -29,8 +29,6 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from .parameter_names import names_of
-
 RULES: Mapping[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp", "expert"),
     "expert_batch": ("data", "fsdp"),
@@ -107,6 +105,14 @@ def spec_for(axes: tuple[str | None, ...], shape: tuple[int, ...], sizes: Mappin
             split = split[:-1]
         parts.append(split or None)
     return PartitionSpec(*parts)
+
+
+def names_of(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names along a path of ``jax.tree_util``, whatever the kinds of containers.
+
+    By name and not by number of axes, because layers are stacked: their norms' scales have two, like a matrix.
+    """
+    return tuple(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
 
 
 def weight_shardings(mesh: Mesh, params: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from millrace.model.answers.buckets import SMALLEST_TOKENS, batches_by_length, pad_rows
+from millrace.model.answers.padding import SMALLEST_TOKENS, batches_by_length, pad_rows
 from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights

@@ -19,6 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from millrace.model.network.linear import soft_cap
+
 CHUNK_TOKENS = 512
 MOST_CHUNKS = 16
 
@@ -51,15 +53,6 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax
     """
     weights = mask.astype(jnp.float32)
     return -jnp.sum(token_log_probs(logits, targets) * weights) / jnp.maximum(jnp.sum(weights), 1.0)
-
-
-def soft_cap(logits: jax.Array, cap: float | None) -> jax.Array:
-    """Bounds logits smoothly: ``cap * tanh(logits / cap)``; None leaves them alone.
-
-    References:
-        Bello et al. 2016, arXiv 1611.09940, section 4 (logit clipping by tanh).
-    """
-    return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from millrace.model.network.decoder import PLAIN, Decoder
+from millrace.model.network.linear import soft_cap
 
 from .cross_entropy import (
     CHUNK_TOKENS,
@@ -43,7 +44,6 @@ from .cross_entropy import (
     hard_targets,
     join_time,
     linear_loss,
-    soft_cap,
     split_time,
 )
 from .next_token import NextTokenLoss, learnt, read_rows

@@ -15,9 +15,9 @@ from flax import nnx
 
 from .attention_kernels import Sight, attend
 from .config import ModelConfig
+from .initial_weights import InitialWeights
 from .linear import linear
 from .norm import RMSNorm
-from .perturbation import Noise
 
 
 @jax.tree_util.register_dataclass
@@ -101,17 +101,17 @@ class Attention(nnx.Module):
         Shazeer 2019, arXiv 1911.02150 (K = 1); Ainslie et al. 2023, arXiv 2305.13245 (1 < K < N).
     """
 
-    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+    def __init__(self, config: ModelConfig, initial: InitialWeights) -> None:
         self.config = config
         d, n, k, h = config.model_size, config.heads, config.kv_heads, config.head_size
-        self.query = nnx.Param(noise.take((d, n, h), d**-0.5))
-        self.key = nnx.Param(noise.take((d, k, h), d**-0.5))
-        self.value = nnx.Param(noise.take((d, k, h), d**-0.5))
+        self.query = nnx.Param(initial.take((d, n, h), d**-0.5))
+        self.key = nnx.Param(initial.take((d, k, h), d**-0.5))
+        self.value = nnx.Param(initial.take((d, k, h), d**-0.5))
         if config.query_key_norm:
             self.query_norm = RMSNorm(h, config.norm_epsilon)
             self.key_norm = RMSNorm(h, config.norm_epsilon)
         # 2 * layers branches add up in the residual stream; this keeps its variance near one (GPT-2, section 2.3).
-        self.out = nnx.Param(noise.take((n, h, d), (n * h * 2 * config.layers) ** -0.5))
+        self.out = nnx.Param(initial.take((n, h, d), (n * h * 2 * config.layers) ** -0.5))
 
     def __call__(
         self,

@@ -22,15 +22,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from millrace.model.devices.sharding import constrain
-from millrace.model.losses.cross_entropy import soft_cap
 
 from .attention import Attention, Cache, init_cache, rotary_angles
 from .attention_kernels import Sight, is_flash_result
 from .config import ModelConfig
 from .experts import Experts, RouterLosses, gated
-from .linear import linear
+from .initial_weights import InitialWeights
+from .linear import linear, soft_cap
 from .norm import RMSNorm
-from .perturbation import Noise
 
 STREAM = ("batch", "time", None)
 UNROLLED_LAYERS = 4
@@ -58,12 +57,12 @@ class FeedForward(nnx.Module):
         Shazeer 2020, GLU Variants Improve Transformer, arXiv 2002.05202.
     """
 
-    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+    def __init__(self, config: ModelConfig, initial: InitialWeights) -> None:
         self.activation = config.activation
         d, f = config.model_size, config.feed_forward_size
-        self.gate = nnx.Param(noise.take((d, f), d**-0.5))
-        self.up = nnx.Param(noise.take((d, f), d**-0.5))
-        self.out = nnx.Param(noise.take((f, d), (f * 2 * config.layers) ** -0.5))
+        self.gate = nnx.Param(initial.take((d, f), d**-0.5))
+        self.up = nnx.Param(initial.take((d, f), d**-0.5))
+        self.out = nnx.Param(initial.take((f, d), (f * 2 * config.layers) ** -0.5))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to [B, T, D]."""
@@ -106,12 +105,12 @@ PLAIN = TrainingMode()
 class Layer(nnx.Module):
     """One decoder layer: two pre-normed residual branches."""
 
-    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+    def __init__(self, config: ModelConfig, initial: InitialWeights) -> None:
         self.attention_norm = RMSNorm(config.model_size, config.norm_epsilon)
-        self.attention = Attention(config, noise)
+        self.attention = Attention(config, initial)
         self.feed_forward_norm = RMSNorm(config.model_size, config.norm_epsilon)
         self.feed_forward: nnx.Module = (
-            Experts(config, noise) if config.experts else FeedForward(config, noise)
+            Experts(config, initial) if config.experts else FeedForward(config, initial)
         )
 
     def __call__(
@@ -150,7 +149,7 @@ class Decoder(nnx.Module):
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), (v, d)) / d)
         if not config.tied_embedding:
             self.unembedding = nnx.Param(jax.random.normal(rngs.params(), (v, d)) / d)
-        self.layers = nnx.vmap(lambda values: Layer(config, Noise(values)))(
+        self.layers = nnx.vmap(lambda values: Layer(config, InitialWeights(values)))(
             jax.random.normal(rngs.params(), (config.layers, config.layer_parameter_count()))
         )
         self.final_norm = RMSNorm(d, config.norm_epsilon)

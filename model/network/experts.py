@@ -24,7 +24,7 @@ from flax import nnx
 from millrace.model.devices.sharding import constrain
 
 from .config import ModelConfig
-from .perturbation import Noise
+from .initial_weights import InitialWeights
 
 RouterLosses = dict[str, jax.Array]
 
@@ -37,13 +37,13 @@ def gated(gate: jax.Array, up: jax.Array, activation: str) -> jax.Array:
 class Experts(nnx.Module):
     """Router and experts of one layer."""
 
-    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+    def __init__(self, config: ModelConfig, initial: InitialWeights) -> None:
         self.config = config
         d, f, e = config.model_size, config.feed_forward_size, config.experts
-        self.router = nnx.Param(noise.take((d, e), d**-0.5))
-        self.gate = nnx.Param(noise.take((e, d, f), d**-0.5))
-        self.up = nnx.Param(noise.take((e, d, f), d**-0.5))
-        self.out = nnx.Param(noise.take((e, f, d), (f * 2 * config.layers) ** -0.5))
+        self.router = nnx.Param(initial.take((d, e), d**-0.5))
+        self.gate = nnx.Param(initial.take((e, d, f), d**-0.5))
+        self.up = nnx.Param(initial.take((e, d, f), d**-0.5))
+        self.out = nnx.Param(initial.take((e, f, d), (f * 2 * config.layers) ** -0.5))
 
     def __call__(self, x: jax.Array, capacity_factor: float | None = None) -> tuple[jax.Array, RouterLosses]:
         """Routes and mixes.

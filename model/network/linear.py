@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 
 
 def linear(x: jax.Array, weight: jax.Array, inputs: int = 1) -> jax.Array:
@@ -27,3 +28,12 @@ def linear(x: jax.Array, weight: jax.Array, inputs: int = 1) -> jax.Array:
     rows = math.prod(weight.shape[:inputs])
     product = x.reshape(-1, rows) @ weight.astype(x.dtype).reshape(rows, -1)
     return product.reshape(*x.shape[:2], *outputs)
+
+
+def soft_cap(logits: jax.Array, cap: float | None) -> jax.Array:
+    """Bounds logits smoothly: ``cap * tanh(logits / cap)``; None leaves them alone.
+
+    References:
+        Bello et al. 2016, arXiv 1611.09940, section 4 (logit clipping by tanh).
+    """
+    return logits if cap is None else cap * jnp.tanh(logits / cap)

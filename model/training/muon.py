@@ -26,7 +26,7 @@ import jax
 import optax
 from optax import contrib
 
-from millrace.model.devices.parameter_names import names_of
+from millrace.model.devices.sharding import names_of
 
 ADAMW_RMS = 0.2
 MOMENTUM = 0.95

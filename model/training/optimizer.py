@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from millrace.model.devices.parameter_names import names_of
+from millrace.model.devices.sharding import names_of
 
 from .muon import muon
 

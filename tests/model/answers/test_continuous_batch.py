@@ -9,7 +9,6 @@ import pytest
 from flax import nnx
 
 from millrace.model.answers.continuous_batch import ContinuousBatch, Sampling
-from millrace.model.answers.sampling import nucleus
 from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import Decoder
 
@@ -94,21 +93,6 @@ def test_another_seed_gives_another_answer(decoder: Decoder) -> None:
     batch = ContinuousBatch(decoder, rows=1)
     answers = [answer(batch, [1], Sampling(seed=seed), 16) for seed in (0, 1, 0)]
     assert answers[0] == answers[2] != answers[1]
-
-
-@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 1.0])
-def test_nucleus_is_the_smallest_set_that_holds_the_share(top_p: float) -> None:
-    """Against a plain loop over the sorted probabilities."""
-    logits = np.random.default_rng(0).normal(size=50).astype(np.float32) * 2
-    probabilities = np.exp(logits) / np.exp(logits).sum()
-    wanted, total = set(), 0.0
-    for token in np.argsort(-logits):
-        if total >= top_p:
-            break
-        wanted.add(int(token))
-        total += float(probabilities[token])
-    kept = np.asarray(nucleus(jnp.asarray(logits[None]), jnp.asarray([top_p], jnp.float32)))[0]
-    assert {int(token) for token in np.flatnonzero(np.isfinite(kept))} == wanted
 
 
 def test_sampled_frequencies_follow_the_distribution(decoder: Decoder) -> None:

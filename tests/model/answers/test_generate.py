@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from millrace.model.answers.generate import choose, generate
+from millrace.model.answers.generate import choose, generate, nucleus
 from millrace.model.answers.score import row_log_probs
 from millrace.model.network.decoder import Decoder
 
@@ -70,6 +70,21 @@ def test_draws_have_the_models_frequencies(temperature: float, top_p: float | No
         expected = np.where(expected > 0.2, expected, 0) / 0.8
     frequencies = np.bincount(np.asarray(drawn), minlength=5) / 20_000
     assert np.abs(frequencies - expected).sum() / 2 < 0.02
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 1.0])
+def test_nucleus_is_the_smallest_set_that_holds_the_share(top_p: float) -> None:
+    """Against a plain loop over the sorted probabilities."""
+    logits = np.random.default_rng(0).normal(size=50).astype(np.float32) * 2
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    wanted, total = set(), 0.0
+    for token in np.argsort(-logits):
+        if total >= top_p:
+            break
+        wanted.add(int(token))
+        total += float(probabilities[token])
+    kept = np.asarray(nucleus(jnp.asarray(logits[None]), jnp.asarray([top_p], jnp.float32)))[0]
+    assert {int(token) for token in np.flatnonzero(np.isfinite(kept))} == wanted
 
 
 def test_long_prompts_lose_their_beginning(small_decoder: Decoder) -> None:

@@ -13,7 +13,7 @@ from flax import nnx
 from millrace.model.network import decoder
 from millrace.model.network.config import ModelConfig
 from millrace.model.network.experts import Experts
-from millrace.model.network.perturbation import Noise
+from millrace.model.network.initial_weights import InitialWeights
 from millrace.model.package import weights
 
 
@@ -25,7 +25,7 @@ def sparse(small_config: ModelConfig) -> ModelConfig:
 
 def layer_of(config: ModelConfig, seed: int = 0) -> Experts:
     values = jax.random.normal(jax.random.key(seed), (config.layer_parameter_count(),))
-    return Experts(config, Noise(values))
+    return Experts(config, InitialWeights(values))
 
 
 def states(config: ModelConfig, seed: int = 1) -> jax.Array:

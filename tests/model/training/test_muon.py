@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from millrace.model.devices.parameter_names import names_of
+from millrace.model.devices.sharding import names_of
 from millrace.model.losses.next_token import NextTokenLoss
 from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig

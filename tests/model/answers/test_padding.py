@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.model.answers.buckets import batches_by_length, bucket, pad_rows
+from millrace.model.answers.padding import batches_by_length, pad_rows, padded_length
 
 
 @given(st.integers(1, 10_000))
 def test_a_bucket_holds_its_length_and_wastes_at_most_half(length: int) -> None:
     """It is the smallest of 32, 48, 64, 96 ... that is not smaller than the length."""
     sizes = sorted(base << power for base in (32, 48) for power in range(12))
-    assert bucket(length) == next(size for size in sizes if size >= length)
+    assert padded_length(length) == next(size for size in sizes if size >= length)
 
 
 @given(lengths=st.lists(st.integers(1, 100), max_size=60), batch_tokens=st.integers(1, 500))

@@ -11,8 +11,8 @@ import math
 import jax
 
 
-class Noise:
-    """Standard normal numbers, handed out once each.
+class InitialWeights:
+    """Standard normal numbers, each handed out once.
 
     Args:
         values: [n] float32.
@@ -26,7 +26,7 @@ class Noise:
         """The next numbers, in this shape, scaled to this standard deviation.
 
         Raises:
-            ValueError: There are not so many left.
+            ValueError: Fewer are left.
         """
         start, self._taken = self._taken, self._taken + math.prod(shape)
         if self._taken > self._values.shape[0]:

@@ -13,7 +13,7 @@ import numpy as np
 SMALLEST_TOKENS = 32
 
 
-def bucket(length: int, smallest: int = SMALLEST_TOKENS) -> int:
+def padded_length(length: int, smallest: int = SMALLEST_TOKENS) -> int:
     """The smallest bucket, of ``smallest`` times 1, 1.5, 2, 3, 4, 6 ..., that holds ``length``."""
     size = smallest
     while size < length:
@@ -48,7 +48,7 @@ def batches_by_length(
     """
     by_width: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
-        by_width.setdefault(min(bucket(length, smallest), width_limit), []).append(index)
+        by_width.setdefault(min(padded_length(length, smallest), width_limit), []).append(index)
     batches = []
     for width in sorted(by_width):
         members = by_width[width]
