@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from millrace.data.text.atomics import fetch
 from millrace.data.text.batch import TextBatch
+from millrace.data.text.hashing import GOLDEN, MIX_FIRST
 from millrace.data.text.kernels import kernel
 
 from . import ordering
@@ -136,8 +137,8 @@ def document_frequency(found: Hashed, single: Lookup, triple: Lookup) -> tuple[I
 
 @kernel
 def _triple(first: Any, second: Any, third: Any) -> Any:
-    value = (first * np.uint64(0x9E3779B97F4A7C15) + second) * np.uint64(0x9E3779B97F4A7C15) + third
-    value = (value ^ (value >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (first * GOLDEN + second) * GOLDEN + third
+    value = (value ^ (value >> np.uint64(31))) * MIX_FIRST
     return value ^ (value >> np.uint64(29))
 
 

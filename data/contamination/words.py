@@ -26,23 +26,19 @@ import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.folding import IGNORED, SEPARATOR, fold_table
+from millrace.data.text.hashing import GOLDEN, MIX_FIRST
 from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import (
     bytes_between,
     count_bits,
-    eight_bytes,
     first_bit,
-    folded_product,
+    hash_bytes,
     lowered_between,
     settled,
 )
 
 _APOSTROPHES = (0x27, 0xB4, 0x2BC, 0x2018, 0x2019, 0x201B, 0xFF07)
-_SEED, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 _SMALL = np.uint64(0x2020202020202020)  # set in small ASCII letters and digits, not in capitals
-# The bytes that a word of so many has in its first eight, and in its second.
-_LOW = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
-_HIGH = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
 _BEHIND = 80  # bytes that kernels may read behind a text
 
 Integers = npt.NDArray[np.int64]
@@ -131,22 +127,9 @@ def _readable(batch: TextBatch) -> Iterator[tuple[npt.NDArray[np.uint8], Integer
 @kernel
 def _alone(point: Any) -> Any:
     """The hash of a character that is a word of its own."""
-    value = (point + np.uint64(1)) * _MIX
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (point + np.uint64(1)) * GOLDEN
+    value = (value ^ (value >> np.uint64(30))) * MIX_FIRST
     return value ^ (value >> np.uint64(27)) | np.uint64(1)
-
-
-@kernel
-def _hash(data: Any, start: int, end: int, raised: Any) -> Any:
-    """The hash of a word, certain bits of its bytes set first; 80 bytes must be behind it."""
-    value, length = np.uint64(0), np.uint64(end - start) * _MIX
-    for at in range(start, end, 16):
-        low, high = min(8, end - at), min(max(end - at - 8, 0), 8)
-        value = folded_product(
-            value ^ (eight_bytes(data, at) | raised) & _LOW[low] ^ _SEED,
-            (eight_bytes(data, at + 8) | raised) & _LOW[high] ^ length,
-        )
-    return value & ~np.uint64(1)
 
 
 @kernel
@@ -273,7 +256,7 @@ def _odd_words(
                 size += 4
         elif meaning != -1:
             if size:
-                hashes[count] = _hash(folded, 0, size, np.uint64(0))
+                hashes[count] = hash_bytes(folded, 0, np.uint64(size), np.uint64(0)) & ~np.uint64(1)
                 if starts is not None:
                     starts[count], ends[count] = word - begin, at - begin
                 count += 1
@@ -285,7 +268,7 @@ def _odd_words(
                 count += 1
         at += width
     if size:
-        hashes[count] = _hash(folded, 0, size, np.uint64(0))
+        hashes[count] = hash_bytes(folded, 0, np.uint64(size), np.uint64(0)) & ~np.uint64(1)
         if starts is not None:
             starts[count], ends[count] = word - begin, end - begin
         count += 1
@@ -314,14 +297,7 @@ def _words(
             stop = runs if index == odd_count else int(odds[index])
             for own in range(np.uint64(run), np.uint64(stop)):
                 start, length = begin + run_starts[own], np.uint64(run_ends[own] - run_starts[own])
-                if length <= np.uint64(16):
-                    value = folded_product(
-                        (eight_bytes(data, start) | _SMALL) & _LOW[length] ^ _SEED,
-                        (eight_bytes(data, start + 8) | _SMALL) & _HIGH[length] ^ length * _MIX,
-                    ) & ~np.uint64(1)
-                else:
-                    value = _hash(data, start, begin + run_ends[own], _SMALL)
-                hashes[count] = value
+                hashes[count] = hash_bytes(data, start, length, _SMALL) & ~np.uint64(1)
                 if starts is not None:
                     starts[count], ends[count] = run_starts[own], run_ends[own]
                 count += 1

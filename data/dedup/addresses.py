@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.data.text.batch import from_arrow
-from millrace.data.text.kernels import kernel
+from millrace.data.text.batch import hashes as batch_hashes
+from millrace.data.text.hashing import mix
 
 _ADDRESS = (
     r"^\s*https?://(?:[^/?#@]*@)?(?:www\.)?(?P<host>[^/?#:]+?)\.?(?P<port>:\d*)?(?P<rest>[/?][^#]*)?(?:#.*)?$"
@@ -48,20 +49,5 @@ def hashes(urls: Any) -> npt.NDArray[np.uint64]:
         uint64 [documents]; two different addresses share one with probability 2**-64.
     """
     batch = from_arrow(pc.cast(normalised(urls), pa.large_string()))
-    found: npt.NDArray[np.uint64] = _hashes(batch.data, batch.offsets)
-    return found
-
-
-@kernel
-def _hashes(data: Any, offsets: Any) -> Any:
-    out = np.zeros(offsets.size - 1, np.uint64)
-    for row in range(offsets.size - 1):
-        value = np.uint64(0xCBF29CE484222325)
-        for at in range(offsets[row], offsets[row + 1]):
-            value = (value ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        value ^= value >> np.uint64(31)
-        if offsets[row + 1] > offsets[row]:
-            out[row] = max(value, np.uint64(1))
-    return out
+    found = np.maximum(mix(batch_hashes(batch)), np.uint64(1))
+    return np.where(np.diff(batch.offsets) > 0, found, np.uint64(0))

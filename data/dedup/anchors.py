@@ -28,14 +28,12 @@ import numpy.typing as npt
 
 from millrace.data.text.batch import BYTE_TABLES, TextBatch
 from millrace.data.text.folding import UNSPACED
+from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, fnv, golden_power, mix
 from millrace.data.text.kernels import kernel
 
 from .units import Integers, Windows
 
 _BLOCK_BITS = 5  # the borders of unspaced scripts are multiples of 32
-_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-_FNV_PRIME = np.uint64(0x100000001B3)
-_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Words(NamedTuple):
@@ -122,13 +120,6 @@ def unspaced_blocks() -> npt.NDArray[np.bool_]:
 
 
 @kernel
-def _mix(value: Any) -> Any:
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@kernel
 def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
     offsets = np.zeros(begins.size + 1, np.int64)
     total = np.int64(0)
@@ -146,7 +137,7 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
                 at += 1
                 continue
             first = at
-            value = _FNV_OFFSET
+            value = FNV_OFFSET
             while at < end:
                 byte = data[at]
                 if byte >= 0xE0:
@@ -161,16 +152,16 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
                     if unspaced[point >> np.uint32(_BLOCK_BITS)]:
                         if at > first:
                             break
-                        value = (value ^ np.uint64(point)) * _FNV_PRIME
+                        value = fnv(value, point)
                         at += size
                         break
                 elif space[byte]:
                     break
-                value = (value ^ np.uint64(byte)) * _FNV_PRIME
+                value = fnv(value, byte)
                 at += 1
             starts[count] = first
             stops[count] = at
-            hashes[count] = _mix(value)
+            hashes[count] = mix(value)
             count += 1
         offsets[row + 1] = count
     return starts[:count], stops[:count], hashes[:count], offsets
@@ -206,23 +197,15 @@ def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unsp
 
 
 @kernel
-def _power(size: int) -> Any:
-    power = np.uint64(1)
-    for _ in range(size):
-        power *= _BASE
-    return power
-
-
-@kernel
 def _roll(hashes: Any, first: int, end: int, size: int, leaving: Any, out: Any) -> None:
     """Hashes of all runs of ``size`` words between two words into ``out``."""
     value = np.uint64(0)
     for word in range(first, end):
-        value = value * _BASE + hashes[word]
+        value = value * GOLDEN + hashes[word]
         if word - first >= size:
             value -= leaving * hashes[word - size]
         if word - first >= size - 1:
-            out[word - first - size + 1] = _mix(value)
+            out[word - first - size + 1] = mix(value)
 
 
 @kernel
@@ -246,7 +229,7 @@ def _longest(offsets: Any) -> Any:
 @kernel
 def _anchors(hashes: Any, offsets: Any, gram: int, width: int) -> Any:
     grams = np.empty(_longest(offsets), np.uint64)
-    leaving = _power(gram)
+    leaving = golden_power(gram)
     out = np.empty(hashes.size, np.uint64)
     ends = np.zeros(offsets.size, np.int64)
     count = 0
@@ -276,7 +259,7 @@ def _shared_windows(
     longest = _longest(offsets)
     grams = np.empty(longest, np.uint64)
     whole = np.empty(longest, np.uint64)
-    leaving, leaving_whole = _power(gram), _power(size)
+    leaving, leaving_whole = golden_power(gram), golden_power(size)
     out = np.empty(hashes.size, np.uint64)
     places = np.empty(hashes.size, np.int64)
     count = 0

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch, replaced
 from millrace.data.text.exchange import Beyond, CharacterMap, beyond_ascii
+from millrace.data.text.hashing import GOLDEN, MIX_FIRST, MIX_SECOND
 from millrace.data.text.kernels import kernel
 
 # Byte -> what it becomes: ASCII letters in lower case, white space a space. Bytes beyond ASCII were exchanged before.
@@ -117,11 +118,11 @@ def _digests(data: Any, offsets: Any, plain: Any) -> Any:
             text[at] = 0
         one, two = np.uint64(written) + np.uint64(1), ~np.uint64(written)
         for at in range(count):
-            one = (one ^ words[at]) * np.uint64(0xBF58476D1CE4E5B9)
+            one = (one ^ words[at]) * MIX_FIRST
             one ^= one >> np.uint64(32)
-            two = (two + words[at]) * np.uint64(0x9E3779B97F4A7C15)
+            two = (two + words[at]) * GOLDEN
             two ^= two >> np.uint64(29)
-        one = (one ^ (one >> np.uint64(30))) * np.uint64(0x94D049BB133111EB)
-        two = (two ^ (two >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        one = (one ^ (one >> np.uint64(30))) * MIX_SECOND
+        two = (two ^ (two >> np.uint64(27))) * MIX_SECOND
         out[row, 0], out[row, 1] = one ^ (one >> np.uint64(31)), two ^ (two >> np.uint64(31))
     return out

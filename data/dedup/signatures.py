@@ -29,9 +29,9 @@ import numpy.typing as npt
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.exchange import Beyond
 from millrace.data.text.folding import FOLD_TABLE, fold_batch
+from millrace.data.text.hashing import GOLDEN, MIX_FIRST, golden_power, mix
 from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import copy_bytes
-from millrace.data.training.permutation import GOLDEN, mix
 
 SKETCH_VALUES = 256  # of a sketch's byte
 
@@ -114,13 +114,6 @@ def meeting_probability(similarity: float, bands: int, rows: int) -> float:
 
 
 @kernel
-def _mix(value: Any) -> Any:
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@kernel
 def _longest(offsets: Any) -> Any:
     longest = 0
     for row in range(offsets.size - 1):
@@ -145,30 +138,20 @@ def _shingles(data: Any, start: Any, end: Any, table: Any, size: int, leaving: A
     words = np.int64(count + was_word)
     for word in range(words):
         mixed = hashes[word]
-        hashes[word] = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
-    base = np.uint64(0x9E3779B97F4A7C15)
+        hashes[word] = (mixed ^ (mixed >> np.uint64(32))) * MIX_FIRST
     value = np.uint64(0)
     first: Any = min(size, words)
     for word in range(first):
-        value = value * base + hashes[word]
+        value = value * GOLDEN + hashes[word]
     # A shingle takes the place of its first word, which leaves with it.
     for word in range(first, words):
         gone = hashes[word - first]
-        hashes[word - first] = _mix(value)
-        value = value * base + hashes[word] - leaving * gone
+        hashes[word - first] = mix(value)
+        value = value * GOLDEN + hashes[word] - leaving * gone
     if words > 0:
-        hashes[words - first] = _mix(value)
+        hashes[words - first] = mix(value)
         return words - first + 1
     return 0
-
-
-@kernel
-def _power(size: int) -> Any:
-    """What takes the word out that leaves a rolling shingle."""
-    power = np.uint64(1)
-    for _ in range(size):
-        power *= np.uint64(0x9E3779B97F4A7C15)
-    return power
 
 
 @kernel
@@ -178,7 +161,7 @@ def _sign(data: Any, offsets: Any, table: Any, size: int, bands: int, addends: A
     sketches = np.zeros((documents, functions), np.uint8)
     counts = np.zeros(documents, np.int64)
     hashes = np.empty(_longest(offsets) // 2 + 2, np.uint64)
-    leaving = _power(size)
+    leaving = golden_power(size)
     least = np.empty(functions, np.uint32)
     rows = functions // bands
     for row in range(documents):
@@ -206,9 +189,9 @@ def _sign(data: Any, offsets: Any, table: Any, size: int, bands: int, addends: A
                 )
             at += 1
         for band in range(bands):
-            key = np.uint64(band + 1) * np.uint64(0x9E3779B97F4A7C15)
+            key = np.uint64(band + 1) * GOLDEN
             for function in range(band * rows, (band + 1) * rows):
-                key = _mix(key + np.uint64(least[function]))
+                key = mix(key + np.uint64(least[function]))
             keys[row, band] = key
         for function in range(functions):
             sketches[row, function] = np.uint8((least[function] * np.uint32(0x9E3779B1)) >> np.uint32(24))
@@ -230,7 +213,7 @@ def _rows(data: Any, offsets: Any, rows: Any) -> Any:
 def _shingle_sets(data: Any, offsets: Any, table: Any, size: int) -> Any:
     documents, longest = offsets.size - 1, _longest(offsets)
     hashes = np.empty(longest // 2 + 2, np.uint64)
-    leaving = _power(size)
+    leaving = golden_power(size)
     starts = np.zeros(documents + 1, np.int64)
     sizes = np.zeros(documents, np.int64)
     out = np.empty((offsets[-1] - offsets[0] + documents) // 2 + 1, np.uint64)

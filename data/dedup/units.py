@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.folding import UNSPACED
+from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, fnv, mix
 from millrace.data.text.kernels import kernel
 
 Kind = Literal["lines", "paragraphs", "sentences"]
@@ -38,9 +39,6 @@ _CLOSES = np.uint32(1 << 28)  # quotes and brackets after an end belong to the s
 _POINT = np.uint32((1 << 21) - 1)
 
 _TABLE_POINTS = 0x20000  # beyond are ideographs, which fold to themselves, and code points nobody uses
-_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-_FNV_PRIME = np.uint64(0x100000001B3)
-_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Units(NamedTuple):
@@ -136,13 +134,6 @@ def _folded(character: str) -> int:
 
 
 @kernel
-def _mix(value: Any) -> Any:
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@kernel
 def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any) -> Any:
     offsets = np.zeros(begins.size + 1, np.int64)
     total = np.int64(0)
@@ -158,7 +149,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
     for row in range(begins.size):
         at, end = begins[row], ends[row]
         first, last = np.int64(-1), np.int64(-1)  # the unit's visible bytes
-        value, unit_words, unit_characters = _FNV_OFFSET, 0, 0
+        value, unit_words, unit_characters = FNV_OFFSET, 0, 0
         gap, is_blank, has_ended, has_ended_always = True, True, False, False
         while at <= end:
             if at < end and plain[data[at]] and not has_ended_always:
@@ -167,7 +158,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     first = at
                 if gap:
                     if unit_words:
-                        value = (value ^ np.uint64(32)) * _FNV_PRIME
+                        value = fnv(value, 32)
                     unit_words += 1
                     gap = False
                 begin = at
@@ -175,7 +166,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     letter8 = plain[data[at]]
                     if letter8 == 0:
                         break
-                    value = (value ^ np.uint64(letter8)) * _FNV_PRIME
+                    value = fnv(value, letter8)
                     at += 1
                 unit_characters += at - begin
                 last = at
@@ -226,12 +217,12 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                 if unit_words:
                     starts[count] = first
                     stops[count] = last
-                    hashes[count] = _mix(value)
+                    hashes[count] = mix(value)
                     words[count] = unit_words
                     characters[count] = unit_characters
                     count += 1
                 first, last = np.int64(-1), np.int64(-1)
-                value, unit_words, unit_characters = _FNV_OFFSET, 0, 0
+                value, unit_words, unit_characters = FNV_OFFSET, 0, 0
                 gap, has_ended, has_ended_always = True, False, False
             if letter == 32:
                 gap = True
@@ -241,10 +232,10 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     gap = True
                 elif gap:
                     if unit_words:
-                        value = (value ^ np.uint64(32)) * _FNV_PRIME
+                        value = fnv(value, 32)
                     unit_words += 1
                     gap = False
-                value = (value ^ np.uint64(letter)) * _FNV_PRIME
+                value = fnv(value, letter)
                 unit_characters += 1
             if byte != 32 and not 9 <= byte <= 13:
                 is_blank = False
@@ -268,7 +259,7 @@ def _windows(
             value = np.uint64(0)
             window_words, window_characters = 0, 0
             for unit in range(place, place + size):
-                value = _mix(value * _BASE + hashes[unit])
+                value = mix(value * GOLDEN + hashes[unit])
                 window_words += words[unit]
                 window_characters += characters[unit]
             if window_words >= min_words and window_characters >= min_characters:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from millrace.data.text.hashing import GOLDEN
 from millrace.data.text.kernels import kernel
 
-from .text_grams import BLOCK_BITS, BLOCK_BYTES, GOLDEN, GRAM_BYTES, SHIFT
+from .text_grams import BLOCK_BITS, BLOCK_BYTES, GRAM_BYTES, SHIFT
 
 
 def block_bits(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -22,7 +23,7 @@ def block_bits(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
     blocks = np.unique((starts[:-1] - starts[0]) // BLOCK_BYTES, return_inverse=True)[1]
     out = np.zeros((int(blocks[-1]) // 8 + 1 if blocks.size else 0, BLOCK_BITS), np.uint8)
     mask = np.uint64((1 << 8 * GRAM_BYTES) - 1)
-    _set_grams(data, starts, blocks, mask, np.uint64(GOLDEN), np.uint64(SHIFT), GRAM_BYTES, out)
+    _set_grams(data, starts, blocks, mask, np.uint64(SHIFT), GRAM_BYTES, out)
     return out
 
 
@@ -32,7 +33,6 @@ def _set_grams(
     starts: np.ndarray,
     blocks: np.ndarray,
     mask: np.uint64,
-    golden: np.uint64,
     shift: np.uint64,
     gram_bytes: int,
     out: np.ndarray,
@@ -55,4 +55,4 @@ def _set_grams(
             gram = ((gram << np.uint64(8)) | np.uint64(byte)) & mask
             size += 1
             if size >= gram_bytes:
-                row[(gram * golden) >> shift] |= bit
+                row[(gram * GOLDEN) >> shift] |= bit

@@ -12,10 +12,11 @@ References:
 
 from __future__ import annotations
 
+from millrace.data.text.hashing import GOLDEN
+
 GRAM_BYTES = 6
 BLOCK_BYTES = 1 << 16
 BLOCK_BITS = 1 << 16  # one for each byte of text; a third of them are set in source code
-GOLDEN = 0x9E3779B97F4A7C15
 SHIFT = 65 - BLOCK_BITS.bit_length()
 SPACES = b"\t\n\f\r "  # what ``\\s`` means to Arrow's regular expressions
 
@@ -31,5 +32,5 @@ def grams_of(text: str) -> list[int]:
     found: dict[int, None] = {}
     for end in range(GRAM_BYTES, len(words) + 1):
         value = int.from_bytes(words[end - GRAM_BYTES : end], "big")
-        found[(value * GOLDEN & 0xFFFFFFFFFFFFFFFF) >> SHIFT] = None
+        found[(value * int(GOLDEN) & 0xFFFFFFFFFFFFFFFF) >> SHIFT] = None
     return list(found)

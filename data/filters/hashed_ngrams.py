@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch
+from millrace.data.text.hashing import GOLDEN, MIX_FIRST, MIX_SECOND
 from millrace.data.text.kernels import kernel
 
 from . import ngrams
@@ -61,10 +62,8 @@ def _features(hashes: Any, offsets: Any, shift: int, max_words: int) -> Any:
             out[at] = np.int32(value >> np.uint64(shift))
             at += 1
             if word > first:
-                pair = (last * np.uint64(0x9E3779B97F4A7C15) + value) * np.uint64(0xBF58476D1CE4E5B9)
-                out[at] = np.int32(
-                    (pair ^ (pair >> np.uint64(32))) * np.uint64(0x94D049BB133111EB) >> np.uint64(shift)
-                )
+                pair = (last * GOLDEN + value) * MIX_FIRST
+                out[at] = np.int32((pair ^ (pair >> np.uint64(32))) * MIX_SECOND >> np.uint64(shift))
                 at += 1
             last = value
     return out, ends

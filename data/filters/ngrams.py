@@ -18,11 +18,8 @@ import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.folding import FOLD_TABLE, fold_batch
+from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, fnv, golden_power, mix
 from millrace.data.text.kernels import kernel
-
-FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-FNV_PRIME = np.uint64(0x100000001B3)
-GRAM_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing
 
 
 class WordBatch(NamedTuple):
@@ -74,23 +71,6 @@ def grams(found: WordBatch, size: int, min_words: int) -> GramBatch:
 
 
 @kernel
-def mix_hash(value: Any) -> Any:
-    """SplitMix64's output function on one number."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@kernel
-def base_power(size: int) -> Any:
-    """GRAM_BASE ** size modulo 2**64: what takes the word out that leaves a rolling n-gram."""
-    power = np.uint64(1)
-    for _ in range(size):
-        power *= GRAM_BASE
-    return power
-
-
-@kernel
 def _words(data: Any, offsets: Any, table: Any) -> Any:
     total, inside = 0, False
     for row in range(offsets.size - 1):
@@ -117,10 +97,10 @@ def _words(data: Any, offsets: Any, table: Any) -> Any:
             starts[count] = at - base
             value = FNV_OFFSET
             while byte != 0:
-                value = (value ^ np.uint64(byte)) * FNV_PRIME
+                value = fnv(value, byte)
                 at += 1
                 byte = table[data[at]] if at < end else np.uint8(0)
-            hashes[count] = mix_hash(value)
+            hashes[count] = mix(value)
             ends[count] = at - base
             count += 1
         first_words[row + 1] = count
@@ -142,14 +122,14 @@ def _grams(hashes: Any, offsets: Any, size: int, min_words: int) -> Any:
             continue
         first = offsets[row]
         taken = min(size, offsets[row + 1] - first)
-        leaving = base_power(taken)
+        leaving = golden_power(taken)
         value = np.uint64(0)
         at = ends[row]
         for word in range(first, offsets[row + 1]):
-            value = value * GRAM_BASE + hashes[word]
+            value = value * GOLDEN + hashes[word]
             if word - first >= taken:
                 value -= leaving * hashes[word - taken]
             if word - first >= taken - 1:
-                out[at] = mix_hash(value)
+                out[at] = mix(value)
                 at += 1
     return out, ends

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from millrace.data.text.batch import TextBatch, to_arrow
+from millrace.data.text.batch import TextBatch, hashes, to_arrow
+from millrace.data.text.hashing import FNV_OFFSET, fnv
 from millrace.data.text.kernels import kernel
 
 from .lists import hash_table
@@ -140,18 +141,7 @@ def _plain(entry: str, *, keep_dots: bool) -> bytes:
 
 def _hashes(entries: Sequence[bytes]) -> npt.NDArray[np.uint64]:
     data = np.frombuffer(b"".join(entries), np.uint8)
-    return _hash_rows(data, np.cumsum([0, *(len(entry) for entry in entries)], dtype=np.int64))
-
-
-@kernel
-def _hash_rows(data: Any, offsets: Any) -> Any:
-    out = np.empty(offsets.size - 1, np.uint64)
-    for row in range(offsets.size - 1):
-        value = np.uint64(0xCBF29CE484222325)
-        for at in range(offsets[row], offsets[row + 1]):
-            value = (value ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
-        out[row] = value
-    return out
+    return hashes(TextBatch(data, np.cumsum([0, *(len(entry) for entry in entries)], dtype=np.int64)))
 
 
 @kernel
@@ -198,7 +188,6 @@ def _measure(
     part_lengths: Any,
     values: Any,
 ) -> None:
-    seed, prime = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
     longest = 1
     for row in range(offsets.size - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -207,20 +196,20 @@ def _measure(
     for row in range(offsets.size - 1):
         start, end = offsets[row], offsets[row + 1]
         first, last = _host(data, start, end)
-        value = seed
+        value = FNV_OFFSET
         for at in range(last - 1, first - 1, -1):
             byte = data[at]
-            value = (value ^ np.uint64(byte + 32 if 65 <= byte <= 90 else byte)) * prime
+            value = fnv(value, byte + 32 if 65 <= byte <= 90 else byte)
             if (at == first or data[at - 1] == 46) and _contains(domains, value):
                 values[0, row] = 1
         size = different = 0
         at = start
         while at < end:
-            value = seed
+            value = FNV_OFFSET
             before = size
             while at < end and table[data[at]] != 0:
                 letters[size] = table[data[at]]
-                value = (value ^ np.uint64(letters[size])) * prime
+                value = fnv(value, letters[size])
                 size += 1
                 at += 1
             if size > before:
@@ -236,7 +225,7 @@ def _measure(
         values[2, row] = different
         for length in part_lengths:
             for at in range(size - length + 1):
-                value = seed
+                value = FNV_OFFSET
                 for index in range(at, at + length):
-                    value = (value ^ np.uint64(letters[index])) * prime
+                    value = fnv(value, letters[index])
                 values[3, row] += _contains(parts, value)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch, from_texts
 from millrace.data.text.folding import fold_table
+from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, MIX_FIRST, fnv
 from millrace.data.text.kernels import kernel
 
 from .lists import hash_table
@@ -86,9 +87,8 @@ def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
 @kernel
 def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
     """Writes the hashes of a text's words and returns how many they are."""
-    seed, prime = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
     count = 0
-    value = seed
+    value = FNV_OFFSET
     at = start
     while at < end:
         point = np.int64(data[at])
@@ -112,18 +112,18 @@ def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
                 at += 3
         folded = table[point] if point < table.size else np.int32(0)
         if 0 < folded < 0x1000000:
-            value = (value ^ np.uint64(folded)) * prime
+            value = fnv(value, folded)
             continue
         if folded == -1:
             continue
-        if value != seed:
+        if value != FNV_OFFSET:
             out[count] = value ^ (value >> np.uint64(29))
             count += 1
-            value = seed
+            value = FNV_OFFSET
         if folded > 0:
-            out[count] = (np.uint64(folded) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+            out[count] = (np.uint64(folded) + np.uint64(1)) * MIX_FIRST
             count += 1
-    if value != seed:
+    if value != FNV_OFFSET:
         out[count] = value ^ (value >> np.uint64(29))
         count += 1
     return count
@@ -148,7 +148,7 @@ def _entry_hashes(data: Any, offsets: Any, folds: Any) -> Any:
         lengths[row] = _words(data, offsets[row], offsets[row + 1], folds, found)
         firsts[row] = found[0]
         for word in range(lengths[row]):
-            hashes[row] = hashes[row] * np.uint64(0x9E3779B97F4A7C15) + found[word]
+            hashes[row] = hashes[row] * GOLDEN + found[word]
     return hashes, firsts, lengths
 
 
@@ -166,7 +166,7 @@ def _measure(data: Any, offsets: Any, folds: Any, table: Any, starts: Any, has_l
                 continue
             value = np.uint64(0)
             for length in range(1, min(has_length.size, words - word + 1)):
-                value = value * np.uint64(0x9E3779B97F4A7C15) + found[word + length - 1]
+                value = value * GOLDEN + found[word + length - 1]
                 if not has_length[length]:
                     continue
                 wanted = max(value, np.uint64(1))

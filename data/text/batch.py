@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+
+from .hashing import FNV_OFFSET, fnv
+from .kernels import kernel
 
 
 class TextBatch(NamedTuple):
@@ -73,6 +77,28 @@ def to_arrow(batch: TextBatch) -> pa.Array:
     """The large_string array of a batch, without a copy."""
     offsets = np.ascontiguousarray(batch.offsets, np.int64)
     return pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(offsets), pa.py_buffer(batch.data))
+
+
+def hashes(batch: TextBatch, start: np.uint64 = FNV_OFFSET) -> npt.NDArray[np.uint64]:
+    """FNV-1a of each text's bytes, uint64 [documents]; ``hashing.mix`` spreads it over all bits.
+
+    Args:
+        batch: The texts.
+        start: The hash of an empty text; other hashes for another.
+    """
+    found: npt.NDArray[np.uint64] = _hashes(batch.data, batch.offsets, start)
+    return found
+
+
+@kernel
+def _hashes(data: Any, offsets: Any, start: Any) -> Any:
+    out = np.empty(offsets.size - 1, np.uint64)
+    for row in range(offsets.size - 1):
+        value = start
+        for at in range(offsets[row], offsets[row + 1]):
+            value = fnv(value, data[at])
+        out[row] = value
+    return out
 
 
 class Edited(NamedTuple):

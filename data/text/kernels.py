@@ -5,8 +5,8 @@ process. An installation that is read-only, with no home folder either (a locked
 the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
 
 Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
-file: a change there would leave the old machine code in use. The exceptions are ``simd.py`` and ``atomics.py``, whose
-contents are made part of what the cache compares.
+file: a change there would leave the old machine code in use. The exceptions are ``simd.py``, ``atomics.py`` and
+``hashing.py``, whose contents are made part of what the cache compares.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.extending import register_jitable
 
-SHARED = ("simd.py", "atomics.py")
+from . import hashing
+
+SHARED = ("simd.py", "atomics.py", "hashing.py")
+for _function in (hashing.mix, hashing.fnv, hashing.golden_power):  # hashing.py itself loads no compiler
+    register_jitable(forceinline=True)(_function)
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Many bytes at once inside kernels: comparisons of 64 bytes, loads of eight, copies, bits of the answers, wide products.
+"""Many bytes at once inside kernels: comparisons of 64 bytes, loads of eight, copies, bits of the answers, hashes.
 
 Numba compiles a loop over bytes that stops at one of a kind to one byte at a time, with a mispredicted branch wherever
 it stops. These functions become vector instructions of whatever processor compiles them: a few compare 64 bytes, and
@@ -10,20 +10,27 @@ Kernels have these functions compiled into them; ``kernels.py`` sees to it that 
 
 References:
     Langdale & Lemire 2019, "Parsing Gigabytes of JSON per Second", arXiv 1902.08318, section 3.1, for questions about
-    64 bytes whose answers are the bits of a number.
+    64 bytes whose answers are the bits of a number. Wang Yi, wyhash, https://github.com/wangyi-fudan/wyhash, for
+    hashing sixteen bytes by one folded product.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
+
+from .hashing import FNV_OFFSET, GOLDEN
 
 WIDTH = 64  # bytes that ``bytes_between`` looks at
+# The bytes that a word of so many has in its first eight, and in its second.
+_LOW = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
+_HIGH = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
 
 _BYTE, _LONG, _DOUBLE, _VECTOR = (
     ir.IntType(8),
@@ -171,3 +178,32 @@ def settled(typing_context: Any, mask: Any) -> Any:
         return builder.call(nothing, arguments)
 
     return types.uint64(types.uint64), generate
+
+
+@register_jitable(forceinline=True)
+def hash_bytes(data: Any, start: Any, length: Any, raised: Any) -> Any:
+    """The hash of a word, certain bits of its bytes set first.
+
+    Args:
+        data: uint8 array, contiguous, with 16 bytes or more behind the word.
+        start: Where the word starts.
+        length: Its bytes, uint64.
+        raised: The bits that are set in each eight bytes, uint64.
+    """
+    if length <= np.uint64(16):
+        low = (eight_bytes(data, start) | raised) & _LOW[length]
+        high = (eight_bytes(data, start + 8) | raised) & _HIGH[length]
+        return folded_product(low ^ FNV_OFFSET, high ^ length * GOLDEN)
+    return _long_hash(data, start, length, raised)
+
+
+@register_jitable
+def _long_hash(data: Any, start: Any, length: Any, raised: Any) -> Any:
+    value, end = np.uint64(0), start + np.int64(length)
+    for at in range(start, end, 16):
+        size = min(16, end - at)
+        value = folded_product(
+            value ^ (eight_bytes(data, at) | raised) & _LOW[size] ^ FNV_OFFSET,
+            (eight_bytes(data, at + 8) | raised) & _HIGH[size] ^ length * GOLDEN,
+        )
+    return value

@@ -9,8 +9,6 @@ the time of a good pass byte by byte; a walk from word to word with a vector for
 References:
     Langdale & Lemire 2019, "Parsing Gigabytes of JSON per Second", arXiv 1902.08318, section 3.1: answers as bits, and
     carries of a sum that find the ends of runs.
-    Wang Yi, wyhash, https://github.com/wangyi-fudan/wyhash, for hashing sixteen bytes by one folded product.
-    Fowler, Noll & Vo, FNV-1a, for the hashes of white space and lines.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .hashing import FNV_OFFSET, GOLDEN, fnv
 from .kernels import kernel
 from .simd import (
     bytes_between,
     count_bits,
-    eight_bytes,
     first_bit,
-    folded_product,
+    hash_bytes,
     lowered_between,
     settled,
 )
@@ -35,17 +33,12 @@ if TYPE_CHECKING:
     from .characters import CharacterTables
     from .words_and_lines import Structure
 
-_SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 _SPACE, _BREAK, _NOT_ASCII, _WORD = (
     256,
     512,
     128,
     255,
 )  # of characters.py; kernels take no constants of other files
-# The bytes that a word of so many has in its first eight, and in its second.
-_LOW = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
-_HIGH = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
 
 
 @kernel
@@ -93,7 +86,7 @@ def _decode(data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
 
 @kernel
 def _line_hash(before: np.uint64, words: np.uint64, after: np.uint64) -> np.uint64:
-    return ((before * _MIX ^ words) * _PRIME ^ after) * _MIX
+    return (fnv(before * GOLDEN, words) ^ after) * GOLDEN
 
 
 @kernel
@@ -263,19 +256,6 @@ def _split(
 
 
 @kernel
-def _long_hash(data: np.ndarray, start: int, end: int) -> np.uint64:
-    """The hash of a word of more than sixteen bytes."""
-    value = np.uint64(0)
-    for at in range(start, end, 16):
-        low, high = min(8, end - at), min(max(end - at - 8, 0), 8)
-        value = folded_product(
-            value ^ eight_bytes(data, at) & _LOW[low] ^ _SEED,
-            eight_bytes(data, at + 8) & _LOW[high] ^ np.uint64(end - start) * _MIX,
-        )
-    return value
-
-
-@kernel
 def _look(
     tables: CharacterTables, data: np.ndarray, start: int, stop: int, end: int
 ) -> tuple[np.uint16, int]:
@@ -366,8 +346,8 @@ def find(
         excess = odd = 0  # bytes that are not the first of their character
         line_word = break_word = word = line_character = 0
         line_start = break_start = at = begin
-        before = words = _SEED
-        first_outer = last_before = last_words = _SEED
+        before = words = FNV_OFFSET
+        first_outer = last_before = last_words = FNV_OFFSET
         filled = 0  # lines with words
         for index in range(gap_count + 1):
             # ---- Words with single spaces between them.
@@ -376,15 +356,9 @@ def find(
             if next_word > word:
                 for this in range(np.uint64(word), np.uint64(next_word)):
                     start = begin + starts[this]
-                    length = np.uint64(lengths[this])
-                    if length <= np.uint64(16):
-                        low = eight_bytes(data, start) & _LOW[length]
-                        high = eight_bytes(data, start + 8) & _HIGH[length]
-                        value = folded_product(low ^ _SEED, high ^ length * _MIX)
-                    else:
-                        value = _long_hash(data, start, begin + ends[this])
+                    value = hash_bytes(data, start, np.uint64(lengths[this]), np.uint64(0))
                     hashes[this] = value
-                    words = (words ^ value) * _PRIME
+                    words = fnv(words, value)
                 while odd < odd_count and odds[odd] < next_word:
                     own = odds[odd]
                     odd += 1
@@ -394,7 +368,7 @@ def find(
                 word = next_word
                 at = begin + ends[word - 1]
             # ---- Other white space, up to a word or, behind the last, to the end of the text.
-            gap = _SEED
+            gap = FNV_OFFSET
             start = end + 1 if is_last else begin + starts[word]
             while at < start:
                 byte = np.uint8(10)
@@ -426,28 +400,28 @@ def find(
                     line_words[line] = word - line_word
                     line_characters[line] = characters - line_character
                     if word == line_word:
-                        line_hashes[line] = _line_hash(gap, words, _SEED)
+                        line_hashes[line] = _line_hash(gap, words, FNV_OFFSET)
                     else:
                         line_hashes[line] = _line_hash(before, words, gap)
                         if not filled:
-                            first_outer = _line_hash(_SEED, words, gap)
+                            first_outer = _line_hash(FNV_OFFSET, words, gap)
                         filled += 1
                         last_before, last_words = before, words
                     line += one
                     line_start, line_word, line_character = at + 1, word, characters + 1
-                    words, gap = _SEED, _SEED
+                    words, gap = FNV_OFFSET, FNV_OFFSET
                 else:
                     for place in range(at, at + size):
-                        gap = (gap ^ np.uint64(data[place])) * _PRIME
+                        gap = fnv(gap, data[place])
                 excess += size - 1
                 at += size
             if word == line_word:
                 before = gap
             else:
-                words = (words ^ gap) * _PRIME
+                words = fnv(words, gap)
         if filled:
             outer_hashes[document, 0] = first_outer
-            outer_hashes[document, 1] = _line_hash(last_before, last_words, _SEED)
+            outer_hashes[document, 1] = _line_hash(last_before, last_words, FNV_OFFSET)
         first_word += last_word
         found.characters[document] = end - begin - excess
         found.first_words[document + 1] = first_word

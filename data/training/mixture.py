@@ -32,6 +32,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.data.text.hashing import GOLDEN, Unsigned, mix
+
 from . import permutation
 
 Integers = npt.NDArray[np.int64]
@@ -311,11 +313,11 @@ def _check(number: int, phase: Phase, source_tokens: Mapping[str, int]) -> None:
             )
 
 
-def _epoch_keys(keys: permutation.Unsigned, epochs: Integers) -> permutation.Unsigned:
-    return permutation.mix(keys + permutation.GOLDEN * epochs.astype(np.uint64))
+def _epoch_keys(keys: Unsigned, epochs: Integers) -> Unsigned:
+    return mix(keys + GOLDEN * epochs.astype(np.uint64))
 
 
-def _offsets(epoch_keys: permutation.Unsigned, tokens: Integers, length: int) -> Integers:
+def _offsets(epoch_keys: Unsigned, tokens: Integers, length: int) -> Integers:
     """How far an epoch shifts its windows: anything from 0 to what whole windows leave over."""
     over = ((tokens - 1) % length + 1).astype(np.uint64)
-    return (permutation.mix(epoch_keys ^ permutation.GOLDEN) % over).astype(np.int64)
+    return (mix(epoch_keys ^ GOLDEN) % over).astype(np.int64)

@@ -9,8 +9,7 @@ All arithmetic is on 64-bit unsigned integers that wrap, so results agree on eve
 
 References:
     Luby & Rackoff 1988, "How to construct pseudorandom permutations from pseudorandom functions": Feistel rounds;
-    Black & Rogaway 2002, "Ciphers with arbitrary finite domains": cycle walking; Steele, Lea & Flood 2014, "Fast
-    splittable pseudorandom number generators": the mixing constants of ``mix`` (SplitMix64).
+    Black & Rogaway 2002, "Ciphers with arbitrary finite domains": cycle walking.
 """
 
 from __future__ import annotations
@@ -21,28 +20,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Unsigned = npt.NDArray[np.uint64]
+from millrace.data.text.hashing import GOLDEN, Unsigned, mix
 
 # Four rounds make a strong permutation of a large domain; small ones (a few windows) need more to look uniform.
 ROUNDS = 6
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def key_of(*parts: str | int) -> int:
     """A 64-bit key from names and numbers, different for different parts."""
     text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def mix(values: Unsigned) -> Unsigned:
-    """Scrambles 64-bit numbers one to one (SplitMix64's output function).
-
-    Args:
-        values: uint64 array of at least one dimension (NumPy warns when a scalar wraps).
-    """
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def permute(index: Any, size: Any, key: Any) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from millrace.data.text.batch import TextBatch
 from millrace.data.text.characters import CharacterTables, character_tables
+from millrace.data.text.hashing import GOLDEN
 from millrace.data.text.kernels import kernel
 from millrace.data.text.structure import structure_of
 from millrace.data.text.words_and_lines import Structure
@@ -25,7 +26,6 @@ VALUES = (
     "duplicate_line_character_fraction",
     "newlines_per_word",
 )
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 
 
 @kernel
@@ -79,7 +79,7 @@ def _measure(
             punctuated += _ends_sentence(tables, data, start, end)
             short += found.line_characters[line] <= short_line
             key = found.line_hashes[line]
-            at = ((key * _MIX) >> np.uint64(32)) & mask
+            at = ((key * GOLDEN) >> np.uint64(32)) & mask
             while used[at] and keys[at] != key:
                 at = (at + np.uint64(1)) & mask
             if used[at]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from millrace.data.text.batch import TextBatch
+from millrace.data.text.hashing import FNV_OFFSET, FNV_PRIME, GOLDEN
 from millrace.data.text.kernels import kernel
 from millrace.data.text.structure import structure_of
 from millrace.data.text.words_and_lines import Structure
@@ -35,9 +36,6 @@ VALUES = (
     *(f"top_{n}_gram_character_fraction" for n in TOP_NGRAMS),
     *(f"duplicate_{n}_gram_character_fraction" for n in DUPLICATE_NGRAMS),
 )
-_PRIME = np.uint64(0x100000001B3)
-_SEED = np.uint64(0xCBF29CE484222325)
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 
 
 @kernel
@@ -90,11 +88,11 @@ def _candidates(hashes: np.ndarray, marks: np.ndarray, places: np.ndarray) -> np
     marks[: 1 << bits] = 0
     shift, one = np.uint64(64 - bits), np.uint8(1)
     for place in range(len(hashes) - 1):
-        slot = (hashes[place] * _PRIME + hashes[place + 1]) >> shift
+        slot = (hashes[place] * FNV_PRIME + hashes[place + 1]) >> shift
         marks[slot] = marks[slot] << one | one
     count = np.uint64(0)
     for place in range(len(hashes) - 1):
-        slot = (hashes[place] * _PRIME + hashes[place + 1]) >> shift
+        slot = (hashes[place] * FNV_PRIME + hashes[place + 1]) >> shift
         places[count] = place
         count += np.uint64(marks[slot] > one)
     return np.int64(count)
@@ -123,7 +121,7 @@ def _paragraphs(found: Structure, document: int, parts: np.ndarray, lengths: np.
         first += 1
     while last > first and not found.line_words[last - 1]:
         last -= 1
-    count, value, length = 0, _SEED, 0
+    count, value, length = 0, FNV_OFFSET, 0
     for line in range(first, last):
         if not found.line_characters[line]:
             continue
@@ -132,11 +130,11 @@ def _paragraphs(found: Structure, document: int, parts: np.ndarray, lengths: np.
             own = found.outer_hashes[document, 0]
         elif line == last - 1:
             own = found.outer_hashes[document, 1]
-        value = (value ^ own) * _MIX
+        value = (value ^ own) * GOLDEN
         length += found.line_characters[line] + 1
         if line + 1 == last or not found.line_characters[line + 1]:
             parts[count], lengths[count] = value, length - 1
-            count, value, length = count + 1, _SEED, 0
+            count, value, length = count + 1, FNV_OFFSET, 0
     return count
 
 
@@ -187,7 +185,7 @@ def _measure(found: Structure, values: np.ndarray) -> None:
                 place = places[index]
                 key = hashes[place]
                 for other in range(place + 1, place + n):
-                    key = key * _PRIME + hashes[other]
+                    key = key * FNV_PRIME + hashes[other]
                 slot = _slot(keys, tally, key, bits)
                 slots[index] = slot
                 if tally[slot]:

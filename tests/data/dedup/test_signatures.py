@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from millrace.data.dedup import signatures, similarity
 from millrace.data.text import folding
 from millrace.data.text.batch import from_texts
-from millrace.data.training.permutation import GOLDEN, mix
+from millrace.data.text.hashing import GOLDEN, mix
 
 U64, U32 = 2**64 - 1, 2**32 - 1
 TEXTS = st.lists(st.text(st.sampled_from("aab, é日\n"), max_size=40), min_size=1, max_size=6)

@@ -13,6 +13,7 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from millrace.data.text import simd
+from millrace.data.text.hashing import FNV_OFFSET, GOLDEN
 
 NUMBERS = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1])
 BLOCKS = st.binary(min_size=64, max_size=80)
@@ -55,6 +56,11 @@ def _copied(target: np.ndarray, to: int, source: np.ndarray, at: int, count: int
 @njit
 def _folded(one: np.uint64, other: np.uint64) -> np.uint64:
     return simd.folded_product(one, other)
+
+
+@njit
+def _hash(data: np.ndarray, start: int, length: np.uint64, raised: np.uint64) -> np.uint64:
+    return simd.hash_bytes(data, start, length, raised)
 
 
 def _bits(data: bytes, holds: Callable[[int], bool]) -> int:
@@ -102,6 +108,22 @@ def test_a_folded_product_has_both_halves(one: int, other: int) -> None:
 def test_eight_bytes_are_read_from_any_place(data: bytes) -> None:
     for at in range(len(data) - 7):
         assert int(_eight(np.frombuffer(data, np.uint8), at)) == int.from_bytes(data[at : at + 8], "little")
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=50), st.sampled_from([0, 0x2020202020202020]), st.integers(0, 3))
+def test_bytes_hash_as_the_folded_products_of_sixteen(data: bytes, raised: int, start: int) -> None:
+    """Whatever is around them; the bits that are raised are raised in the bytes alone."""
+    value = 0
+    for at in range(0, max(len(data), 1), 16):
+        low, high = (
+            int.from_bytes(bytes(byte | raised & 0xFF for byte in data[at + i : at + i + 8]), "little")
+            for i in (0, 8)
+        )
+        product = (value ^ low ^ int(FNV_OFFSET)) * (high ^ len(data) * int(GOLDEN) % 2**64)
+        value = (product ^ product >> 64) % 2**64
+    around = np.frombuffer(b"abc"[:start] + data + b"z" * 16, np.uint8)
+    assert int(_hash(around, start, np.uint64(len(data)), np.uint64(raised))) == value
 
 
 def test_an_array_with_gaps_or_of_other_numbers_is_refused() -> None:
