@@ -10,11 +10,11 @@ first model takes two thirds, because it compiles what all of them use; peak 1.1
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from millrace.components.artifacts import check_vocabulary, read_report
 from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.data.examples import benchmark_files
@@ -46,11 +46,8 @@ def run(context: Context, config: EvaluateConfig, inputs: Inputs) -> None:
     done, total = 0, len(models) * len(benchmarks)
     for label, artifact in models.items():
         model_config, decoder = weights.load(artifact.path)
-        if model_config.vocab_size < tokenizer.vocab_size:
-            raise ComponentError(
-                f"evaluate: model {label} has {model_config.vocab_size} token ids, the tokenizer "
-                f"{tokenizer.vocab_size}; give the tokenizer that the model was trained with"
-            )
+        ids = {f"model {label}": model_config.vocab_size, "the tokenizer": tokenizer.vocab_size}
+        check_vocabulary("evaluate", ids)
         subject = Subject(model_config, decoder, tokenizer, label in config.chat_models)
         entries = {}
         for benchmark in benchmarks:
@@ -124,7 +121,7 @@ def contamination_of(artifact: Artifact | None) -> dict[str, Mapping[str, float]
     """Benchmark -> its entry in the report of ``decontaminate``; empty without a report."""
     if artifact is None:
         return {}
-    report = json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
+    report = read_report(artifact)
     if not isinstance(report.get("benchmarks"), dict):
         raise ComponentError(
             "evaluate: the contamination report has no benchmarks; connect `contamination` to the report of "

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from millrace.components.artifacts import check_vocabulary, read_report
 from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 from millrace.components.training import held_out
 from millrace.data.documents.shards import read_shards
@@ -35,24 +36,21 @@ LICENCE_CHARACTERS = 60
 
 def run(context: Context, config: ExportConfig, inputs: Inputs) -> None:
     """Writes the package."""
-    gate = _read_report(inputs.maybe("gate"))
+    gate_input, evaluation_input = inputs.maybe("gate"), inputs.maybe("evaluation")
+    gate = None if gate_input is None else read_report(gate_input)
     if gate is not None and gate.get("verdict") != "open":
         raise ComponentError(
             f"export: the gate's report says {gate.get('verdict')!r}, expected 'open'; connect `gate` to the report of "
             "a gate stage"
         )
-    evaluation_input = inputs.maybe("evaluation")
-    evaluation = _read_report(evaluation_input)
+    evaluation = None if evaluation_input is None else read_report(evaluation_input)
     model = inputs.one("model")
     evaluated_as = _label(config, evaluation, model.stage)
     shape, decoder = weights.load(model.path)
     tokenizer_folder = inputs.one("tokenizer").path
     tokenizer = Tokenizer.load(tokenizer_folder)
-    if shape.vocab_size != tokenizer.vocab_size:
-        raise ComponentError(
-            f"export: the model has {shape.vocab_size} token ids, the tokenizer {tokenizer.vocab_size}; connect the "
-            "tokenizer that the model was trained with"
-        )
+    ids = {"the model": shape.vocab_size, "the tokenizer": tokenizer.vocab_size}
+    check_vocabulary("export", ids)
 
     folder = context.output("package")
     package.write_weights(
@@ -102,13 +100,6 @@ def run(context: Context, config: ExportConfig, inputs: Inputs) -> None:
     context.metric("parameters", facts.parameters)
     for form, size in sizes.items():
         context.metric(f"bytes_{form}", size)
-
-
-def _read_report(artifact: Artifact | None) -> dict[str, Any] | None:
-    if artifact is None:
-        return None
-    report: dict[str, Any] = json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
-    return report
 
 
 def _label(config: ExportConfig, evaluation: dict[str, Any] | None, stage: str) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 
+from millrace.components.artifacts import read_report
 from millrace.components.contract import Context, GateClosed, Inputs
 
 from .config import GateConfig, baseline_file, fingerprint
@@ -23,10 +24,7 @@ from .rules import Evidence, evaluate, table
 
 def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
     """Evaluates every rule, writes the table, and raises when one does not hold."""
-    reports = {
-        label: json.loads((artifact.path / "report.json").read_text(encoding="utf-8"))
-        for label, artifact in inputs.many("reports").items()
-    }
+    reports = {label: read_report(artifact) for label, artifact in inputs.many("reports").items()}
     evidence = Evidence.of_reports(reports, config.contamination)
     baseline = None
     if config.baseline is not None:

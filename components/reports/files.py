@@ -1,4 +1,4 @@
-"""What the reports of training stages have in common."""
+"""The JSON files that stages hand on, written in one way."""
 
 from __future__ import annotations
 
@@ -6,41 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 
-from millrace.model.training.loop import History
+def write_json(path: Path, value: Any, *, ascii: bool = True, keep_order: bool = False) -> None:
+    """Writes a JSON file, the same bytes for the same value.
 
-CURVE_POINTS = 500  # reports stay small: an orchestrator's page loads them whole
-FINAL_STEPS = 20
-
-
-def loss_curve(history: History, name: str = "loss") -> list[dict[str, Any]]:
-    """A curve as means over equal spans of steps, at most ``CURVE_POINTS``; ``step`` is a span's end.
-
-    Steps that were skipped because they are not finite do not count; a span of nothing else has None.
+    Args:
+        path: The file.
+        value: What ``json.dumps`` takes.
+        ascii: Escape every other character. Reports that quote documents do not, so that they can be read.
+        keep_order: Leave names as they come, where their order says something; else they are sorted.
     """
-    values = history.curves[name]
-    width = max(-(-len(values) // CURVE_POINTS), 1)
-    return [
-        {"step": min(start + width, len(values)), name: _mean(values[start : start + width], 5)}
-        for start in range(0, len(values), width)
-    ]
-
-
-def final_loss(history: History, name: str = "loss") -> float:
-    """Mean training loss, or a part of it, of the last ``FINAL_STEPS`` finite steps, nats per token."""
-    values = history.curves[name]
-    found = _mean(values[np.isfinite(values)][-FINAL_STEPS:], 6)
-    if found is None:
-        raise ValueError("got no step with a finite loss, expected one")
-    return found
-
-
-def _mean(losses: np.ndarray, digits: int) -> float | None:
-    finite = losses[np.isfinite(losses)].astype(float)
-    return round(float(finite.mean()), digits) if finite.size else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes an artifact's JSON, stable."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=1, sort_keys=not keep_order, ensure_ascii=ascii)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -12,7 +12,6 @@ pretraining step of as many tokens, because nothing is unembedded; 2,513 pairs o
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from millrace.components.artifacts import check_vocabulary, read_rows
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.reports.files import final_loss, loss_curve, write_json
+from millrace.components.reports.curves import final_loss, loss_curve
+from millrace.components.reports.files import write_json
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
 from millrace.model.answers.padding import pad_rows, padded_length
@@ -55,6 +56,7 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
     model_config, decoder = weights.load(inputs.one("model").path)
+    check_vocabulary("reward", {"the model": model_config.vocab_size, "the tokenizer": tokenizer.vocab_size})
     limit_tokens = min(
         config.max_sequence_tokens or model_config.max_sequence_tokens, model_config.max_sequence_tokens
     )
@@ -149,19 +151,11 @@ def read_pairs(path: Path, tokenizer: Tokenizer, limit_tokens: int) -> tuple[lis
         ComponentError: A line lacks a key, or both its answers are the same.
     """
     pairs, too_long = [], 0
-    # Not splitlines: a text may hold other line separators, which JSON does not escape.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        row = json.loads(line)
+    for place, row in read_rows("reward", path):
         if missing := [key for key in PAIR_KEYS if not isinstance(row.get(key), str)]:
-            raise ComponentError(
-                f"{path.name}:{number}: got a pair without the text {', '.join(missing)}; add it"
-            )
+            raise ComponentError(f"reward: {place}: got a pair without the text {', '.join(missing)}; add it")
         if row["chosen"] == row["rejected"]:
-            raise ComponentError(
-                f"{path.name}:{number}: chosen and rejected are the same, expected two answers"
-            )
+            raise ComponentError(f"reward: {place}: chosen and rejected are the same, expected two answers")
         question = [{"role": "user", "content": row["prompt"]}]
         chosen, rejected = (exchange(tokenizer, question, row[side]) for side in ("chosen", "rejected"))
         if max(len(chosen), len(rejected)) > limit_tokens:

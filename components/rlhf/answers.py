@@ -7,12 +7,12 @@ else is in the batch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from millrace.components.artifacts import read_rows
 from millrace.components.contract import ComponentError, Inputs
 from millrace.data.examples.answer_rules import RULES, AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
@@ -33,10 +33,8 @@ def read_prompts(
     """
     path = inputs.one("prompts").path / file
     prompts, skipped = [], 0
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        if not line.strip():
-            continue
-        messages = json.loads(line)["messages"]
+    for _, row in read_rows("rlhf", path):
+        messages = row["messages"]
         while messages and messages[-1]["role"] == "assistant":
             messages = messages[:-1]
         tokens = tokenizer.render_chat(messages, generate=True)[0]

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from millrace.components.artifacts import check_vocabulary
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
 from millrace.data.examples.answer_rules import AnswerRules
@@ -46,11 +47,9 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     model_config, policy = weights.load(inputs.one("policy").path)
     _, reference = weights.load(inputs.one("policy").path)
     reward_config, reward_model, heads = reward.load(inputs.one("reward").path)
-    if not model_config.vocab_size == reward_config.vocab_size >= tokenizer.vocab_size:
-        raise ComponentError(
-            f"rlhf: the policy has {model_config.vocab_size} token ids, the reward model {reward_config.vocab_size}, the "
-            f"tokenizer {tokenizer.vocab_size}; all three must come from one tokenizer"
-        )
+    policy_ids, reward_ids = model_config.vocab_size, reward_config.vocab_size
+    ids = {"the policy": policy_ids, "the reward model": reward_ids, "the tokenizer": tokenizer.vocab_size}
+    check_vocabulary("rlhf", ids)
     room_tokens = min(model_config.max_sequence_tokens, reward_config.max_sequence_tokens - 1)
     prompt_tokens = min(config.max_prompt_tokens, room_tokens - config.max_new_tokens)
     if prompt_tokens < 8:

@@ -7,7 +7,6 @@ model to stop; how many were cut is in the report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from millrace.components.artifacts import check_vocabulary, read_rows
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.reports.files import final_loss, loss_curve, write_json
+from millrace.components.reports.curves import final_loss, loss_curve
+from millrace.components.reports.files import write_json
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
 from millrace.data.training.packing import fill, pack
@@ -67,11 +68,7 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     """Trains on the chats and writes the model and its report."""
     shape = weights.load_config(inputs.one("model").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
-    if shape.vocab_size != tokenizer.vocab_size:
-        raise ComponentError(
-            f"sft: got a model of {shape.vocab_size} token ids and a tokenizer of {tokenizer.vocab_size}, expected "
-            "the same; take both from one pipeline"
-        )
+    check_vocabulary("sft", {"the model": shape.vocab_size, "the tokenizer": tokenizer.vocab_size})
     limit = min(config.max_sequence_tokens or shape.max_sequence_tokens, shape.max_sequence_tokens)
     folder = inputs.one("chats").path
     train = read_chats(folder / "train.jsonl", tokenizer, limit + 1)
@@ -165,15 +162,13 @@ def read_chats(path: Path, tokenizer: Tokenizer, row_tokens: int) -> Chats:
     """
     examples = []
     read = cut = answers_cut = without_answer = 0
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
+    for place, row in read_rows("sft", path):
         read += 1
         try:
-            ids, answer = tokenizer.render_chat(json.loads(line)["messages"])
+            ids, answer = tokenizer.render_chat(row["messages"])
         except (ValueError, KeyError, TypeError) as error:
             raise ComponentError(
-                f'sft: {path.name}:{number}: got {error!r}, expected {{"messages": [{{"role", "content"}}, ...]}}'
+                f'sft: {place}: got {error!r}, expected {{"messages": [{{"role", "content"}}, ...]}}'
             ) from error
         if not any(answer):
             without_answer += 1

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from millrace.components.artifacts import check_vocabulary
 from millrace.components.contract import ComponentError, Inputs
 from millrace.components.training.mixture.phases import MixtureConfig
 from millrace.components.training.mixture.reading import Reading
@@ -28,12 +29,13 @@ def load(
     facts = folder / "training.json"
     trained_on = json.loads(facts.read_text("utf-8")).get("tokenizer_sha256") if facts.exists() else None
     wanted = reading.tokenizer.sha256
-    if shape.vocab_size != reading.tokenizer.vocab_size or trained_on != wanted:
+    check_vocabulary(component, {"the teacher": shape.vocab_size, "the tokens": reading.tokenizer.vocab_size})
+    if trained_on != wanted:
         of = f"tokenizer {trained_on[:12]}" if trained_on else "no record of its tokenizer"
         raise ComponentError(
-            f"{component}: got a teacher of {shape.vocab_size} token ids and {of}, and tokens of "
-            f"{reading.tokenizer.vocab_size} ids and tokenizer {wanted[:12]}, expected the same: their distributions are "
-            "compared id by id; tokenize with the teacher's tokenizer, or train the teacher on these tokens"
+            f"{component}: got a teacher of {of}, and tokens of tokenizer {wanted[:12]}, expected the same: their "
+            "distributions are compared id by id; tokenize with the teacher's tokenizer, or train the teacher on these "
+            "tokens"
         )
     if config.longest_row_tokens() > shape.max_sequence_tokens:
         raise ComponentError(

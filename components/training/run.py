@@ -18,7 +18,8 @@ import jax
 import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.reports.files import final_loss, loss_curve, write_json
+from millrace.components.reports.curves import final_loss, loss_curve
+from millrace.components.reports.files import write_json
 from millrace.components.training.mixture import documents
 from millrace.components.training.mixture.reading import Reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule

@@ -15,6 +15,8 @@ from typing import Any
 
 from millrace.data.documents.choosing import keyed
 
+from . import json_lines
+
 INDEX_FILE = "index.json"
 TEXTS = {
     "multiple_choice": ("id", "prompt"),
@@ -52,11 +54,10 @@ def read(folder: Path) -> list[Benchmark]:
                 f"benchmark {entry['name']!r} has the type {entry['type']!r}, expected one of {', '.join(TEXTS)}"
             )
         rows = []
-        for number, line in enumerate((folder / entry["file"]).read_text(encoding="utf-8").split("\n"), 1):
-            if line.strip():
-                rows.append(json.loads(line))
-                if problem := _problem(entry["type"], rows[-1]):
-                    raise ValueError(f"{entry['file']}:{number}: {problem}")
+        for place, row in json_lines.rows(folder / entry["file"]):
+            if problem := _problem(entry["type"], row):
+                raise ValueError(f"{place}: {problem}")
+            rows.append(row)
         benchmarks.append(Benchmark(entry["name"], entry["type"], rows))
     return benchmarks
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from millrace.components.artifacts import check_vocabulary
 from millrace.components.contract import ComponentError, Inputs
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import packing
@@ -43,11 +44,7 @@ def open_reading(component: str, seed: int, config: Settings, inputs: Inputs) ->
     """
     streams = TokenStreams.load(inputs.one("tokens").path)
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
-    if streams.vocab_size != tokenizer.vocab_size:
-        raise ComponentError(
-            f"{component}: got tokens of a vocabulary of {streams.vocab_size} and a tokenizer of "
-            f"{tokenizer.vocab_size}, expected the same; take both from one pipeline"
-        )
+    check_vocabulary(component, {"the tokens": streams.vocab_size, "the tokenizer": tokenizer.vocab_size})
     proposal = inputs.maybe(proposed_weights.PORT)
     config = proposed_weights.resolve(component, config, proposal, streams.sources)
     mixture = plan(config, seed, streams.source_tokens, streams.vocab_size, component)

@@ -270,7 +270,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(
         (tmp_path / "other" / "training.json").write_text(
             json.dumps({name: value for name, value in facts.items() if name != "tokenizer_sha256"} | of)
         )
-        with pytest.raises(ComponentError, match=f"token ids and {said}"):
+        with pytest.raises(ComponentError, match=f"a teacher of {said}"):
             run(component, base, "refused", config, inputs | {"teacher": tmp_path / "other"})
 
 
