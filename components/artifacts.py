@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace.components.contract import Artifact, ComponentError
 from millrace.data.examples import json_lines
+
+from .contract import Artifact, ComponentError
 
 
 def check_vocabulary(component: str, token_ids: Mapping[str, int]) -> None:
