@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from millrace.components.contract import Component, Config, Port, runtime
 
@@ -40,6 +40,15 @@ class RlhfConfig(Config):
         description="Fail when fewer of the held-out answers are distinct: the policy collapsed.",
     )
     checkpoint_every_steps: int = runtime(10, ge=1, description="Steps between checkpoints.")
+
+    @model_validator(mode="after")
+    def _some_length_fits(self) -> RlhfConfig:
+        if self.min_answer_characters > self.max_answer_characters:
+            raise ValueError(
+                f"got min_answer_characters {self.min_answer_characters} and max_answer_characters "
+                f"{self.max_answer_characters}, expected no more than that"
+            )
+        return self
 
 
 COMPONENT = Component(

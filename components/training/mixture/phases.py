@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -47,6 +48,12 @@ class MixturePhase(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _some_source(self) -> MixturePhase:
+        if self.weights != "proposed" and not (min(self.weights.values()) >= 0 < max(self.weights.values())):
+            raise ValueError(f"got weights {self.weights}, expected some above 0, none below")
+        return self
+
 
 class RowsConfig(Config):
     """How tokens become rows and batches, whatever the phases."""
@@ -78,6 +85,16 @@ class MixtureConfig(RowsConfig):
             )
         if shares and abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"got phases whose shares sum to {sum(shares):g}, expected 1")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_rise(self) -> MixtureConfig:
+        ends = [phase.until_tokens for phase in self.phases if phase.until_tokens is not None]
+        for number, (before, end) in enumerate(pairwise(ends), 1):
+            if end <= before:
+                raise ValueError(
+                    f"got phase {number} until {end} tokens, expected more than the {before} of the phase before it"
+                )
         return self
 
     def with_proposed(self, weights: Mapping[str, float]) -> Self:

@@ -141,7 +141,6 @@ def test_collapse_is_an_error(
     [
         ({"max_new_tokens": 60}, "leaves 3 of 63 tokens"),
         ({"max_prompt_tokens": 8}, "no usable prompt from train.jsonl"),
-        ({"min_answer_characters": 9, "max_answer_characters": 5}, "min_characters 9"),
     ],
 )
 def test_settings_that_cannot_work_are_named(

@@ -28,3 +28,26 @@ def test_rows_have_to_divide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     with pytest.raises(ComponentError, match=r"a batch of 6 rows for 4 devices .* change batch_size to 8"):
         mesh.build(MeshConfig(tensor=2), [8, 6])
+
+
+AXES = ("data", "fsdp", "tensor", "expert", "sequence")
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_each_axis_is_the_meshs(axis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight devices along one axis: the mesh that is built, and for which this machine is too small, has just that one."""
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    sizes = dict.fromkeys(AXES, 1) | {axis: 8}
+    wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    with pytest.raises(ValueError, match=rf"mesh of 8 devices \(MeshShape\({wanted}\)\) and 1 "):
+        mesh.build(MeshConfig.model_validate(sizes), [8])
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_only_some_axes_spread_rows(axis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of heads and of rows' positions leave the batch whole; all others have rows of their own."""
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    sizes = dict.fromkeys(AXES, 1) | {axis: 8}
+    message = "mesh of 8 devices" if axis in ("tensor", "sequence") else "a batch of 6 rows for 8 devices"
+    with pytest.raises((ValueError, ComponentError), match=message):
+        mesh.build(MeshConfig.model_validate(sizes), [6])
