@@ -128,11 +128,7 @@ class Planner:
                 if state.get("pipeline") != self.pipeline.spec.name:
                     continue
                 for name, stage in state.get("stages", {}).items():
-                    if (
-                        name not in found
-                        and stage.get("key")
-                        and stage.get("status") in ("ran", "reused", "adopted")
-                    ):
+                    if name not in found and stage.get("key") and stage.get("status") in ("ran", "reused"):
                         record = self.store.record(stage["key"])
                         if record is not None:
                             found[name] = record

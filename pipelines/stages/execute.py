@@ -12,7 +12,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millrace.components import registry
 from millrace.components.contract import Artifact, ComponentError, Inputs, Upstream
@@ -21,10 +21,6 @@ from millrace.pipelines.store.store import StageRecord, Store
 
 from . import hosts
 from .context import StageContext
-
-if TYPE_CHECKING:
-    pass
-
 from .request import Request
 
 RECORDED = (

@@ -34,6 +34,14 @@ def test_changed_code_is_adopted_and_the_record_says_so(ran: Sandbox) -> None:
     )
 
 
+def test_a_plan_compares_with_the_adopted_record_and_not_with_the_one_before_it(ran: Sandbox) -> None:
+    ran.edit("toy_step", "return text + more", "return str(text) + more")
+    ran.json("adopt", "clean")
+    ran.run()
+    ran.edit("toy_step", "fail(config.fails)", "fail(str(config.fails))")
+    assert ran.plan()["clean"]["reasons"] == ["code components/toy_step.py: function run changed"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

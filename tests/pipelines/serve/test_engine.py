@@ -118,6 +118,24 @@ def test_a_full_queue_refuses_and_a_cancelled_ticket_frees_its_row(
     assert 3 not in batch.admitted
 
 
+def test_a_request_for_more_answers_than_may_wait_is_served_when_nothing_waits(engine: Engine) -> None:
+    """Five choices where three may wait: refused, the request could never be served."""
+    asked = [Asked([n]) for n in (10, 20, 30, 40, 50)]
+    engine.submit([one.ticket for one in asked])
+    assert [one.result()[0][0] for one in asked] == [11, 21, 31, 41, 51]
+
+
+def test_the_queue_is_full_at_its_limit_and_not_before(engine: Engine, batch: CountingBatch) -> None:
+    batch.gate.clear()
+    busy = [Asked([1], 40), Asked([2], 40)]
+    engine.submit([one.ticket for one in busy])
+    assert busy[1].events.get(timeout=5).token == 3  # both rows are taken
+    for count in (1, 2):
+        engine.submit([Asked([9]).ticket for _ in range(count)])
+    with pytest.raises(QueueFull):
+        engine.submit([Asked([9]).ticket])
+
+
 def test_a_failure_ends_the_answers_it_hit_and_the_next_ones_work(engine: Engine) -> None:
     """The thread survives, and nobody waits for ever."""
     bad = Asked([666])

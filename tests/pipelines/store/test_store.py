@@ -124,6 +124,17 @@ def test_a_record_reads_back_and_is_reusable_while_its_artifacts_are_there(store
     assert store.record("other") is None
 
 
+@pytest.mark.parametrize("lost", ["documents", "decisions"])
+def test_a_record_is_reusable_only_with_every_one_of_its_outputs(store: Store, lost: str) -> None:
+    digests = {port: store.publish(made(store, {"a": port}), port, {}) for port in ("documents", "decisions")}
+    outputs = {port: {"digest": digest, "kind": port} for port, digest in digests.items()}
+    whole = dataclasses.replace(record("k", ""), outputs=outputs)
+    store.write_record(whole)
+    assert store.reusable("k") == whole
+    store.backend.remove(f"artifacts/{digests[lost][:2]}/{digests[lost]}")
+    assert store.reusable("k") is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\xff", '{"of_a_later_version": 1}'])
 def test_a_damaged_record_says_which_file_to_remove(store: Store, text: str) -> None:
     store.backend.write("stages/k.json", text.encode("latin-1"))
