@@ -61,7 +61,6 @@ def ours(texts: list[str]) -> list[dict[str, Any]]:
     import numpy as np
 
     from millrace.components.filter.rule import Rows
-    from millrace.components.filter.rules.registry import apply
     from millrace.components.filter.stage import FilterConfig, bounds_of
     from millrace.data.text.batch import from_texts
 
@@ -69,7 +68,7 @@ def ours(texts: list[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in texts]
     config = FilterConfig.model_validate({"rules": {"it": [{"rule": name} for name in REASONS]}})
     for rule in config.rules["it"]:
-        outcome, bounds = apply(rule, rows), bounds_of(rule)
+        outcome, bounds = rule.apply(rows), bounds_of(rule)
         broken = np.array([bound.broken(outcome.values[bound.value]) for bound in bounds])
         names = [bound.name.partition(".")[2] for bound in bounds]
         for row, own in enumerate(found):

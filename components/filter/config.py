@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field
 
 from millrace.components.contract import Component, Config, Port
-from millrace.components.filter.rules.lists import listed_files
 from millrace.components.filter.rules.registry import AnyRule
 
 from .rule import Fraction
@@ -23,8 +22,8 @@ class FilterConfig(Config):
 
 
 def fingerprint(config: FilterConfig) -> list[list[Any]]:
-    """Addresses, sizes and modification times of the list files that rules name."""
-    paths = listed_files(rule for rules in config.rules.values() for rule in rules)
+    """Addresses, sizes and modification times of the files that rules read."""
+    paths = sorted({path for rules in config.rules.values() for rule in rules for path in rule.files})
     if not paths:
         return []
     from millrace.data.sources import files

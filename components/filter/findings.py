@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from millrace.components.contract import Config
 from millrace.data.documents.decisions import Verdicts
 
-from .rule import Bound, bounds_of
+from .rule import Bound, Rule, bounds_of
 
 EXAMPLES = 3
 QUOTE_CHARACTERS = 160
@@ -33,7 +32,7 @@ def edges_of(bound: Bound) -> list[float]:
     return [0.0, *(float(1 << power) for power in range(LARGEST_POWER + 1))]
 
 
-def bounds_of_rules(rules: Sequence[Config]) -> list[Bound]:
+def bounds_of_rules(rules: Sequence[Rule]) -> list[Bound]:
     """The bounds of all rules of a source, in order."""
     return [bound for rule in rules for bound in bounds_of(rule)]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -83,17 +84,45 @@ class Bound:
         return values < self.threshold if self.is_minimum else values > self.threshold
 
 
-def label_of(rule: Config) -> str:
-    """What decisions, metrics and reports call a rule: its word in the spec, unless it says otherwise."""
-    return str(getattr(rule, "label", None) or getattr(rule, "rule"))  # noqa: B009 - the base class has neither
+class Rule(Config):
+    """One rule as a spec writes it. A subclass has ``rule: Literal["its_word"]``, its fields, and ``apply``.
+
+    Every rule's file is loaded when a spec is planned: it imports what is heavy inside ``apply``, by plain statements,
+    which the code's identity follows.
+    """
+
+    @abstractmethod
+    def apply(self, rows: Rows) -> Outcome:
+        """Measures or edits the documents."""
+
+    @property
+    def label(self) -> str:
+        """What decisions, metrics and reports call the rule: its word in the spec, unless a subclass says otherwise."""
+        return str(getattr(self, "rule"))  # noqa: B009 - only subclasses have it
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files outside the store that the rule reads: the fields that end in ``_file``."""
+        named = (getattr(self, name) for name in type(self).model_fields if name.endswith("_file"))
+        return tuple(path for path in named if path is not None)
+
+    def resolved(self, artifacts: Mapping[str, Path]) -> Self:
+        """The rule with everything that follows from the stage's artifacts filled in.
+
+        Args:
+            artifacts: As in ``Rows``.
+
+        Raises:
+            ComponentError: The rule needs one that the stage was not given.
+        """
+        return self
 
 
-def bounds_of(rule: Config) -> list[Bound]:
+def bounds_of(rule: Rule) -> list[Bound]:
     """The bounds that a rule's configuration sets, in the order of its fields."""
     found = []
-    rule_name = label_of(rule)
     for name in type(rule).model_fields:
         threshold = getattr(rule, name)
         if name.startswith(("min_", "max_")) and threshold is not None:
-            found.append(Bound(f"{rule_name}.{name}", name[4:], name.startswith("min_"), float(threshold)))
+            found.append(Bound(f"{rule.label}.{name}", name[4:], name.startswith("min_"), float(threshold)))
     return found

@@ -17,22 +17,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.components.filter.rules.registry import AnyRule, apply
 from millrace.components.shards.map import dump_tallies, tally
 from millrace.data.documents.decisions import Verdicts
 from millrace.data.documents.shards import read_shard, shard_name, write_shard
 from millrace.data.text.batch import TextBatch, from_arrow, to_arrow
 
 from .findings import bounds_of_rules, find
-from .rule import Rows, bounds_of
+from .rule import Rows, Rule, bounds_of
 
 ALL_SOURCES = "*"
 SLICE_BYTES = 1 << 20
 
-Rules = Mapping[str, Sequence[AnyRule]]
+Rules = Mapping[str, Sequence[Rule]]
 
 
-def rules_of(rules: Rules, source: str) -> Sequence[AnyRule]:
+def rules_of(rules: Rules, source: str) -> Sequence[Rule]:
     """The rules of a source: its own list, or the one for all sources that are not named."""
     return rules.get(source, rules.get(ALL_SOURCES, ()))
 
@@ -125,7 +124,7 @@ class Measured(NamedTuple):
 
 
 def _decide(
-    rules: Sequence[AnyRule], rows: Rows, verdicts: Verdicts, places: np.ndarray
+    rules: Sequence[Rule], rows: Rows, verdicts: Verdicts, places: np.ndarray
 ) -> tuple[Rows, Measured]:
     """Runs the rules over one slice and enters the verdicts; returns the documents as the rules leave them.
 
@@ -145,7 +144,7 @@ def _decide(
     told: list[Mapping[str, np.ndarray]] = []  # what the rule of each test says of what it drops
     bound_of: list[int] = []  # of each test, because those for texts that edits leave empty are no bounds
     for rule in rules:
-        outcome = apply(rule, rows)
+        outcome = rule.apply(rows)
         for bound in bounds_of(rule):
             names.append(bound.name)
             thresholds.append(bound.threshold)
@@ -160,9 +159,9 @@ def _decide(
         if outcome.edited is not None:
             rows = replace(rows, batch=outcome.edited.batch)
             for what, counts in outcome.edited.counts.items():
-                name = f"{rule.rule}.{what}"
+                name = f"{rule.label}.{what}"
                 edits[name] = edits.get(name, 0) + counts
-            names.append(f"{rule.rule}.nothing_left")
+            names.append(f"{rule.label}.nothing_left")
             told.append(outcome.evidence)
             bound_of.append(-1)
             thresholds.append(1.0)

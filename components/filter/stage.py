@@ -7,18 +7,18 @@ its decision says what was edited how often. Sources without rules pass as they 
 every licence, and code rules say nothing about prose. The rules of the source ``"*"`` hold for every source that has
 no list of its own.
 
-Where things are: ``rule`` has what a rule is given and returns, ``rules`` the registry, files by topic (``prose``,
-``code``, ``classified``) the rules' configurations, ``shard`` the work on one shard. To add a rule ``example``:
+Where things are: ``rule`` has what a rule is given and returns, ``rules`` a file for each rule and the registry,
+``shard`` the work on one shard. A new rule ``example`` is one file and one line:
 
-- ``data/filters/example.py`` measures (``measure(batch, ...) -> {value: float64 [documents]}``) or edits
-  (``edit(batch, ...) -> Edited``) texts;
-- a file by topic here gets its configuration, ``class Example(Config)`` with ``rule: Literal["example"]`` and a field
-  ``min_<value>`` or ``max_<value>`` for each value, and a function ``example(rule, rows) -> Outcome`` that imports the
-  module above and calls it (a plain import statement, which the code's identity follows);
-- ``rules`` gets both, in one line each.
+- ``rules/example.py`` has ``class Example(Rule)`` with ``rule: Literal["example"]``, the fields that a spec may set,
+  of which ``min_<value>`` and ``max_<value>`` bound a value that it measures, and ``apply(self, rows) -> Outcome``,
+  which measures (``Outcome({"<value>": float64 [documents]})``) or edits (``Outcome({}, edited)``) texts. The file is
+  loaded whenever a spec is planned, so ``apply`` imports numpy and the like itself; work of more than a few lines
+  goes to ``data/filters/example.py``.
+- ``rules/registry.py`` imports it and names it in ``AnyRule``.
 
-``rows`` also gives the other columns (``rows.column("uri")``) and artifacts (``rows.artifacts``); an ``Outcome`` may
-set the ``lang`` column, which later rules see.
+``rows`` also gives the words and lines (``rows.structure``), the other columns (``rows.column("uri")``) and artifacts
+(``rows.artifacts``); an ``Outcome`` may set the ``lang`` column, which later rules see, and add evidence to decisions.
 """
 
 from __future__ import annotations
@@ -30,22 +30,20 @@ from typing import Any
 import numpy as np
 
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.filter.rules.classified import resolve
-from millrace.components.filter.rules.registry import AnyRule, apply
 from millrace.components.shards.map import map_shards, report_tallies, sum_tallies
 from millrace.data.documents.shards import shard_paths
 
 from .config import FilterConfig
 from .report import write_report
-from .rule import Rows, bounds_of
+from .rule import Rows, Rule, bounds_of
 from .shard import ALL_SOURCES, filter_shard
 
 __all__ = ["bounds_of", "measure", "run"]
 
 
-def measure(rule: AnyRule, batch: Any) -> Mapping[str, np.ndarray]:
+def measure(rule: Rule, batch: Any) -> Mapping[str, np.ndarray]:
     """A rule's measured values for a batch of texts, each float64 [documents]."""
-    return apply(rule, Rows(batch)).values
+    return rule.apply(Rows(batch)).values
 
 
 def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
@@ -54,7 +52,7 @@ def run(context: Context, config: FilterConfig, inputs: Inputs) -> None:
     folders = (str(context.output("documents")), str(context.output("decisions")))
     tasks = [(index, str(path)) for index, path in enumerate(paths)]
     artifacts = {label: given.path for label, given in inputs.many("classifiers").items()}
-    rules = resolve(config.rules, artifacts)
+    rules = {source: tuple(rule.resolved(artifacts) for rule in own) for source, own in config.rules.items()}
     work = partial(filter_shard, rules, artifacts, folders)
     results = map_shards(context, tasks, work, "FilterDocuments")
     tallies = sum_tallies(result["tallies"] for result in results)

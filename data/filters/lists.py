@@ -37,6 +37,11 @@ def read_list(path: str | Path) -> tuple[str, ...]:
     return entries
 
 
+def with_file(entries: Sequence[str], path: str | None) -> tuple[str, ...]:
+    """Some entries, then those of a list file if one is named; raises as ``read_list`` does."""
+    return (*entries, *(read_list(path) if path is not None else ()))
+
+
 def hash_table(hashes: Sequence[int] | npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """An open-addressing table of hashes with linear probing, half full at most; 0 marks a free place.
 

@@ -1,1 +1,1 @@
-"""The rules of ``filter``: configurations with their work, and the registry of all."""
+"""The rules, a file for each: the spec's configuration and how it is applied to documents."""

@@ -1,4 +1,4 @@
-"""The rule over what a classifier of the pipeline says: its configuration, its threshold and the call.
+"""The rule ``classifier``: keeps what a classifier of the pipeline says is wanted.
 
 The threshold stands in the spec, or follows from the precision that is asked for and the curve that `train_classifier`
 measured on texts it was not trained on.
@@ -6,23 +6,21 @@ measured on texts it was not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from millrace.components.contract import ComponentError, Config
-from millrace.components.filter.rule import Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError
+from millrace.components.filter.rule import Fraction, Outcome, Rows, Rule
 
 if TYPE_CHECKING:
     from millrace.data.filters.classifier import Classifier
 
-AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-
-class Classified(Config):
+class Classified(Rule):
     """Keeps the documents that a classifier, trained by a stage before, says have a label."""
 
     rule: Literal["classifier"]
@@ -46,44 +44,26 @@ class Classified(Config):
         """What decisions and reports call the rule; a source may have several with different classifiers."""
         return f"classifier:{self.classifier}"
 
+    def resolved(self, artifacts: Mapping[str, Path]) -> Classified:
+        """The rule with its target precision replaced by the threshold that reaches it."""
+        if self.classifier not in artifacts:
+            raise ComponentError(
+                f"got a rule with classifier {self.classifier!r}, expected one of the input port classifiers "
+                f"({', '.join(artifacts) or 'which is empty'}): add `classifiers: {{{self.classifier}: "
+                "STAGE.classifier}` to the stage's inputs"
+            )
+        if self.target_precision is None:
+            return self
+        try:
+            threshold = _load(artifacts[self.classifier]).threshold(self.target_precision, self.keep)
+        except ValueError as error:
+            raise ComponentError(str(error)) from None
+        return self.model_copy(update={"min_probability": threshold})
 
-def resolve(
-    rules: Mapping[str, Sequence[AnyConfig]], classifiers: Mapping[str, Path]
-) -> dict[str, tuple[AnyConfig, ...]]:
-    """The rules with every target precision replaced by the threshold that reaches it.
-
-    Args:
-        rules: Source -> its rules.
-        classifiers: Label -> folder of the artifact.
-
-    Raises:
-        ComponentError: A rule names a classifier that the stage was not given, or no threshold reaches its precision.
-    """
-    return {source: tuple(_resolved(rule, classifiers) for rule in own) for source, own in rules.items()}
-
-
-def _resolved(rule: AnyConfig, classifiers: Mapping[str, Path]) -> AnyConfig:
-    if not isinstance(rule, Classified):
-        return rule
-    if rule.classifier not in classifiers:
-        raise ComponentError(
-            f"got a rule with classifier {rule.classifier!r}, expected one of the input port classifiers "
-            f"({', '.join(classifiers) or 'which is empty'}): add `classifiers: {{{rule.classifier}: "
-            "STAGE.classifier}` to the stage's inputs"
-        )
-    if rule.target_precision is None:
-        return rule
-    try:
-        threshold = _load(classifiers[rule.classifier]).threshold(rule.target_precision, rule.keep)
-    except ValueError as error:
-        raise ComponentError(str(error)) from None
-    return rule.model_copy(update={"min_probability": threshold})
-
-
-def classified(rule: Classified, rows: Rows) -> Outcome:
-    """Asks the classifier for the probabilities of the label to keep."""
-    model = _load(rows.artifacts[rule.classifier])
-    return Outcome({"probability": model.probabilities(rows.batch, rule.keep)})
+    def apply(self, rows: Rows) -> Outcome:
+        """Asks the classifier for the probabilities of the label to keep."""
+        model = _load(rows.artifacts[self.classifier])
+        return Outcome({"probability": model.probabilities(rows.batch, self.keep)})
 
 
 @lru_cache(maxsize=8)

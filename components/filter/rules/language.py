@@ -1,4 +1,4 @@
-"""The rule over a document's language: its configuration, and the call of what identifies it."""
+"""The rule ``language``: finds the language of a text and drops by it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from millrace.components.contract import ComponentError, Config
-from millrace.components.filter.rule import Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError
+from millrace.components.filter.rule import Fraction, Outcome, Rows, Rule
 
 
-class Language(Config):
+class Language(Rule):
     """Identifies the language (py3langid, 140 languages), sets the column `lang`, and drops by it."""
 
     rule: Literal["language"]
@@ -30,26 +30,25 @@ class Language(Config):
     )
     set_lang: bool = Field(True, description="Whether the column `lang` gets what was found.")
 
+    def apply(self, rows: Rows) -> Outcome:
+        """Identifies languages; ``disallowed`` is 1 where ``allowed`` does not name the one found."""
+        import numpy as np
+        import pyarrow as pa
 
-def language(rule: Language, rows: Rows) -> Outcome:
-    """Identifies languages; ``disallowed`` is 1 where ``allowed`` does not name the one found."""
-    import numpy as np
-    import pyarrow as pa
+        from millrace.data.filters import language
 
-    from millrace.data.filters import language
-
-    allowed = rule.allowed
-    if allowed is not None:
-        unknown = sorted(set(allowed) - set(language.languages()))
-        if unknown:
-            raise ComponentError(
-                f"got {unknown[0]!r} in allowed of the rule language, expected codes of "
-                f"{', '.join(language.languages())}"
-            )
-    found = language.identify(rows.batch, rule.head_bytes)
-    disallowed = np.zeros(len(rows.batch)) if allowed is None else 1.0 - np.isin(found.codes, allowed)
-    return Outcome(
-        {"disallowed": disallowed, "confidence": found.confidences},
-        lang=pa.array(found.codes, pa.string()) if rule.set_lang else None,
-        evidence={"found": found.codes},
-    )
+        allowed = self.allowed
+        if allowed is not None:
+            unknown = sorted(set(allowed) - set(language.languages()))
+            if unknown:
+                raise ComponentError(
+                    f"got {unknown[0]!r} in allowed of the rule language, expected codes of "
+                    f"{', '.join(language.languages())}"
+                )
+        found = language.identify(rows.batch, self.head_bytes)
+        disallowed = np.zeros(len(rows.batch)) if allowed is None else 1.0 - np.isin(found.codes, allowed)
+        return Outcome(
+            {"disallowed": disallowed, "confidence": found.confidences},
+            lang=pa.array(found.codes, pa.string()) if self.set_lang else None,
+            evidence={"found": found.codes},
+        )

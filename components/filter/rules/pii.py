@@ -1,4 +1,4 @@
-"""The rule for personal data: its configuration, and the call of what takes it out."""
+"""The rule ``pii``: takes personal data out of a text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from millrace.components.contract import ComponentError, Config
-from millrace.components.filter.rule import Count, Outcome, Rows
+from millrace.components.contract import ComponentError
+from millrace.components.filter.rule import Count, Outcome, Rows, Rule
 
 PiiKind = Literal["secret", "email", "iban", "card", "ip", "phone"]
 
 
-class Pii(Config):
+class Pii(Rule):
     """Replaces e-mail and IP addresses, telephone, card and account numbers, keys and tokens."""
 
     rule: Literal["pii"]
@@ -30,25 +30,24 @@ class Pii(Config):
         None, description="Drop texts with more places than this, as lists of addresses are; null: no bound."
     )
 
+    def apply(self, rows: Rows) -> Outcome:
+        """Replaces personal data; ``found`` is the number of places."""
+        import numpy as np
 
-def pii(rule: Pii, rows: Rows) -> Outcome:
-    """Replaces personal data; ``found`` is the number of places."""
-    import numpy as np
+        from millrace.data.filters.pii import rules as pii
 
-    from millrace.data.filters.pii import rules as pii
-
-    chosen: dict[str, str] = {str(kind): text for kind, text in rule.replacements.items()}
-    try:
-        edited = pii.edit(
-            rows.batch,
-            kinds=rule.kinds,
-            replacements={**pii.REPLACEMENTS, **chosen},
-            private_addresses=rule.private_addresses,
-            assigned_secrets=rule.assigned_secrets,
-        )
-    except ValueError as error:
-        raise ComponentError(f"the rule pii: {error}") from None
-    found = np.zeros(len(rows.batch))
-    for count in edited.counts.values():
-        found += count
-    return Outcome({"found": found}, edited)
+        chosen: dict[str, str] = {str(kind): text for kind, text in self.replacements.items()}
+        try:
+            edited = pii.edit(
+                rows.batch,
+                kinds=self.kinds,
+                replacements={**pii.REPLACEMENTS, **chosen},
+                private_addresses=self.private_addresses,
+                assigned_secrets=self.assigned_secrets,
+            )
+        except ValueError as error:
+            raise ComponentError(f"the rule pii: {error}") from None
+        found = np.zeros(len(rows.batch))
+        for count in edited.counts.values():
+            found += count
+        return Outcome({"found": found}, edited)

@@ -1,4 +1,4 @@
-"""Rules for any text, its length and its Unicode: their configuration and their calls."""
+"""The rule ``unicode``: repairs what decoding and copying did to a text."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from millrace.components.contract import Config
-from millrace.components.filter.rule import Count, Outcome, Rows
+from millrace.components.filter.rule import Outcome, Rows, Rule
 
 
-class Length(Config):
-    """Bounds on the length of a text; null: no bound."""
-
-    rule: Literal["length"]
-    min_characters: Count | None = None
-    max_characters: Count | None = None
-    min_bytes: Count | None = Field(None, description="Of UTF-8.")
-    max_bytes: Count | None = None
-    min_words: Count | None = Field(None, description="Runs between ASCII white space.")
-    max_words: Count | None = None
-    min_lines: Count | None = None
-    max_lines: Count | None = None
-
-
-def length(rule: Length, rows: Rows) -> Outcome:
-    """Measures lengths."""
-    from millrace.data.filters import length
-
-    return Outcome(length.measure(rows.batch))
-
-
-class Unicode(Config):
+class Unicode(Rule):
     """Repairs Unicode; drops nothing."""
 
     rule: Literal["unicode"]
@@ -45,17 +23,16 @@ class Unicode(Config):
         True, description="Take byte order marks, zero-width spaces, soft hyphens and direction marks out."
     )
 
+    def apply(self, rows: Rows) -> Outcome:
+        """Repairs Unicode."""
+        from millrace.data.filters import unicode
 
-def unicode(rule: Unicode, rows: Rows) -> Outcome:
-    """Repairs Unicode."""
-    from millrace.data.filters import unicode
-
-    edited = unicode.edit(
-        rows.batch,
-        mojibake=rule.mojibake,
-        normal_form=rule.normal_form,
-        line_ends=rule.line_ends,
-        controls=rule.controls,
-        invisible=rule.invisible,
-    )
-    return Outcome({}, edited)
+        edited = unicode.edit(
+            rows.batch,
+            mojibake=self.mojibake,
+            normal_form=self.normal_form,
+            line_ends=self.line_ends,
+            controls=self.controls,
+            invisible=self.invisible,
+        )
+        return Outcome({}, edited)

@@ -1,92 +1,62 @@
-"""Rules over a user's lists, of words in texts and of what may not stand in URLs: their configuration and their calls.
+"""The rule ``url``: bounds on what of a user's lists stands in a document's URL.
 
 A list stands in the spec, in a file with one entry a line, or in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from millrace.components.contract import ComponentError, Config
-from millrace.components.filter.rule import Count, Fraction, Outcome, Rows
+from millrace.components.contract import ComponentError
+from millrace.components.filter.rule import Count, Outcome, Rows, Rule
 
 if TYPE_CHECKING:
     from millrace.data.filters.url import UrlLists
-    from millrace.data.filters.words import WordList
     from millrace.data.text.batch import TextBatch
 
-Entries = tuple[str, ...]
+Listed = tuple[tuple[str, ...], str | None]  # what stands in the spec, and a file
 
 
-class Words(Config):
-    """Bounds on words and phrases of a list, compared without case, accents and punctuation."""
-
-    rule: Literal["words"]
-    words: Entries = Field((), description="Words and phrases.")
-    words_file: str | None = Field(None, description="A file with one a line; # starts a comment line.")
-    max_listed_count: Count | None = Field(0, description="Occurrences in a text; null: no bound.")
-    min_listed_count: Count | None = None
-    max_listed_fraction: Fraction | None = Field(None, description="Listed words of all words.")
-    min_listed_fraction: Fraction | None = None
-
-
-class Url(Config):
+class Url(Rule):
     """Bounds on what of lists is in a document's URL (Penedo et al. 2023, G.1); null switches a bound off."""
 
     rule: Literal["url"]
     metadata_field: str | None = Field(
         None, description="The key of the metadata that holds the URL; null: the column uri."
     )
-    domains: Entries = Field((), description="Blocked with everything below them: example.com.")
+    domains: tuple[str, ...] = Field((), description="Blocked with everything below them: example.com.")
     domains_file: str | None = Field(None, description="A file with one a line.")
-    words: Entries = Field((), description="Blocked words, runs of letters and digits.")
+    words: tuple[str, ...] = Field((), description="Blocked words, runs of letters and digits.")
     words_file: str | None = Field(None, description="A file with one a line.")
-    soft_words: Entries = Field((), description="Words of which it takes several different ones.")
+    soft_words: tuple[str, ...] = Field((), description="Words of which it takes several different ones.")
     soft_words_file: str | None = Field(None, description="A file with one a line.")
-    parts: Entries = Field((), description="Blocked anywhere in the URL's letters and digits.")
+    parts: tuple[str, ...] = Field((), description="Blocked anywhere in the URL's letters and digits.")
     parts_file: str | None = Field(None, description="A file with one a line.")
-    patterns: Entries = Field((), description="Regular expressions (RE2), found anywhere in the URL.")
+    patterns: tuple[str, ...] = Field((), description="Regular expressions (RE2), found anywhere in the URL.")
     max_blocked_domains: Count | None = 0
     max_blocked_words: Count | None = 0
     max_soft_words: Count | None = 1
     max_blocked_parts: Count | None = 0
     max_blocked_patterns: Count | None = 0
 
+    def apply(self, rows: Rows) -> Outcome:
+        """Looks URLs up in the lists."""
+        from millrace.data.filters import url
 
-def listed_files(rules: Iterable[Config]) -> list[str]:
-    """The list files that rules name, for the stage's fingerprint."""
-    return sorted(
-        {
-            path
-            for rule in rules
-            if isinstance(rule, Words | Url)
-            for name, path in rule
-            if name.endswith("_file") and path is not None
-        }
-    )
-
-
-def words(rule: Words, rows: Rows) -> Outcome:
-    """Counts listed words."""
-    from millrace.data.filters import words
-
-    return Outcome(words.measure(rows.batch, _word_list(rule)))
-
-
-def url(rule: Url, rows: Rows) -> Outcome:
-    """Looks URLs up in the lists."""
-    from millrace.data.filters import url
-
-    return Outcome(url.measure(_urls(rule, rows), _url_lists(rule)))
+        lists = (
+            (self.domains, self.domains_file),
+            (self.words, self.words_file),
+            (self.soft_words, self.soft_words_file),
+            (self.parts, self.parts_file),
+        )
+        return Outcome(url.measure(_urls(self, rows), _compiled(lists, self.patterns)))
 
 
 def _urls(rule: Url, rows: Rows) -> TextBatch:
-    import json
-
     import pyarrow.compute as pc
 
     from millrace.data.text.batch import from_arrow, from_texts
@@ -100,35 +70,13 @@ def _urls(rule: Url, rows: Rows) -> TextBatch:
     return from_texts([value if isinstance(value, str) else "" for value in found])
 
 
-def _entries(rule: Any, name: str) -> Entries:
-    """A list of a rule: what stands in the spec, then what stands in its file."""
-    from millrace.data.filters.lists import read_list
-
-    path = getattr(rule, f"{name}_file")
-    return (*getattr(rule, name), *(read_list(path) if path else ()))
-
-
 @lru_cache(maxsize=16)
-def _word_list(rule: Words) -> WordList:
-    from millrace.data.filters.words import compile_list
-
-    try:
-        return compile_list(_entries(rule, "words"))
-    except ValueError as error:
-        raise ComponentError(f"the rule words: {error}") from None
-
-
-@lru_cache(maxsize=16)
-def _url_lists(rule: Url) -> UrlLists:
+def _compiled(lists: tuple[Listed, Listed, Listed, Listed], patterns: tuple[str, ...]) -> UrlLists:
+    from millrace.data.filters.lists import with_file
     from millrace.data.filters.url import compile_lists
 
     try:
-        return compile_lists(
-            domains=_entries(rule, "domains"),
-            words=_entries(rule, "words"),
-            soft_words=_entries(rule, "soft_words"),
-            parts=_entries(rule, "parts"),
-            patterns=rule.patterns,
-        )
+        domains, words, soft_words, parts = (with_file(*listed) for listed in lists)
+        return compile_lists(domains, words, soft_words, parts, patterns)
     except ValueError as error:
         raise ComponentError(f"the rule url: {error}") from None

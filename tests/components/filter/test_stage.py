@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from millrace.components import registry
 from millrace.components.contract import ComponentError
-from millrace.components.filter.rules.code import CodeRules
-from millrace.components.filter.rules.prose import GopherQuality, GopherRepetition
+from millrace.components.filter.rules.heuristics.code import CodeRules
+from millrace.components.filter.rules.heuristics.gopher_quality import GopherQuality
+from millrace.components.filter.rules.heuristics.gopher_repetition import GopherRepetition
 from millrace.components.filter.stage import bounds_of, measure
 from millrace.data.documents.shards import (
     document_id,

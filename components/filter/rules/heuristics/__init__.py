@@ -1,0 +1,1 @@
+"""Rules of published data sets for prose, web pages and code, a file for each."""
