@@ -13,8 +13,6 @@ import pyarrow as pa
 import pytest
 from tests.small_training import files
 
-from millrace.components.ablate_mixture.config import AblateConfig
-from millrace.components.ablate_mixture.design import design
 from millrace.components.contract import ComponentError
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import streams as token_stream
@@ -220,52 +218,6 @@ def test_held_out_text_is_needed(run_component: Any, corpus: dict[str, Path], tm
     (tmp_path / "index.json").write_text(json.dumps({"benchmarks": []}))
     with pytest.raises(ComponentError, match="without a text benchmark"):
         run_component("ablate_mixture", CONFIG, corpus | {"benchmarks": tmp_path})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"samples": 0}, "no candidates and samples 0"),
-        ({"candidates": [{"code": 0}]}, r"candidates\[0\] .* some weights above 0"),
-        ({"objective": {"useful": -1, "code": 2}}, "objective .* none below"),
-        ({"accumulate_steps": 3}, "accumulate_steps 3"),
-    ],
-)
-def test_a_configuration_that_cannot_work_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        AblateConfig.model_validate(CONFIG | change)
-
-
-def test_a_source_that_would_be_read_too_often_is_bounded() -> None:
-    """By the passes that the training to come may make over it, not by those of a proxy."""
-    config = AblateConfig.model_validate(CONFIG | {"target_tokens": 100_000, "max_epochs": 4, "samples": 50})
-    made = design(config, {"large": 100_000, "small": 5_000}, 0)
-    rows, windows = -(-100_000 // (8 * 32)) * 8, 4_999 // 32
-    most = (4 * windows - 2) / rows
-    assert made.bounds.most[1] == int(most * 10_000)
-    assert all(weights[1] <= most for _, weights in made.given)
-    config = AblateConfig.model_validate(CONFIG | {"max_epochs": 4, "samples": 50})
-    assert design(config, {"large": 100_000, "small": 5_000}, 0).bounds.most[1] == 10_000
-
-
-def test_no_mixture_is_tried_twice_and_the_prior_is_first() -> None:
-    config = AblateConfig.model_validate(
-        CONFIG
-        | {"candidates": [{"a": 1}, {"a": 2, "b": 2}, {"a": 9}], "samples": 0, "prior": {"a": 1, "b": 1}}
-    )
-    made = design(config, {"a": 5_000, "b": 5_000}, 0)
-    assert [(name, list(weights)) for name, weights in made.given] == [
-        ("prior", [0.5, 0.5]), ("candidate 1", [1.0, 0.0])
-    ]  # fmt: skip
-
-
-def test_samples_give_a_small_source_more_than_its_tokens_do() -> None:
-    """A source of a hundredth is drawn with a tenth or so; as many mixtures as were asked for, all of them different."""
-    config = AblateConfig.model_validate(CONFIG | {"samples": 100})
-    made = design(config, {"large": 990_000, "small": 10_000}, 0)
-    shares = [weights[1] for name, weights in made.given if name.startswith("sample")]
-    assert len(shares) == len(set(shares)) == 100
-    assert 0.05 < np.mean(shares) < 0.3
 
 
 PHASE = {"until_tokens": 8 * 32 * 6, "sequence_length_tokens": 32}
