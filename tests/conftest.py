@@ -43,7 +43,7 @@ def run_component(tmp_path: Path) -> RunComponent:
     """Runs one component on folders, without a store.
 
     ``run_component("dedup", {"bands": 14}, {"documents": folder})`` returns a namespace with ``outputs`` (port ->
-    folder), ``metrics`` (results) and ``events`` (everything that the stage reported). ``beam`` are the arguments of
+    folder), ``work`` (its folder), ``metrics`` (results) and ``events`` (everything that the stage reported). ``beam`` are the arguments of
     ``StageContext`` that choose the Beam runner and its threads.
     """
     count = 0
@@ -88,7 +88,7 @@ def run_component(tmp_path: Path) -> RunComponent:
             else:
                 ports[port] = {label: artifact(port, path) for label, path in value.items()}
         registry.run_of(component)(context, component.config.model_validate(config or {}), Inputs(ports))
-        return SimpleNamespace(outputs=outputs, metrics=context.metrics, events=events)
+        return SimpleNamespace(outputs=outputs, work=work, metrics=context.metrics, events=events)
 
     return run
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from safetensors.numpy import load_file
 
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import streams as token_stream
@@ -76,3 +77,11 @@ def files(outputs: Mapping[str, Path]) -> dict[str, bytes]:
         for port, folder in outputs.items()
         for path in folder.iterdir()
     }
+
+
+def first_step(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All matrices of a model as one vector, and what a training of a single step added to them."""
+    old, new = (load_file(folder / "weights.safetensors") for folder in (before, after))
+    names = [name for name in sorted(old) if not name.endswith("scale")]
+    weights = np.concatenate([old[name].ravel() for name in names]).astype(float)
+    return weights, np.concatenate([new[name].ravel() for name in names]) - weights

@@ -19,6 +19,7 @@ import pytest
 from tests.small_training import CONFIG, PHASES, files
 
 from millrace.components.contract import ComponentError
+from millrace.components.training import digests
 from millrace.components.training import held_out as held_out_text
 from millrace.components.training.config import PretrainConfig
 from millrace.components.training.mixture.reading import plan, read_batch
@@ -57,6 +58,37 @@ def test_it_learns_what_the_mixture_feeds(undisturbed: SimpleNamespace) -> None:
     assert report["loss"][0]["loss"] == pytest.approx(math.log(config.vocab_size), rel=0.02)
     assert [entry["step"] for entry in report["loss"]] == list(range(1, 21))
     assert done.metrics["tokens_out"] == last["tokens"] == report["tokens"]
+
+
+def test_what_is_kept_measured_and_told_is_as_configured(
+    run_component: Any, corpus: dict[str, Path], undisturbed: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Checkpoints, states that stay, live losses, checksums and held-out text of the same twenty steps."""
+    settings = {
+        "keep_checkpoints": 1,
+        "keep_state_every_steps": 8,
+        "log_every_steps": 3,
+        "digest_every_steps": 6,
+        "evaluate_every_steps": 7,
+        "held_out_bytes_per_source": 256,
+    }
+    done = run_component("pretrain", CONFIG | settings, corpus, work=tmp_path)
+    kept = [len(list(work.glob("checkpoints/[0-9]*"))) for work in (tmp_path, undisturbed.work)]
+    assert kept == [1, 2]
+    assert json.loads((done.outputs["states"] / "states.json").read_text()) == {"steps": [8, 16]}
+    live = [event["step"] for event in done.events if event.get("name") == "loss" and event["step"]]
+    assert live == [3, 6, 9, 12, 15, 18, 20]
+    records = (done.outputs["report"] / digests.FILE).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in records] == [5, 11, 17, 19]
+    measured, other = (
+        json.loads((of.outputs["report"] / "report.json").read_text())["held_out"]
+        for of in (done, undisturbed)
+    )
+    assert [row["step"] for row in measured] == [0, 7, 14, 20]
+    assert measured[0]["bits_per_byte"] != other[0]["bits_per_byte"]
+    assert (done.outputs["model"] / "weights.safetensors").read_bytes() == (
+        undisturbed.outputs["model"] / "weights.safetensors"
+    ).read_bytes()
 
 
 class Killed(BaseException):
@@ -218,3 +250,5 @@ def test_a_loss_that_explodes_stops_with_its_step(run_component, corpus: dict[st
     with pytest.raises(ComponentError, match=r"(loss|gradient norm) of step \d+ is not finite") as caught:
         run_component("pretrain", config, without)
     assert f"\n  row 0: code {'0' * 32}" in str(caught.value)
+    with pytest.raises(ComponentError, match="after 2 steps that were skipped"):
+        run_component("pretrain", config | {"on_non_finite": "skip", "max_skipped_steps": 2}, without)

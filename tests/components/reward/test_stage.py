@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
 from millrace.components.reward import stage as reward
@@ -62,6 +63,21 @@ def test_runs_and_resumed_runs_give_the_same_bytes(
     resumed = run_component("reward", config, inputs_of(tiny), work=tmp_path / "work")
     for port in ("reward", "report"):
         assert files(resumed.outputs[port]) == files(first.outputs[port])
+
+
+def test_a_step_has_the_configured_rate_and_decay(tiny: SimpleNamespace, run_component) -> None:
+    """Adam's first step of the heads, which start at zero, is a quarter of the peak; trunks shrink by the decay alone."""
+    settings = {"epochs": 1, "batch_size": 60, "learning_rate": 0.01, "warmup_steps": 4, "weight_decay": 20.0}
+    done = run_component(
+        "reward", settings | {"unproven_heads": "keep", "log_every_steps": 1}, inputs_of(tiny)
+    )
+    old, change = first_step(tiny.model, done.outputs["reward"])
+    np.testing.assert_allclose(change, -0.01 / 4 * 20 * old, atol=1e-6)
+    _, model, heads = model_reward.load(done.outputs["reward"])
+    np.testing.assert_allclose(np.abs(model.kernel[...]), 0.01 / 4, rtol=1e-3)
+    # Nothing is told from chance after one step, and yet each head keeps its weight.
+    assert [head.weight for head in heads] == [1.0, 1.0]
+    assert [event["step"] for event in done.events if event.get("name") == "loss" and event["step"]] == [1]
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
-from millrace.components.sft.stage import PackedBatches, SftConfig, read_chats
+from millrace.components.sft.stage import Chats, PackedBatches, SftConfig, measurement, read_chats
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.network import decoder
 from millrace.model.package import weights
 
-CONFIG = {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every_steps": 7}
+CONFIG = {
+    "epochs": 10,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "checkpoint_every_steps": 7,
+    "log_every_steps": 4,
+}
 
 
 def inputs_of(tiny: SimpleNamespace, **changes: Path) -> dict[str, Path]:
@@ -42,26 +50,56 @@ def test_held_out_answers_become_likelier(run_component, tiny: SimpleNamespace, 
     again = run_component("sft", CONFIG, inputs_of(tiny), work=tmp_path / "work")
     assert done.metrics["held_out_loss"] < 0.5 * done.metrics["held_out_loss_before"]
     report = json.loads((done.outputs["report"] / "report.json").read_text())
+    live = [event["step"] for event in done.events if event.get("name") == "loss" and event["step"]]
+    assert live == [*range(4, report["steps"], 4), report["steps"]]
     assert report["held_out"]["held_out_loss"][-1] == done.metrics["held_out_loss"]
     assert report["train"]["chats"] == 30
     for port, name in (("model", "weights.safetensors"), ("report", "report.json")):
         assert (done.outputs[port] / name).read_bytes() == (again.outputs[port] / name).read_bytes()
 
 
-def test_routers_are_kept_even(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
-    """The first loss of a model with experts grows by its router's balance loss times the weight."""
+def test_a_step_has_the_configured_rate_decay_and_clip(run_component, tiny: SimpleNamespace) -> None:
+    """Clipped far below Adam's epsilon, gradients leave a first step of decay alone, at a quarter of the peak rate."""
+    settings = {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 4}
+    done = run_component("sft", settings | {"weight_decay": 20.0, "clip_norm": 1e-9}, inputs_of(tiny))
+    old, change = first_step(tiny.model, done.outputs["model"])
+    # A gradient of 1e-9 in all is a tenth of the epsilon.
+    assert np.linalg.norm(change / (0.01 / 4) + 20 * old) < 0.11
+
+
+def test_as_many_held_out_chats_are_measured_as_asked(tiny: SimpleNamespace) -> None:
+    """Two of six are the first and the fourth, spread over the file."""
+    held_out = read_chats(tiny.chats / "held_out.jsonl", Tokenizer.load(tiny.tokenizer), 65)
+    _, model = weights.load(tiny.model)
+
+    def nats(of: Chats) -> list[float]:
+        evaluation = measurement(of, SftConfig(held_out_chats=2, evaluate_every_steps=7))
+        assert evaluation is not None
+        assert evaluation.every_steps == 7
+        return list(evaluation.measure(model))
+
+    assert nats(held_out) == nats(replace(held_out, examples=held_out.examples[::3]))
+    assert nats(held_out) != nats(replace(held_out, examples=held_out.examples[:2]))
+
+
+def test_routers_are_kept_even_and_small(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """The first loss of a model with experts grows by each of its router's losses times the weight."""
     folder = tmp_path / "sparse"
     shutil.copytree(tiny.model, folder)
     config = replace(weights.load_config(tiny.model), experts=4, feed_forward_size=32)
     weights.save(folder, config, decoder.create(config, 0))
 
-    def first_loss(weight: float, name: str) -> float:
-        settings = CONFIG | {"epochs": 0.5, "router_balance_loss": weight, "router_z_loss": 0.0}
-        done = run_component("sft", settings, inputs_of(tiny, model=folder), work=tmp_path / name)
-        return json.loads((done.outputs["report"] / "report.json").read_text())["loss"][0]["loss"]
+    def first_loss(balance: float, z: float) -> float:
+        settings = CONFIG | {"epochs": 0.5, "router_balance_loss": balance, "router_z_loss": z}
+        done = run_component("sft", settings, inputs_of(tiny, model=folder))
+        report = json.loads((done.outputs["report"] / "report.json").read_text())
+        return float(report["loss"][0]["loss"])
 
-    # The balance loss is at least one, which is that of even routers (Fedus et al. 2021, arXiv 2101.03961).
-    assert first_loss(2.0, "even") - first_loss(0.0, "free") >= 2.0 - 1e-3
+    # The balance loss is at least one, which is that of even routers (Fedus et al. 2021, arXiv 2101.03961), and a
+    # router of small logits has a log-normaliser of at least ln 4.
+    free = first_loss(0.0, 0.0)
+    assert first_loss(2.0, 0.0) - free >= 2.0 - 1e-3
+    assert first_loss(0.0, 2.0) - free >= 2.0 * np.log(4) ** 2 - 1e-3
 
 
 def test_only_answers_are_learnt(tiny: SimpleNamespace) -> None:
