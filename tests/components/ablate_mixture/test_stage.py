@@ -191,6 +191,16 @@ def test_given_candidates_are_measured_and_the_best_is_kept_without_a_fit(
     assert "3 mixtures are too few" in (done.outputs["report"] / "report.html").read_text()
 
 
+def test_as_many_proposals_are_verified_as_asked(run_component: Any, corpus: dict[str, Path]) -> None:
+    """Each is another mixture, from a fit that knows of those before it, while the fit knows better."""
+    config = CONFIG | {"samples": 5, "verify": 3}
+    runs = report_of(run_component("ablate_mixture", config, corpus))["runs"]
+    proposals = [run for run in runs if run["is_proposal"]]
+    assert len(runs) == 1 + 5 + len(proposals)
+    assert len(proposals) == 3
+    assert len({str(run["weights"]) for run in runs}) == len(runs)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import nnx
+from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
 from millrace.components.rlhf import answers
-from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.answers import generate
 from millrace.model.judges import reward
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
+from millrace.model.training.policy_loop import Rollouts
 
 CONFIG = {
     "steps": 6,
@@ -101,16 +102,28 @@ def test_a_killed_run_resumes_to_the_same_bytes(
         assert files(resumed.outputs[port]) == files(undisturbed.outputs[port])
 
 
-def test_an_answer_does_not_depend_on_its_company(tiny: SimpleNamespace) -> None:
-    """A prompt answered in one batch of eight and in four of two gets the same answers."""
-    _, decoder = weights.load(tiny.model)
-    tokenizer = Tokenizer.load(tiny.tokenizer)
-    prompts = [tokenizer.render_chat([{"role": "user", "content": c * 3}], generate=True)[0] for c in "abcd"]
-    together, apart = (
-        answers.Sampler(tokenizer.chat_stop_ids, 16, 8, rows, seed=3).answers(decoder, prompts, 2, 5)
-        for rows in (8, 2)
-    )
-    assert together == apart
+def test_settings_are_those_of_its_draws_and_its_step(
+    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many prompts and answers before, in the step and after; Adam's first step is a quarter of the peak rate."""
+    asked, original = [], answers.Sampler.answers
+
+    def noted(self: answers.Sampler, policy: Decoder, prompts: list, samples: int, stream: int) -> Rollouts:
+        asked.append((len(prompts), samples))
+        drawn = original(self, policy, prompts, samples, stream)
+        assert max(map(len, drawn.answers)) <= 6
+        return drawn
+
+    monkeypatch.setattr(answers.Sampler, "answers", noted)
+    settings = {"steps": 1, "prompts_per_step": 5, "samples_per_prompt": 3, "max_new_tokens": 6}
+    held_out = {"held_out_prompts": 3, "held_out_samples": 4, "min_distinct_share": 0, "rule_weight": 0.0}
+    rate = {"learning_rate": 0.01, "warmup_steps": 4}
+    done = run_component("rlhf", CONFIG | settings | held_out | rate, inputs)
+    assert asked == [(3, 4), (5, 3), (3, 4)]
+    _, change = first_step(inputs["policy"], done.outputs["model"])
+    assert np.abs(change).max() == pytest.approx(0.01 / 4, rel=1e-2)
+    figures = json.loads((done.outputs["report"] / "report.json").read_text())["after"]
+    assert figures["reward"] == figures["head_match"]
 
 
 def test_collapse_is_an_error(
