@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from millrace.data.sources.formats.registry import FORMATS
+
 from .source import ColumnsSource, Encoding, Limits, Patterns, limits_of, options_of
 
 if TYPE_CHECKING:
     from millrace.data.sources.records import Item
+
+    FormatName = str
+else:
+    FormatName = Literal[tuple(sorted(FORMATS))]
 
 
 class FilesSource(ColumnsSource):
@@ -18,9 +24,7 @@ class FilesSource(ColumnsSource):
 
     type: Literal["files"]
     paths: Patterns = Field(description="Patterns such as my/**/*.jsonl or s3://bucket/*.parquet.")
-    format: (
-        Literal["arrayrecord", "arrow", "csv", "html", "json", "jsonl", "parquet", "text", "warc"] | None
-    ) = Field(None, description="Format of all files, when their names do not tell.")
+    format: FormatName | None = Field(None, description="Format of all files, when their names do not tell.")
     encoding: Encoding = "auto"
     delimiter: str | None = Field(
         None, min_length=1, max_length=1, description="Between fields of CSV; a comma, or a tab in .tsv."

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from millrace.data.sources.formats.registry import (
     ARCHIVES,
     COMPRESSIONS,
-    LOCAL,
-    RANDOM_ACCESS,
-    SPLITTABLE,
+    FORMATS,
+    NEEDS_SEEK,
     SUFFIXES,
     format_of_bytes,
     format_of_name,
@@ -177,8 +176,9 @@ def plan_files(files: Sequence[File], options: Options = DEFAULTS) -> list[Part]
 
 def _pieces(file: File, options: Options, kind: str, compression: str | None) -> Iterator[Piece]:
     """The file, or its ranges when it is large and can be read in ranges."""
-    is_splittable = kind in SPLITTABLE and compression is None and options.encoding in ("auto", "utf-8")
-    is_splittable = is_splittable and not (kind in LOCAL and "://" in file.uri)
+    own = FORMATS.get(kind)
+    is_splittable = own is not None and own.is_splittable and not (own.is_local and "://" in file.uri)
+    is_splittable = is_splittable and compression is None and options.encoding in ("auto", "utf-8")
     if not is_splittable or file.size_bytes <= PART_BYTES:
         yield Piece(file)
         return
@@ -227,7 +227,6 @@ def read_stream(
     """
     from millrace.data.sources.bytes.encodings import marked_encoding
     from millrace.data.sources.bytes.streams import Damaged, Decompressed, Peeked, compression_of, rest_of
-    from millrace.data.sources.formats.readers import READERS
 
     head = stream.peek(265)
     found = compression_of(head)
@@ -254,9 +253,10 @@ def read_stream(
         return
     if kind is None:
         raise SourceError(f"got file {where.uri}, expected a known format: set format")
-    if kind not in SPLITTABLE and where.first:
+    own = FORMATS.get(kind)
+    if where.first and (own is None or not own.is_splittable):
         return
-    if kind in RANDOM_ACCESS and (found is not None or not stream.seekable()):
+    if kind in NEEDS_SEEK and (found is not None or not stream.seekable()):
         from millrace.data.sources.bytes.archives import in_memory
 
         try:
@@ -270,9 +270,9 @@ def read_stream(
             return
         where = replace(where, size_bytes=held.getbuffer().nbytes)
         stream = Peeked(held)
-    if kind in READERS:
+    if own is not None:
         try:
-            yield from READERS[kind](stream, where, options)
+            yield from own.reader()(stream, where, options)
         except ColumnsError as error:
             if where.first == 0:
                 yield Malformed(where.uri, "0", str(error), where.size_bytes, is_stretch=True)

@@ -124,7 +124,7 @@ class Options:
         default_language: Language tag of documents that name none.
         default_license: Licence of documents that name none; None leaves it out.
         max_document_bytes: A larger file, line or value is malformed.
-        format: A word of ``formats.SUFFIXES`` for all files; None goes by their names.
+        format: A word of ``formats.registry.FORMATS`` for all files; None goes by their names.
         encoding: Of text: ``auto``, or a name that Python knows.
         delimiter: Between fields of CSV; None: a comma, a tab in .tsv.
         records: What records of ArrayRecord files are: ``text``, ``json``, ``example``; ``auto`` goes by the first.

@@ -276,12 +276,11 @@ def _arrow(stream: Any) -> Iterator[tuple[int, Any]]:
 
 def _web(stream: Any, kind: str, name: str) -> Iterator[tuple[int, Any]]:
     """Pages as ingesting reads them; what it skips is no record."""
-    from millrace.data.sources.formats.readers import READERS
-    from millrace.data.sources.formats.registry import split_name
+    from millrace.data.sources.formats.registry import FORMATS, split_name
     from millrace.data.sources.records import Options, Record, Where
 
     before = 0
-    for item in READERS[kind](stream, Where(name, split_name(name)[0]), Options()):
+    for item in FORMATS[kind].reader()(stream, Where(name, split_name(name)[0]), Options()):
         text = item.text if isinstance(item, Record) else None
         if text is None and getattr(item, "rule", "") == "skipped":
             continue
