@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from tests.small_training import files
 
+from millrace.components.ablate_mixture.proxies import Proxies
 from millrace.components.contract import ComponentError
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import streams as token_stream
@@ -191,14 +193,24 @@ def test_given_candidates_are_measured_and_the_best_is_kept_without_a_fit(
     assert "3 mixtures are too few" in (done.outputs["report"] / "report.html").read_text()
 
 
-def test_as_many_proposals_are_verified_as_asked(run_component: Any, corpus: dict[str, Path]) -> None:
-    """Each is another mixture, from a fit that knows of those before it, while the fit knows better."""
-    config = CONFIG | {"samples": 5, "verify": 3}
-    runs = report_of(run_component("ablate_mixture", config, corpus))["runs"]
+@pytest.mark.parametrize("verify", [1, 3])
+def test_as_many_proposals_are_verified_as_asked(
+    run_component: Any, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verify: int
+) -> None:
+    """Each is another mixture, and the last is close to the best of a law of the weights, which stands for training."""
+
+    def law(self: Proxies, number: int, weights: dict[str, float]) -> dict[str, float]:
+        (tmp_path / "work" / "proxies").mkdir(parents=True, exist_ok=True)
+        return {"useful": 2 + math.exp(-4 * weights["useful"]) + math.exp(-2 * weights["code"])}
+
+    monkeypatch.setattr(Proxies, "_trained", law)
+    config = CONFIG | {"samples": 12, "verify": verify}
+    runs = report_of(run_component("ablate_mixture", config, corpus, work=tmp_path / "work"))["runs"]
     proposals = [run for run in runs if run["is_proposal"]]
-    assert len(runs) == 1 + 5 + len(proposals)
-    assert len(proposals) == 3
-    assert len({str(run["weights"]) for run in runs}) == len(runs)
+    assert len(proposals) == verify
+    assert len({str(run["weights"]) for run in runs}) == len(runs) == 1 + 12 + verify
+    # Where the slopes are equal: 4 exp(-4 u) = 2 exp(-2 (1 - u)).
+    assert proposals[-1]["weights"]["useful"] == pytest.approx((2 + math.log(2)) / 6, abs=0.05)
 
 
 @pytest.mark.parametrize(
