@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tests.components.dedup.corpora import WORDS, decisions_of, write_corpus
+from tests.conftest import RunComponent
 
 from millrace.components.contract import ComponentError
 from millrace.data.documents import shards as documents
 from millrace.data.text import folding
-
-WORDS = [f"word{i}" for i in range(3_000)]
-
-
-def corpus(folder: Path, texts: list[str], shards: int) -> Path:
-    folder.mkdir()
-    columns = {"lang": "", "locator": "", "metadata": "{}"}
-    rows = [
-        {
-            **columns,
-            "doc_id": documents.document_id(str(i), ""),
-            "text": text,
-            "source": "ab"[i % 2],
-            "uri": f"file{i}",
-        }
-        for i, text in enumerate(texts)
-    ]
-    size = max(-(-len(rows) // shards), 1)
-    for index in range(shards):
-        part = rows[index * size : (index + 1) * size]
-        documents.write_shard(folder / documents.shard_name(index), documents.documents_table(part))
-    return folder
 
 
 def planted(seed: int) -> list[str]:
@@ -76,17 +55,14 @@ def clusters_by_brute_force(texts: list[str], threshold: float) -> list[set[int]
     return clusters
 
 
-def decisions_of(folder: Path) -> dict[str, dict]:
-    rows = [row for path in documents.shard_paths(folder) for row in pq.read_table(path).to_pylist()]
-    return {row["doc_id"]: {**row, "evidence": json.loads(row["evidence"])} for row in rows}
-
-
 @pytest.mark.parametrize("verify", [True, False])
-def test_clusters_and_survivors_equal_brute_force(run_component, tmp_path: Path, verify: bool) -> None:
+def test_clusters_and_survivors_equal_brute_force(
+    run_component: RunComponent, tmp_path: Path, verify: bool
+) -> None:
     """Of every true cluster exactly the longest stays, and each dropped document names it."""
     texts = planted(1)
     ids = [documents.document_id(str(i), "") for i in range(len(texts))]
-    done = run_component("dedup", {"verify": verify}, {"documents": corpus(tmp_path / "c", texts, 3)})
+    done = run_component("dedup", {"verify": verify}, {"documents": write_corpus(tmp_path / "c", texts, 3)})
     decisions = decisions_of(done.outputs["decisions"])
     kept = {row["doc_id"] for row in pq.read_table(done.outputs["documents"]).to_pylist()}
     assert len(decisions) == len(texts)
@@ -107,12 +83,12 @@ def test_clusters_and_survivors_equal_brute_force(run_component, tmp_path: Path,
     assert done.metrics["documents_out"] == len(kept)
 
 
-def test_shards_and_order_do_not_change_the_verdicts(run_component, tmp_path: Path) -> None:
+def test_shards_and_order_do_not_change_the_verdicts(run_component: RunComponent, tmp_path: Path) -> None:
     """One shard, five, or five with documents in other places: every document has the same decision."""
     texts = planted(2)
     verdicts = []
     for shards in (1, 5):
-        folder = corpus(tmp_path / f"c{shards}", texts, shards)
+        folder = write_corpus(tmp_path / f"c{shards}", texts, shards)
         verdicts.append(decisions_of(run_component("dedup", {}, {"documents": folder}).outputs["decisions"]))
     tables = [pq.read_table(path) for path in documents.shard_paths(folder)]
     for index, table in enumerate(reversed(tables)):
@@ -121,7 +97,9 @@ def test_shards_and_order_do_not_change_the_verdicts(run_component, tmp_path: Pa
     assert verdicts[0] == verdicts[1] == verdicts[2]
 
 
-def test_a_member_that_is_far_from_its_survivor_names_the_link(run_component, tmp_path: Path) -> None:
+def test_a_member_that_is_far_from_its_survivor_names_the_link(
+    run_component: RunComponent, tmp_path: Path
+) -> None:
     """A chain is one cluster; its far end says through which document it belongs."""
     base = [f"w{i}" for i in range(200)]
     texts = []
@@ -130,7 +108,7 @@ def test_a_member_that_is_far_from_its_survivor_names_the_link(run_component, tm
     done = run_component(
         "dedup",
         {"survivor": "first", "rows": 3},
-        {"documents": corpus(tmp_path / "c", texts, 1)},
+        {"documents": write_corpus(tmp_path / "c", texts, 1)},
     )
     decisions = decisions_of(done.outputs["decisions"])
     last = decisions[documents.document_id("5", "")]
@@ -141,9 +119,9 @@ def test_a_member_that_is_far_from_its_survivor_names_the_link(run_component, tm
     assert done.metrics["clusters"] == 1
 
 
-def test_implausible_results_fail_and_name_the_rule(run_component, tmp_path: Path) -> None:
+def test_implausible_results_fail_and_name_the_rule(run_component: RunComponent, tmp_path: Path) -> None:
     """Dropping nearly everything is an error that says which rule did it; so is an empty corpus."""
     with pytest.raises(ComponentError, match="rule exact dropped most"):
-        run_component("dedup", {}, {"documents": corpus(tmp_path / "c", ["same text"] * 12, 2)})
+        run_component("dedup", {}, {"documents": write_corpus(tmp_path / "c", ["same text"] * 12, 2)})
     with pytest.raises(ComponentError, match="no documents"):
-        run_component("dedup", {}, {"documents": corpus(tmp_path / "d", [], 1)})
+        run_component("dedup", {}, {"documents": write_corpus(tmp_path / "d", [], 1)})
