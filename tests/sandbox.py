@@ -40,6 +40,8 @@ CHAIN: dict[str, Any] = {
     "pack": {"uses": "toy_package", "inputs": {"text": "sort.documents", "gate": "gate.report"}},
 }  # fmt: skip
 """Seven stages with a fork, a port that takes many, a gate and a package that reads the lineage."""
+LINE = {name: CHAIN[name] for name in ("read", "clean", "sort")}
+"""Three of them, one after another."""
 
 
 class Sandbox:
@@ -157,6 +159,11 @@ class Sandbox:
         finally:
             kill_tree(process.pid)
             process.communicate()
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """What a run wrote down of its stages, in order."""
+        lines = (self.store / "runs" / run / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def verify(self) -> None:
         """Fails when anything in the store is damaged."""

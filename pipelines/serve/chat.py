@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from millrace.pipelines.cli.views.controls import without_controls
+
+from .served import Served
+
 if TYPE_CHECKING:
     from millrace.model.package.package import Weights
 
-    from .served import Served
-
 ANSWER_SHARE = 4  # an answer must have room for a quarter of the context, or the oldest turns go
 HELP = "/reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C ends an answer"
-SHOWN_CONTROLS = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
 
 
 class ChatError(Exception):
@@ -199,7 +198,7 @@ def _say(conversation: Conversation, text: str, out: TextIO) -> None:
     pieces = conversation.answer(prompt, text)
     try:
         for piece in pieces:
-            out.write(piece.translate(SHOWN_CONTROLS) if terminal else piece)
+            out.write(without_controls(piece) if terminal else piece)
             out.flush()
     except KeyboardInterrupt:
         pieces.close()  # type: ignore[attr-defined]

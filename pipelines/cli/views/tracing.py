@@ -1,7 +1,8 @@
 """How traces look in a terminal: one fact a line, addresses never broken, texts folded under a bar.
 
 Addresses and digests are printed whole and left to the terminal to wrap, because a line break inside one makes it
-useless to copy. Everything printed from documents goes through ``rich.text.Text``, never through markup.
+useless to copy. Everything printed from documents goes through ``rich.text.Text``, never through markup, and without
+control characters, which could move the cursor.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from millrace.pipelines.trace.runs import Source
 from millrace.pipelines.trace.text import Search
 from millrace.pipelines.trace.training import Reading, StepTrace
 
+from .controls import without_controls
+
 LABEL = 13
 STAGE = 15
 ID = 12
@@ -39,7 +42,8 @@ Trace = DocumentTrace | Search | ExampleTrace | StepTrace | ArtifactTrace
 
 
 def show(console: Console, trace: Trace) -> None:
-    """Prints what a question found."""
+    """Prints what a question found, control characters of documents shown as U+FFFD."""
+    trace = without_controls(trace)
     if isinstance(trace, DocumentTrace):
         document(console, trace)
     elif isinstance(trace, Search):

@@ -6,32 +6,19 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sandbox import CHAIN, Sandbox
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from millrace.components import registry
 from millrace.pipelines.cli import app
-
-STAGES = {name: CHAIN[name] for name in ("read", "clean", "sort")}
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
     for name, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, (*path, name))
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sandbox, dict[str, Any], dict[str, Any]]:
-    """A project whose pipeline ran twice, the second time with another setting."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("cli"))
-    sandbox.write(STAGES)
-    return sandbox, sandbox.run(), sandbox.run("--set", "stages.sort.with.add=#")
 
 
 @pytest.mark.parametrize("path", list(commands(get_command(app))), ids=" ".join)
@@ -120,90 +107,6 @@ def test_a_mistake_is_json_as_well(done: Any) -> None:
     assert value["exit_code"] == 2
     assert "the spec has no stages.nothing" in value["error"][0]
     assert "nothing" in sandbox.json("show", "nothing", code=1)["error"][0]
-
-
-def test_runs_lists_what_happened(done: Any) -> None:
-    sandbox, first, second = done
-    rows = {row["id"]: row for row in sandbox.json("runs")["runs"]}
-    assert [rows[run["run"]]["status"] for run in (first, second)] == ["done", "done"]
-    assert "2 reused" in next(
-        line for line in sandbox.call("runs").stdout.splitlines() if second["run"] in line
-    )
-
-
-def test_show_finds_runs_stages_and_artifacts_by_their_first_digits(done: Any) -> None:
-    sandbox, first, second = done
-    assert sandbox.json("show", first["run"])["id"] == first["run"]
-    assert sandbox.json("show", "sort")["config"]["add"] == "#"
-    digest = second["stages"]["sort"]["outputs"]["documents"]
-    artifact = sandbox.json("show", digest[:10])
-    assert artifact["digest"] == digest
-    assert (Path(artifact["folder"]) / "part-0.txt").read_text() == "text+#"
-    assert "modules" not in sandbox.call("show", "sort").stdout
-
-
-def test_logs_prints_the_newest_log_of_a_stage(done: Any) -> None:
-    sandbox, first, second = done
-    assert sandbox.call("logs", "sort").stdout.startswith(f"# run {second['run']}\n")
-    assert sandbox.call("logs", "clean").stdout.startswith(f"# run {first['run']}\n")
-    assert "attempt 1" in sandbox.call("logs", "sort", "--run", first["run"]).stdout
-    assert sandbox.call("logs", "nothing").returncode == 1
-
-
-def test_diff_says_what_two_runs_do_differently(done: Any) -> None:
-    sandbox, first, second = done
-    stages = sandbox.json("diff", first["run"], second["run"])["stages"]
-    assert stages == {"sort": ["config add '!' -> '#'", "output documents: other bytes"]}
-    assert sandbox.call("diff", first["run"], first["run"]).stdout == "the same stages with the same keys\n"
-    assert sandbox.call("diff", "1999", first["run"]).returncode == 1
-
-
-def test_the_closing_table_and_the_plan_read_well(done: Any) -> None:
-    sandbox = done[0]
-    text = sandbox.call("run").stdout
-    assert "3 reused" in text
-    assert text.isascii() or "→" in text
-    plan = sandbox.call("plan", "--set", "stages.clean.with.add=#").stdout
-    assert "config add '+' -> '#'" in plan
-    assert "2 to run, about" in plan
-
-
-def test_check_reports_warnings_and_mistakes_of_profiles(sandbox: Sandbox) -> None:
-    sandbox.write(STAGES, profiles={"big": {"stages": {"clean": {"with": {"secs": 1}}}}})
-    done = sandbox.call("check")
-    assert done.returncode == 2
-    assert "with --profile big: unknown key 'secs'" in done.stderr
-    assert sandbox.json("check", "--set", "seed=1") == {
-        "ok": True, "stages": list(STAGES), "warnings": sandbox.json("check", "--set", "seed=1")["warnings"],
-    }  # fmt: skip
-
-
-def test_a_store_can_be_looked_at_without_a_spec(done: Any, tmp_path: Path) -> None:
-    sandbox = done[0]
-    assert sandbox.json("store", "ls", "--store", str(sandbox.store), cwd=tmp_path)["artifacts"]
-    missing = sandbox.call("store", "ls", "--store", "nowhere", cwd=tmp_path)
-    assert missing.returncode == 1
-    assert "there is no store at nowhere; `millrace run` makes it" in missing.stderr
-
-
-def test_without_a_spec_the_message_says_what_writes_one(done: Any, tmp_path: Path) -> None:
-    result = done[0].call("run", cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr == "millrace: pipeline.yaml: no such file; `millrace init` writes one\n"
-
-
-def test_gc_frees_what_old_runs_made(sandbox: Sandbox) -> None:
-    sandbox.write(STAGES)
-    first = sandbox.run("--set", "stages.sort.with.add=one")["stages"]["sort"]["outputs"]["documents"]
-    sandbox.run()
-    freed = sandbox.json("store", "gc", "--keep-runs", "1")
-    assert freed["artifacts"] == [first]
-    assert set(sandbox.statuses().values()) == {"reused"}
-
-
-def test_the_schema_is_json_and_names_every_component() -> None:
-    schema = json.loads(CliRunner().invoke(app, ["schema"]).output)
-    assert schema["$defs"]["Stage"]["properties"]["uses"]["enum"] == list(registry.names())
 
 
 def test_a_reader_that_goes_away_is_no_traceback(done: Any) -> None:

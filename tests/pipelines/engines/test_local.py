@@ -29,11 +29,6 @@ def step(
     }
 
 
-def events(sandbox: Sandbox, run: str) -> list[dict[str, Any]]:
-    lines = (sandbox.store / "runs" / run / "events.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 def test_the_run_does_exactly_what_the_plan_said_and_stops_where_the_bytes_are_the_same(
     sandbox: Sandbox,
 ) -> None:
@@ -117,7 +112,7 @@ def test_a_crash_is_tried_again_where_it_was_and_a_users_mistake_is_not(sandbox:
         {**stages, "wrong": step("crash.documents", resources=retries, fails="error", failing_attempts=1)}
     )
     done = sandbox.run(code=1)
-    kinds = [(event["stage"], event["event"]) for event in events(sandbox, done["run"])]
+    kinds = [(event["stage"], event["event"]) for event in sandbox.events(done["run"])]
     assert kinds.count(("crash", "retry")) == 2
     assert kinds.count(("wrong", "retry")) == 0
     assert [stage["status"] for stage in done["stages"].values()] == ["ran", "ran", "failed"]
@@ -140,7 +135,7 @@ def test_independent_stages_run_at_once_up_to_the_number_of_jobs(sandbox: Sandbo
     sandbox.write({"read": READ, **{name: step(add=name, seconds=1.0) for name in "abc"}})
     done = sandbox.run("--jobs", "2")
     running, most = 0, 0
-    for event in events(sandbox, done["run"]):
+    for event in sandbox.events(done["run"]):
         running += {"started": 1, "ran": -1}.get(event["event"], 0)
         most = max(most, running)
     assert most == 2
@@ -198,27 +193,6 @@ def test_an_interrupt_ends_with_130_and_the_next_run_goes_on_from_the_checkpoint
     assert not list(work.iterdir())
 
 
-def test_children_die_with_an_engine_that_is_killed(sandbox: Sandbox) -> None:
-    sandbox.write({"read": READ, "slow": step(seconds=60.0)})
-    with sandbox.started("run") as process:
-        wait_until(lambda: found(sandbox.store / "work", "attempts"))
-        wait_until(lambda: len(descendants(process.pid)) == 1)
-        (child,) = descendants(process.pid)
-        process.kill()
-        process.wait()
-        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists())
-    assert json.loads(sandbox.call("runs", "--json").stdout)["runs"][-1]["status"] == "running"
-    assert "killed or running" in sandbox.call("runs").stdout
-    sandbox.verify()
-
-
-def test_files_beside_the_spec_are_never_imported(sandbox: Sandbox) -> None:
-    for name in ("json", "random", "typing", "numpy"):
-        (sandbox.folder / f"{name}.py").write_text("raise SystemExit('imported a file of the user')")
-    sandbox.write({"read": READ, "clean": step()})
-    assert set(sandbox.statuses().values()) == {"ran"}
-
-
 def test_from_another_folder_paths_count_from_the_specs_and_edits_are_seen(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -237,7 +211,7 @@ def test_from_another_folder_paths_count_from_the_specs_and_edits_are_seen(
 def test_events_and_logs_of_a_run_are_kept(sandbox: Sandbox) -> None:
     sandbox.write({"read": READ, "clean": step(checkpoints=2)})
     done = sandbox.run()
-    seen = [(event["stage"], event["event"]) for event in events(sandbox, done["run"])]
+    seen = [(event["stage"], event["event"]) for event in sandbox.events(done["run"])]
     assert seen[0] == ("read", "started")
     assert seen[-1] == ("clean", "ran")
     assert ("clean", "metric") in seen
@@ -256,32 +230,3 @@ def test_one_worker_and_four_give_the_same_digests(sandbox: Sandbox, tmp_path: P
         for jobs in ("1", "4")
     ]
     assert outputs[0] == outputs[1]
-
-
-def test_a_stage_on_several_hosts_is_as_many_processes_and_all_start_again_when_one_dies(
-    sandbox: Sandbox,
-) -> None:
-    """Their lines are told apart, host 0 alone writes, and the number of hosts does not count for reuse."""
-    several = {"hosts": 3, "retries": 1}
-    sandbox.write({"gather": {"uses": "toy_hosts", "with": {"dies": 2}, "resources": several}})
-    run = sandbox.run()
-    digest = run["stages"]["gather"]["outputs"]["documents"]
-    part = sandbox.store / "artifacts" / digest[:2] / digest / "part-0"
-    assert part.read_text() == "[0, 1, 2]"
-    (retry,) = [event for event in events(sandbox, run["run"]) if event["event"] == "retry"]
-    assert retry["message"].startswith("host 2 was ended by SIGKILL")
-    log = (sandbox.store / "runs" / run["run"] / "logs" / "gather.log").read_text()
-    for host in range(3):
-        assert f"this is host {host}" in log
-        assert all(f"host {host} | " in line for line in log.splitlines() if f"this is host {host}" in line)
-    assert sandbox.statuses("--set", "stages.gather.resources.hosts=1") == {"gather": "reused"}
-
-
-def test_hosts_die_with_their_engine(sandbox: Sandbox) -> None:
-    """``kill -9`` of the engine leaves no host behind."""
-    sandbox.write({"gather": {"uses": "toy_hosts", "resources": {"hosts": 2}}})
-    with sandbox.started("run") as process:
-        wait_until(lambda: len(descendants(process.pid)) >= 3)
-        children = descendants(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))

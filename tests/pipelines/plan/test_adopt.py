@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.sandbox import CHAIN, Sandbox
-
-STAGES = {name: CHAIN[name] for name in ("read", "clean", "sort")}
+from tests.sandbox import LINE, Sandbox
 
 
 @pytest.fixture
 def ran(sandbox: Sandbox) -> Sandbox:
-    sandbox.write(STAGES)
+    sandbox.write(LINE)
     sandbox.run()
     return sandbox
 

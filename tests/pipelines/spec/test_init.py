@@ -284,25 +284,6 @@ def test_a_benchmark_that_cannot_be_used_is_refused_with_its_line(folder: Path) 
         starting.documents_spec(["notes.jsonl"], ["eval.jsonl"], folder)
 
 
-def test_a_file_that_is_there_is_kept_unless_forced(folder: Path) -> None:
-    make_prose(folder)
-    (folder / "pipeline.yaml").write_text("mine")
-    program = [
-        sys.executable,
-        "-c",
-        "from millrace.pipelines.cli import main; main()",
-        "init",
-        "--documents",
-        "notes.jsonl",
-    ]
-    refused = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert (refused.returncode, (folder / "pipeline.yaml").read_text()) == (1, "mine")
-    assert "--force overwrites it" in refused.stderr
-    forced = subprocess.run([*program, "--force"], capture_output=True, text=True, check=True)
-    assert "200 documents" in forced.stdout
-    check.load(folder / "pipeline.yaml")
-
-
 def test_the_reference_spec_of_the_package_is_that_of_the_repository() -> None:
     assert starting.reference_spec() == (ROOT / "pipeline.yaml").read_text()
 

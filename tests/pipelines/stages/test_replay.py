@@ -152,12 +152,6 @@ def test_what_cannot_be_replayed_is_said(trained: Sandbox, words: tuple[str, ...
     assert message in done.stderr
 
 
-@pytest.mark.parametrize("words", ["9:5", "5", "a:b", "-3:4"])
-def test_a_wrong_range_is_a_usage_error(trained: Sandbox, words: str) -> None:
-    """Exit code 2."""
-    assert replayed(trained, f"--steps={words}")[0] == 2
-
-
 def trains(store: Path, earlier: set[Path]) -> bool:
     """Whether a run that is not among the earlier ones has told the goodput of a training."""
     return any(

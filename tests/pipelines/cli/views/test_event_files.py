@@ -11,7 +11,6 @@ from typing import Any
 import google_crc32c
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from tests.sandbox import Sandbox
 
 from millrace.pipelines.cli.views import event_files
 
@@ -77,17 +76,3 @@ def test_metrics_come_back_as_they_were(tmp_path: Path) -> None:
     assert (second.summary.value[0].tag, second.summary.value[0].simple_value) == ("loss", 2.5)
     assert third.step == 70_000
     assert third.summary.value[0].simple_value == pytest.approx(float("nan"), nan_ok=True)
-
-
-def test_the_latest_run_that_trained_is_taken(tmp_path: Path) -> None:
-    """A run that reused everything, and one of another pipeline in the same store, have no curves; a named one must."""
-    sandbox = Sandbox(tmp_path)
-    first = sandbox.run()["run"]
-    line = {"event": "metric", "stage": "sort", "time": 1.0, "name": "loss", "value": 1.0, "step": 1}
-    with (sandbox.store / "runs" / first / "events.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    second = sandbox.run()["run"]
-    folder = str(tmp_path / "curves")
-    assert sandbox.json("tensorboard", "-o", folder)["run"] == first
-    assert sandbox.call("tensorboard", "-o", folder, "--run", second).returncode == 1
-    assert sandbox.call("tensorboard", "-o", folder, "--run", "1999").returncode == 1
