@@ -193,9 +193,8 @@ def test_given_candidates_are_measured_and_the_best_is_kept_without_a_fit(
     assert "3 mixtures are too few" in (done.outputs["report"] / "report.html").read_text()
 
 
-@pytest.mark.parametrize("verify", [1, 3])
 def test_as_many_proposals_are_verified_as_asked(
-    run_component: Any, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verify: int
+    run_component: Any, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each is another mixture, and the last is close to the best of a law of the weights, which stands for training."""
 
@@ -204,11 +203,11 @@ def test_as_many_proposals_are_verified_as_asked(
         return {"useful": 2 + math.exp(-4 * weights["useful"]) + math.exp(-2 * weights["code"])}
 
     monkeypatch.setattr(Proxies, "_trained", law)
-    config = CONFIG | {"samples": 12, "verify": verify}
+    config = CONFIG | {"samples": 40, "verify": 3}
     runs = report_of(run_component("ablate_mixture", config, corpus, work=tmp_path / "work"))["runs"]
     proposals = [run for run in runs if run["is_proposal"]]
-    assert len(proposals) == verify
-    assert len({str(run["weights"]) for run in runs}) == len(runs) == 1 + 12 + verify
+    assert len(proposals) == 3
+    assert len({str(run["weights"]) for run in runs}) == len(runs) == 1 + 40 + 3
     # Where the slopes are equal: 4 exp(-4 u) = 2 exp(-2 (1 - u)).
     assert proposals[-1]["weights"]["useful"] == pytest.approx((2 + math.log(2)) / 6, abs=0.05)
 
