@@ -217,8 +217,8 @@ def main(name: str, how: str, base: Path) -> None:
 def test_a_scenario_that_ends_at_any_step_leaves_the_store_sound_and_can_be_done_again(
     tmp_path: Path, name: str, how: str
 ) -> None:
-    command = [sys.executable, __file__, name, how, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.test_faults", name, how, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["steps"] > 10
 
