@@ -13,8 +13,6 @@ from millrace.model.losses.cross_entropy import (
     linear_cross_entropy,
     token_log_probs,
 )
-from millrace.model.losses.next_token import NextTokenLoss
-from millrace.model.network.decoder import Decoder
 
 RNG = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RNG.normal(size=(3, 5, 8)), jnp.float32)
@@ -74,18 +72,3 @@ def test_nothing_to_learn_is_zero() -> None:
     loss, slope = jax.value_and_grad(linear_cross_entropy)(HIDDEN, EMBEDDING, TARGETS, nothing, LogitTerms())
     assert float(loss) == float(cross_entropy(jnp.zeros((3, 5, 11)), TARGETS, nothing)) == 0.0
     assert not np.asarray(slope).any()
-
-
-def test_only_learnt_tokens_count(small_decoder: Decoder) -> None:
-    """Targets outside ``learn`` do not enter: changing the last, unlearnt token changes nothing."""
-    tokens = np.arange(24, dtype=np.int32).reshape(2, 12)
-    learn = np.zeros((2, 12), bool)
-    learn[:, 3:9] = True
-    changed = tokens.copy()
-    changed[:, 10:] = 0
-    losses = [
-        float(NextTokenLoss()(small_decoder, {"tokens": jnp.asarray(t), "learn": jnp.asarray(learn)})[0])
-        for t in (tokens, changed)
-    ]
-    assert losses[0] == losses[1]
-    assert float(NextTokenLoss()(small_decoder, {"tokens": jnp.asarray(tokens)})[0]) != losses[0]
