@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.dedup import repeats
-from millrace.data.documents import catalogue, shuffle
+from millrace.data.documents import shuffle
 
 MANY = np.uint64(7919 * 2**20)  # spreads few different hashes over slots, two in each of 4,096 buckets
 HASHES = st.lists(st.lists(st.integers(0, 6), max_size=30), min_size=1, max_size=4)
@@ -61,20 +61,3 @@ def test_frequent_records_equal_a_count(tmp_path_factory, writers: list[list[int
         frequent |= set(places[repeats.is_frequent(hashes, runs, most)].tolist())
     flat = [value for values in writers for value in values]
     assert frequent == {place for place, value in enumerate(flat) if Counter(flat)[value] > most}
-
-
-def test_documents_are_found_by_number(tmp_path: Path) -> None:
-    """Joined over shards, ids and addresses of any script come back, and offsets go on where the last shard ended."""
-    import pyarrow as pa
-
-    shards = [(["1", "2"], ["a", "bé"]), ([], []), (["3"], [""])]
-    parts = [tmp_path / f"names-{index}" for index in range(3)]
-    for part, (ids, uris) in zip(parts, shards, strict=True):
-        catalogue.write_names(part, pa.array(ids, pa.string()), pa.array(uris, pa.string()))
-    assert catalogue.join_names(parts, tmp_path / "names").tolist() == [0, 2, 2, 3]
-    found = catalogue.names(tmp_path / "names", np.array([2, 1, 1]))
-    assert found == [("3", ""), ("2", "bé"), ("2", "bé")]
-    for index, offsets in enumerate(([0, 3, 5], [0], [0, 2])):
-        catalogue.write_offsets(parts[index], np.array(offsets))
-    assert catalogue.join_offsets(parts, tmp_path / "units").tolist() == [0, 5, 5, 7]
-    assert catalogue.offsets(tmp_path / "units").tolist() == [0, 3, 5, 7]

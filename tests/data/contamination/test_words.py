@@ -1,0 +1,130 @@
+"""Words against a reference over strings."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.data.contamination import words
+from millrace.data.text.batch import TextBatch, from_texts
+from millrace.data.text.folding import UNSPACED, fold_table
+
+TEXTS = st.lists(
+    st.text(
+        st.sampled_from("abAé '\u2019_-.7\u200b\u0301中かß\U0001f600ﬁ\n") | st.characters(codec="utf-8"),
+        max_size=30,
+    )
+    | st.text("abA é'Ж", min_size=60, max_size=200),  # words across the 64 bytes that are looked at together
+    max_size=4,
+)
+
+
+def folded(character: str) -> str | None:
+    """What a character is compared as: a letter, a separator (empty), or nothing at all (None)."""
+    if character in "'\u00b4\u02bc\u2018\u2019\u201b\uff07":
+        return None
+    if character == "_" or ord(character) >= 0x30000:
+        return ""
+    if character.isalnum():
+        bases = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+        kept = [base for base in bases if not unicodedata.combining(base)]
+        return kept[0] if len(kept) == 1 else character
+    return (
+        None
+        if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Mn", "Me")
+        else ""
+    )
+
+
+def words_of(text: str) -> list[tuple[str, int, int]]:
+    """Every word of a text, with its first byte and its end."""
+    found: list[tuple[str, int, int]] = []
+    word, begin, at = "", 0, 0
+    for character in text:
+        end = at + len(character.encode())
+        meaning = folded(character)
+        alone = bool(meaning) and any(first <= ord(character) <= last for first, last in UNSPACED)
+        if word and (meaning == "" or alone):
+            found.append((word, begin, at))
+            word = ""
+        if alone:
+            found.append((f"{meaning} alone", at, end))
+        elif meaning:
+            begin = begin if word else at
+            word += meaning
+        at = end
+    return [*found, (word, begin, at)] if word else found
+
+
+@given(TEXTS)
+def test_words_are_those_of_the_reference(texts: list[str]) -> None:
+    """Places agree, and hashes are equal exactly where words are."""
+    found = words.words(from_texts(texts))
+    expected = [words_of(text) for text in texts]
+    assert np.diff(found.offsets).tolist() == [len(own) for own in expected]
+    flat = [word for own in expected for word in own]
+    assert found.starts.tolist() == [start for _, start, _ in flat]
+    assert found.ends.tolist() == [end for _, _, end in flat]
+    names = {word: hashed for (word, _, _), hashed in zip(flat, found.hashes.tolist(), strict=True)}
+    assert [names[word] for word, _, _ in flat] == found.hashes.tolist()
+    assert len(set(names.values())) == len(names)
+
+
+def test_every_letter_is_another_word() -> None:
+    """Of all characters that fold to different ones no two have the same hash, alone or behind other letters."""
+    table = fold_table()
+    letters = [
+        chr(point) for point in range(0x80, len(table)) if table[point] == point and folded(chr(point))
+    ]
+    for before in ("", "word", "a word of more than sixteen letters".replace(" ", "")):
+        found = words.words(from_texts([before + letter for letter in letters]))
+        assert found.hashes.size == len(set(found.hashes.tolist())) == len(letters)
+
+
+@given(st.text("abcXYZ019", min_size=1, max_size=70), st.text(" .\n", max_size=70))
+def test_case_and_place_do_not_matter(word: str, before: str) -> None:
+    """A word of any length has one hash, in capitals, behind anything, folded character by character, and no other."""
+    texts = [word, word.upper(), before + word, before + word + " x", f"{word[:1]}\u200b{word[1:]}"]
+    found = words.hashes(from_texts(texts))
+    assert len(set(found.hashes[found.offsets[:-1]].tolist())) == 1
+    longer = words.hashes(from_texts([word + "a", word[:-1] + "q"]))
+    assert found.hashes[0] not in longer.hashes.tolist()
+
+
+@given(TEXTS)
+def test_hashes_alone_are_the_same(texts: list[str]) -> None:
+    """Without places, and of a part of a batch, the words are those with places."""
+    batch = from_texts(texts)
+    found, alone = words.words(batch), words.hashes(batch)
+    assert alone.hashes.tolist() == found.hashes.tolist()
+    assert alone.offsets.tolist() == found.offsets.tolist()
+    if len(texts) > 1:
+        rest = words.hashes(TextBatch(batch.data, batch.offsets[1:]))
+        assert rest.hashes.tolist() == found.hashes[found.offsets[1] :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Don\u2019t STOP, naïve café", "dont stop naive cafe"),
+        ("hid\u200bden so\u00adft", "hidden soft"),
+        ("has_close_elements", "has close elements"),
+        ("ｆｕｌｌ ① x²", "full 1 x2"),  # noqa: RUF001
+    ],
+)
+def test_how_a_text_is_written_does_not_matter(text: str, same: str) -> None:
+    """Case, accents, compatibility forms, apostrophes, underscores and what does not show make no difference."""
+    a, b = words.words(from_texts([text])), words.words(from_texts([same]))
+    assert a.hashes.tolist() == b.hashes.tolist()
+
+
+def test_the_shared_table_ignores_what_does_not_show() -> None:
+    """Joiners, soft hyphens and accents are ignored, spaces separate, Han characters stand alone."""
+    table = fold_table()
+    assert {int(table[ord(character)]) for character in "\u200b\u200d\u00ad\ufeff\u0301"} == {-1}
+    assert table[ord(" ")] == table[0x2003] == 0
+    assert table[ord("中")] == ord("中") + (1 << 24)
