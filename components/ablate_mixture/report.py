@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from millrace.components.reports import charts
 from millrace.components.reports import html as html_page
 
 MOST_ROWS = 60
@@ -30,25 +31,27 @@ def page(report: Mapping[str, Any]) -> str:
     )
     parts = [html_page.warning(f"{doubt[:1].upper()}{doubt[1:]}.") for doubt in report["doubts"]]
     parts.append(
-        html_page.section("Proposed weights", _weights(report, best, prior), _losses(report, best, prior))
+        html_page.section("Proposed weights", *_weights(report, best, prior), _losses(report, best, prior))
     )
-    parts.append(html_page.section("Predicted and measured", _prediction(report)))
-    parts.append(html_page.section("All mixtures, the best first", _mixtures(report)))
+    parts.append(html_page.section("Predicted and measured", *_prediction(report)))
+    parts.append(html_page.section("All mixtures, the best first", *_mixtures(report)))
     return html_page.page("Mixture ablation", summary, *parts)
 
 
-def _weights(report: Mapping[str, Any], best: Mapping[str, Any], prior: Mapping[str, Any]) -> str:
+def _weights(
+    report: Mapping[str, Any], best: Mapping[str, Any], prior: Mapping[str, Any]
+) -> list[html_page.Piece]:
     groups = {
         source: {"prior": prior["weights"][source], "proposed": best["weights"][source]}
         for source in best["weights"]
     }
     bound = {source: most for source, most in report["most"].items() if most < 1}
     listed = ", ".join(f"{source} at most {most:.4g}" for source, most in bound.items())
-    note = html_page.paragraph(f"Bounded by the passes over its text: {listed}.") if bound else ""
-    return html_page.grouped_bars(groups, "Weights") + note
+    note = [html_page.paragraph(f"Bounded by the passes over its text: {listed}.")] if bound else []
+    return [charts.grouped_bars(groups, "Weights"), *note]
 
 
-def _losses(report: Mapping[str, Any], best: Mapping[str, Any], prior: Mapping[str, Any]) -> str:
+def _losses(report: Mapping[str, Any], best: Mapping[str, Any], prior: Mapping[str, Any]) -> html_page.Piece:
     rows = [
         [source, f"{share:.1%}", *_change(prior["bits_per_byte"][source], best["bits_per_byte"][source])]
         for source, share in report["importance"].items()
@@ -62,16 +65,16 @@ def _change(before: float, after: float) -> list[float | str]:
     return [before, after, f"{after / before - 1:+.2%}"]
 
 
-def _prediction(report: Mapping[str, Any]) -> str:
+def _prediction(report: Mapping[str, Any]) -> list[html_page.Piece]:
     if not report["forms"]:
-        return html_page.paragraph("Nothing could be fitted, so nothing was predicted.")
+        return [html_page.paragraph("Nothing could be fitted, so nothing was predicted.")]
     runs = report["runs"]
     points = [(run["predicted"], run["objective"]) for run in runs[1:] if not run["is_proposal"]]
     marked = {
         run["name"]: (run["predicted"], run["objective"], run["error"])
         for run in (runs[0], *(run for run in runs if run["is_proposal"]))
     }
-    chart = html_page.scatter(
+    chart = charts.scatter(
         points,
         marked,
         "Each mixture's objective, bits a byte, as predicted without it; bars are standard errors",
@@ -96,10 +99,10 @@ def _prediction(report: Mapping[str, Any]) -> str:
         "mean of the others is as good. The error is the root mean square, in bits a byte. Fits to the mixtures that were "
         "given, before any proposal."
     )
-    return chart + table + note
+    return [chart, table, note]
 
 
-def _mixtures(report: Mapping[str, Any]) -> str:
+def _mixtures(report: Mapping[str, Any]) -> list[html_page.Piece]:
     sources, held_out = list(report["runs"][0]["weights"]), list(report["importance"])
     runs = sorted(report["runs"], key=lambda run: run["objective"])
     rows = [
@@ -119,13 +122,10 @@ def _mixtures(report: Mapping[str, Any]) -> str:
         "objective",
         "predicted",
     ]
-    more = (
-        html_page.paragraph(f"{len(runs) - MOST_ROWS} more are in report.json.")
-        if len(runs) > MOST_ROWS
-        else ""
-    )
+    left = len(runs) - MOST_ROWS
+    more = [html_page.paragraph(f"{left} more are in report.json.")] if left > 0 else []
     note = html_page.paragraph(
         "Weights by source, losses in bits a byte by held-out source; ★ is proposed. What was predicted is predicted without "
         "the mixture's own measurement."
     )
-    return note + html_page.table(headers, rows) + more
+    return [note, html_page.table(headers, rows), *more]

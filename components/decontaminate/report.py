@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from millrace.components.reports import html as html_page
+from millrace.components.reports.files import write_json
 from millrace.data.examples.benchmark_files import Benchmark
 
 from .config import DecontaminateConfig
@@ -109,8 +109,7 @@ def write(
             "most_common": [asdict(common) for common in indexed.common],
         },
     }
-    text = json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report, ascii=False)
     (folder / "report.html").write_text(_html(report), encoding="utf-8")
 
 
@@ -211,7 +210,7 @@ def _html(report: Mapping[str, Any]) -> str:
     )
 
 
-def _hits(hits: Sequence[Mapping[str, Any]]) -> list[str]:
+def _hits(hits: Sequence[Mapping[str, Any]]) -> list[html_page.Piece]:
     return [
         html_page.subsection(
             f"{hit['example']}: question {hit['question']:.0%}, answer {hit['answer']:.0%}",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from millrace.components.reports import charts
 from millrace.components.reports import html as html_page
+from millrace.components.reports.files import write_json
 from millrace.components.shards.map import Tally
 from millrace.data.documents import catalogue
 
@@ -115,8 +116,7 @@ def write_report(
         "cluster_sizes": _sizes(found.sizes[is_first]),
         "largest": largest,
     }
-    text = json.dumps(report, indent=1, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report, ascii=False, keep_order=True)
     (folder / "report.html").write_text(_page(report), encoding="utf-8")
     return {name: float(value) for name, value in summary.items()}
 
@@ -191,14 +191,12 @@ def _page(report: Mapping[str, Any]) -> str:
             html_page.paragraph("Columns: the source of the document that stays."),
             matrix,
         ),
-        html_page.section(
-            "Clusters by size", html_page.bars(report["cluster_sizes"], "Clusters by documents")
-        ),
+        html_page.section("Clusters by size", charts.bars(report["cluster_sizes"], "Clusters by documents")),
         html_page.section("Largest clusters", *clusters),
     )
 
 
-def _member(member: Mapping[str, Any]) -> str:
+def _member(member: Mapping[str, Any]) -> html_page.Piece:
     where = f"{member['source'] or 'against ' + str(member['against'])}: {member['uri']} ({member['doc_id']})"
     if member["similarity"] is not None:
         where += f", similarity {member['similarity']:.3f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millrace.components.reports import charts
 from millrace.components.reports import html as html_page
+from millrace.components.reports.files import write_json
 from millrace.components.shards.map import Tally
 from millrace.data.documents import catalogue
 from millrace.data.documents.shards import read_shard
@@ -147,7 +148,7 @@ def write(
         "longest": longest,
         "cut_fraction_histogram": fractions,
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_json(folder / "report.json", report, ascii=False, keep_order=True)
     (folder / "report.html").write_text(_html(report), encoding="utf-8")
     return summary
 
@@ -170,7 +171,7 @@ def _html(report: Mapping[str, Any]) -> str:
         ],
     )
     edges = [place / FRACTION_BINS for place in range(FRACTION_BINS + 1)]
-    histogram = html_page.histogram(
+    histogram = charts.histogram(
         report["cut_fraction_histogram"], edges, "Share of its bytes that a document lost, where it lost any"
     )
     repeated = [

@@ -11,12 +11,13 @@ first model takes two thirds, because it compiles what all of them use; peak 1.1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from millrace.components.artifacts import check_vocabulary, read_report
 from millrace.components.contract import Artifact, ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
+from millrace.components.reports.markdown import table
 from millrace.data.examples import benchmark_files
 from millrace.data.examples.benchmark_files import Benchmark
 from millrace.data.tokenizer.tokenizer import Tokenizer
@@ -175,28 +176,28 @@ def markdown(report: Mapping[str, Any]) -> str:
         "(lower is better). Contamination is the share of the benchmark's examples that the corpus repeated, and after the",
         "arrow what is left in the training text once the documents that repeat them are dropped.",
         "",
-        *_table_head(["benchmark", "metric", "examples", "chance", "contamination", *labels]),
     ]
+    rows = []
     for name, one in first.items():
         share = "not measured" if one["contamination"] is None else f"{one['contamination']:.1%}"
         if one["contamination_left"] is not None:
             share += f" \u2192 {one['contamination_left']:.1%}"
         chance = f"{one['chance']:.1%}" if "chance" in one else "-"
         cells = [_cell(models[label]["benchmarks"][name]) for label in labels]
-        lines.append(_row([name, one["metric"], str(one["examples"]), chance, share, *cells]))
+        rows.append([name, one["metric"], str(one["examples"]), chance, share, *cells])
+    lines += table(["benchmark", "metric", "examples", "chance", "contamination", *labels], rows)
     for name, one in first.items():
         if one["type"] == "text" and len(one["sources"]) > 1:
-            lines += [
-                "",
-                f"## {name} by source, bits per byte",
-                "",
-                *_table_head(["source", "documents", *labels]),
-            ]
-            for source, figures in one["sources"].items():
-                cells = [
-                    _figure(models[label]["benchmarks"][name]["sources"][source], "") for label in labels
+            rows = [
+                [
+                    source,
+                    str(figures["examples"]),
+                    *(_figure(models[label]["benchmarks"][name]["sources"][source], "") for label in labels),
                 ]
-                lines.append(_row([source, str(figures["examples"]), *cells]))
+                for source, figures in one["sources"].items()
+            ]
+            lines += ["", f"## {name} by source, bits per byte", ""]
+            lines += table(["source", "documents", *labels], rows)
     return "\n".join(lines) + "\n"
 
 
@@ -208,11 +209,3 @@ def _figure(one: Mapping[str, Any], unit: str) -> str:
     if unit == "%":
         return f"{one['score']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
     return f"{one['score']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-
-
-def _table_head(cells: Sequence[str]) -> list[str]:
-    return [_row(cells), _row(["---"] * len(cells))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 
 from millrace.components.contract import Upstream
+from millrace.components.reports.figures import number
+from millrace.components.reports.markdown import table
 
 DATA_COMPONENTS = ("ingest", "filter", "dedup", "decontaminate")
 MOST_RULES = 6
@@ -71,7 +73,11 @@ def render(facts: CardFacts) -> str:
 
 
 def _front_matter(facts: CardFacts) -> str:
-    """The YAML header."""
+    """The YAML header.
+
+    Not by ``huggingface_hub.ModelCardData``, though a test reads it with that: the package is an extra for sources of the
+    Hub, and every install would carry it for one call of ``yaml.safe_dump``, whose bytes would then follow its version.
+    """
     header: dict[str, Any] = {
         "license": facts.license,
         "language": list(facts.languages),
@@ -133,9 +139,9 @@ def _data(facts: CardFacts) -> list[str]:
         for name, source in sorted(stage.config.get("sources", {}).items()):
             if stage.component == "ingest":
                 lines.append(f"- `{name}`: {_source(source)}")
-    lines += ["", *_table(["stage", "source", "documents in", "documents out", "bytes in", "bytes out"])]
-    for stage in stages:
-        lines += [_row([stage.stage, *cells]) for cells in _counts(stage.metrics)]
+    rows = [[stage.stage, *cells] for stage in stages for cells in _counts(stage.metrics)]
+    headers = ["stage", "source", "documents in", "documents out", "bytes in", "bytes out"]
+    lines += ["", *table(headers, rows)]
     reasons = []
     for stage in stages:
         dropped = {
@@ -177,12 +183,11 @@ def _licences(licences: Mapping[str, int] | None) -> list[str]:
         return [*lines, "Not counted in this run."]
     most = sorted(licences.items(), key=lambda item: (-item[1], item[0]))
     lines += ["As the sources state them.", ""]
-    lines += _table(["licence", "documents"])
-    lines += [_row([name, _count(count)]) for name, count in most[:MOST_LICENCES]]
+    rows = [[name, _count(count)] for name, count in most[:MOST_LICENCES]]
     if len(most) > MOST_LICENCES:
         rest = sum(count for _, count in most[MOST_LICENCES:])
-        lines.append(_row([f"{len(most) - MOST_LICENCES} others", _count(rest)]))
-    return lines
+        rows.append([f"{len(most) - MOST_LICENCES} others", _count(rest)])
+    return [*lines, *table(["licence", "documents"], rows)]
 
 
 def _tokenizer(facts: CardFacts) -> list[str]:
@@ -195,40 +200,39 @@ def _tokenizer(facts: CardFacts) -> list[str]:
     ]
     fertility = tokenizer.get("fertility") or {}
     if fertility:
-        lines += ["", *_table(["source", "bytes per token"])]
-        lines += [
-            _row([name, f"{figures['bytes_per_token']:.3f}"]) for name, figures in sorted(fertility.items())
-        ]
+        rows = [[name, f"{figures['bytes_per_token']:.3f}"] for name, figures in sorted(fertility.items())]
+        lines += ["", *table(["source", "bytes per token"], rows)]
     return lines
 
 
 def _training(facts: CardFacts) -> list[str]:
     """Pretraining and post-training, a stage a row, and what post-training changed."""
     lines = ["## Training", ""]
-    rows = []
-    for stage in facts.lineage:
-        if stage.component in ("pretrain", "distill", "sft", "reward", "rlhf"):
-            rows.append(_training_row(stage))
+    trained = ("pretrain", "distill", "sft", "reward", "rlhf")
+    rows = [_training_row(stage) for stage in facts.lineage if stage.component in trained]
     if not rows:
         return [*lines, "The pipeline holds no training stage; the model was given to it."]
-    lines += [*_table(["stage", "component", "budget", "learning rate", "final loss", "result"]), *rows]
+    lines += table(["stage", "component", "budget", "learning rate", "final loss", "result"], rows)
     for stage in facts.lineage:
         if stage.component == "rlhf":
             names = [name.removesuffix("_after") for name in sorted(stage.metrics) if name.endswith("_after")]
-            lines += ["", f"`{stage.stage}` on held-out prompts:", "", *_table(["figure", "before", "after"])]
-            lines += [
-                _row(
-                    [
-                        _words(name),
-                        *(_number(stage.metrics.get(f"{name}_{when}")) for when in ("before", "after")),
-                    ]
-                )
+            rows = [
+                [
+                    _words(name),
+                    *(_number(stage.metrics.get(f"{name}_{when}")) for when in ("before", "after")),
+                ]
                 for name in names
+            ]
+            lines += [
+                "",
+                f"`{stage.stage}` on held-out prompts:",
+                "",
+                *table(["figure", "before", "after"], rows),
             ]
     return lines
 
 
-def _training_row(stage: Upstream) -> str:
+def _training_row(stage: Upstream) -> list[str]:
     metrics, config = stage.metrics, stage.config
     if "tokens_out" in metrics:
         budget = f"{_count(metrics['tokens_out'])} tokens"
@@ -244,16 +248,14 @@ def _training_row(stage: Upstream) -> str:
             was = f" (before {_number(before)})" if before is not None else ""
             results.append(f"{_words(name)} {_number(value)}{was}")
     rate = config.get("learning_rate")
-    return _row(
-        [
-            stage.stage,
-            stage.component,
-            budget,
-            f"{rate:g}" if isinstance(rate, (int, float)) else "-",
-            _number(metrics.get("loss")),
-            ", ".join(results) or "-",
-        ]
-    )
+    return [
+        stage.stage,
+        stage.component,
+        budget,
+        f"{rate:g}" if isinstance(rate, (int, float)) else "-",
+        _number(metrics.get("loss")),
+        ", ".join(results) or "-",
+    ]
 
 
 def _scores(facts: CardFacts) -> list[str]:
@@ -267,29 +269,27 @@ def _scores(facts: CardFacts) -> list[str]:
         "Scores with 95% intervals. Contamination is the share of a benchmark's examples that was found in the corpus "
         "before decontamination removed the documents that held them.",
         "",
-        *_table(["benchmark", "metric", "examples", "chance", "contamination", *heads]),
     ]
+    rows = []
     for name in sorted({name for model in models.values() for name in model["benchmarks"]}):
         entries = [models[label]["benchmarks"].get(name) for label in labels]
         one = next(entry for entry in entries if entry is not None)
         share = one.get("contamination")
-        lines.append(
-            _row(
-                [
-                    name,
-                    _words(one["metric"]) + ("" if one["higher_is_better"] else " (less is better)"),
-                    _count(one["examples"]),
-                    f"{one['chance']:.1%}" if "chance" in one else "-",
-                    "not measured" if share is None else f"{share:.2%}",
-                    *("-" if entry is None else _interval(entry) for entry in entries),
-                ]
-            )
+        rows.append(
+            [
+                name,
+                _words(one["metric"]) + ("" if one["higher_is_better"] else " (less is better)"),
+                _count(one["examples"]),
+                f"{one['chance']:.1%}" if "chance" in one else "-",
+                "not measured" if share is None else f"{share:.2%}",
+                *("-" if entry is None else _interval(entry) for entry in entries),
+            ]
         )
+    lines += table(["benchmark", "metric", "examples", "chance", "contamination", *heads], rows)
     if facts.gate is not None:
-        lines += ["", f"Gate: **{facts.gate['verdict']}**", ""]
-        lines += _table(["rule", "subject", "got", "wanted", "verdict"])
         names = ("rule", "subject", "got", "wanted", "verdict")
-        lines += [_row([str(rule[name]) for name in names]) for rule in facts.gate["rules"]]
+        rows = [[str(rule[name]) for name in names] for rule in facts.gate["rules"]]
+        lines += ["", f"Gate: **{facts.gate['verdict']}**", "", *table(names, rows)]
     return lines
 
 
@@ -303,14 +303,15 @@ def _weights(facts: CardFacts) -> list[str]:
         "",
     ]
     sources = sorted(facts.loss["float32"]) if facts.loss else []
-    lines += _table(["weights", "bytes", *(f"bits per byte, {source}" for source in sources)])
+    rows = []
     for form in ("float32", "int4"):
         values = [f"{facts.loss[form][source]:.4f}" for source in sources] if facts.loss else []
-        lines.append(_row([form, _count(facts.bytes[form]), *values]))
+        rows.append([form, _count(facts.bytes[form]), *values])
     if facts.loss:
         cells = [f"{facts.loss['int4'][name] - facts.loss['float32'][name]:+.4f}" for name in sources]
-        lines.append(_row(["difference", f"{facts.bytes['int4'] - facts.bytes['float32']:+,}", *cells]))
-    else:
+        rows.append(["difference", f"{facts.bytes['int4'] - facts.bytes['float32']:+,}", *cells])
+    lines += table(["weights", "bytes", *(f"bits per byte, {source}" for source in sources)], rows)
+    if not facts.loss:
         lines += ["", "The loss of quantisation was not measured: no held-out text was given to the export."]
     return lines
 
@@ -354,28 +355,18 @@ def _load(facts: CardFacts) -> list[str]:
 
 
 def _digests(facts: CardFacts) -> list[str]:
-    lines = [
+    rows = [
+        [stage.stage, stage.component, port, f"`{digest}`"]
+        for stage in facts.lineage
+        for port, digest in sorted(stage.outputs.items())
+    ]
+    return [
         "## Provenance",
         "",
         "Every artifact upstream, by the SHA-256 of its content; `millrace trace artifact DIGEST` follows each back.",
         "",
-        *_table(["stage", "component", "output", "digest"]),
+        *table(["stage", "component", "output", "digest"], rows),
     ]
-    lines += [
-        _row([stage.stage, stage.component, port, f"`{digest}`"])
-        for stage in facts.lineage
-        for port, digest in sorted(stage.outputs.items())
-    ]
-    return lines
-
-
-def _table(heads: Sequence[str]) -> list[str]:
-    return [_row(heads), _row(["---"] * len(heads))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    clean: Callable[[str], str] = lambda cell: " ".join(cell.split()).replace("|", "\\|")  # noqa: E731
-    return "| " + " | ".join(map(clean, cells)) + " |"
 
 
 def _words(name: str) -> str:
@@ -387,7 +378,7 @@ def _count(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return number(value, "-")
 
 
 def _interval(entry: Mapping[str, float]) -> str:

@@ -6,12 +6,14 @@ the table, so that it stays small enough for a page that loads it whole.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from millrace.components.reports import charts
 from millrace.components.reports import html as html_page
+from millrace.components.reports.figures import number
+from millrace.components.reports.files import write_json
 from millrace.components.shards.map import Tally
 
 from .findings import add, bounds_of_rules, edges_of
@@ -51,8 +53,7 @@ def write_report(
         for at, bound in enumerate(own["bounds"]):
             if (source, at) not in shown:
                 del bound["examples"]
-    text = json.dumps({"sources": sources}, indent=1, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "report.json", {"sources": sources}, ascii=False, keep_order=True)
     (folder / "report.html").write_text(_page(sources), encoding="utf-8")
 
 
@@ -110,7 +111,7 @@ def _page(sources: Mapping[str, Mapping[str, Any]]) -> str:
     return html_page.page("Filter", summary, *parts)
 
 
-def _parts(own: Mapping[str, Any]) -> list[str]:
+def _parts(own: Mapping[str, Any]) -> list[html_page.Piece]:
     """The pieces of one source's section."""
     if not own["bounds"] and not own["edits"]:
         return [html_page.paragraph("No rules: every document goes on as it came.")]
@@ -129,21 +130,21 @@ def _parts(own: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _bound_part(bound: Mapping[str, Any]) -> str:
+def _bound_part(bound: Mapping[str, Any]) -> html_page.Piece:
     """A bound's histogram and the documents nearest to it."""
     name, threshold = bound["bound"], bound["threshold"]
     is_minimum = name.partition(".")[2].startswith("min_")
     pieces = [
-        html_page.histogram(
+        charts.histogram(
             bound["histogram"]["counts"],
             bound["histogram"]["edges"],
-            f"Documents by {name.partition('.')[2][4:]}, heights logarithmic; threshold {html_page.number(threshold)}",
+            f"Documents by {name.partition('.')[2][4:]}, heights logarithmic; threshold {number(threshold)}",
             **{"minimum" if is_minimum else "maximum": threshold},
         )
     ]
     for kind, examples in bound["examples"].items():
         quotes = [
-            html_page.paragraph(f"{html_page.number(example['value'])}: {example['doc_id']}")
+            html_page.paragraph(f"{number(example['value'])}: {example['doc_id']}")
             + html_page.quote(example["text"])
             for example in examples
         ]

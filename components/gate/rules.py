@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from millrace.components.contract import ComponentError
+from millrace.components.reports.markdown import table
 
 from .config import GateConfig
 
@@ -127,11 +128,10 @@ def evaluate(config: GateConfig, evidence: Evidence, baseline: Evidence | None) 
     ]
 
 
-def table(verdicts: Iterable[Verdict]) -> list[str]:
+def markdown(verdicts: Iterable[Verdict]) -> list[str]:
     """The verdicts as lines of a Markdown table."""
-    rows = [("rule", "subject", "got", "wanted", "verdict"), ("---",) * 5]
-    rows += [(v.rule, v.subject, v.got, v.wanted, "pass" if v.holds else "**FAIL**") for v in verdicts]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    rows = [(v.rule, v.subject, v.got, v.wanted, "pass" if v.holds else "**FAIL**") for v in verdicts]
+    return table(("rule", "subject", "got", "wanted", "verdict"), rows)
 
 
 def difference_bounds(new: Mapping[str, float], old: Mapping[str, float]) -> tuple[float, float]:

@@ -17,9 +17,10 @@ import json
 
 from millrace.components.artifacts import read_report
 from millrace.components.contract import Context, GateClosed, Inputs
+from millrace.components.reports.files import write_json
 
 from .config import GateConfig, baseline_file, fingerprint
-from .rules import Evidence, evaluate, table
+from .rules import Evidence, evaluate, markdown
 
 
 def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
@@ -38,11 +39,9 @@ def run(context: Context, config: GateConfig, inputs: Inputs) -> None:
         "baseline": (fingerprint(config) or {}).get("baseline"),
         "rules": [verdict.as_json() for verdict in verdicts],
     }
-    lines = table(verdicts)
+    lines = markdown(verdicts)
     folder = context.output("report")
-    (folder / "report.json").write_text(
-        json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_json(folder / "report.json", report, ascii=False)
     (folder / "report.md").write_text(
         "\n".join([f"# Gate: {report['verdict']}", "", *lines]) + "\n", encoding="utf-8"
     )

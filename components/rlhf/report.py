@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from millrace.components.reports.markdown import table
 from millrace.model.judges.intervals import bootstrap_mean
 
 from .answers import Measured
@@ -58,24 +59,19 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Reward: {terms}. Answers to {report['prompts']['held_out']} held-out prompts, 95% intervals over prompts.",
         "",
     ]
-    lines += ["| figure | before | after | change |", "| --- | --- | --- | --- |"]
+    rows = []
     for name in report["gain"]:
         cells = [report[when][name] for when in ("before", "after", "gain")]
-        lines.append(
-            f"| {name} | "
-            + " | ".join(f"{c['score']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)
-            + " |"
-        )
-    shares = [report[when]["distinct_share"] for when in ("before", "after")]
-    lines.append(f"| distinct_share | {shares[0]:.3f} | {shares[1]:.3f} | {shares[1] - shares[0]:.3f} |")
+        rows.append([name, *(f"{c['score']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)])
+    before, after = (report[when]["distinct_share"] for when in ("before", "after"))
+    rows.append(["distinct_share", f"{before:.3f}", f"{after:.3f}", f"{after - before:.3f}"])
+    lines += table(["figure", "before", "after", "change"], rows)
     curves = report["curves"]
     steps = len(curves["reward"])
     shown = sorted({round(index * (steps - 1) / 9) for index in range(10)})
     names = ("reward", "kl", "entropy", "answer_tokens")
-    lines += ["", "## Curves", "", "| step | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
-    for step in shown:
-        lines.append(f"| {step + 1} | " + " | ".join(f"{curves[name][step]:.3f}" for name in names) + " |")
-    lines += ["", "## Answers"]
+    rows = [[str(step + 1), *(f"{curves[name][step]:.3f}" for name in names)] for step in shown]
+    lines += ["", "## Curves", "", *table(["step", *names], rows), "", "## Answers"]
     for example in report["examples"]:
         for name in ("prompt", "before", "after"):
             quoted = "\n".join("    " + line for line in example[name].split("\n"))

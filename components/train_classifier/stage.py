@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.components.contract import ComponentError, Context, Inputs
-from millrace.components.reports import html
+from millrace.components.reports import charts, html
 from millrace.components.reports.files import write_json
 from millrace.data.documents import shards
 from millrace.data.documents.choosing import keyed
@@ -204,7 +204,7 @@ def _page(report: dict[str, Any], test: Any, likely: np.ndarray) -> str:
         html.section(
             "Probabilities of the test documents",
             *(
-                html.histogram(
+                charts.histogram(
                     np.histogram(likely[is_positive == flag], bins=edges)[0].tolist(), edges.tolist(), label
                 )
                 for flag, label in ((True, "positive"), (False, "negative"))

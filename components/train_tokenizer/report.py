@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from millrace.components.reports import html as html_page
+from millrace.components.reports.files import write_json
 from millrace.data.tokenizer import fertility
 from millrace.data.tokenizer.sentencepiece_model import Model
 
@@ -76,9 +76,7 @@ def write_report(
         "sizes": sizes,
         "pieces": use,
     }
-    (folder / "report.json").write_text(
-        json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_json(folder / "report.json", report, ascii=False)
     (folder / "report.html").write_text(_page(report), encoding="utf-8")
     return sizes
 
@@ -143,14 +141,14 @@ def _page(report: Mapping[str, Any]) -> str:
     )
 
 
-def _fertility(label: str, figures: Mapping[str, Mapping[str, float]]) -> str:
+def _fertility(label: str, figures: Mapping[str, Mapping[str, float]]) -> html_page.Piece:
     rows: list[list[str | float | None]] = [
         [name, *(own[key] for key in FIGURES)] for name, own in figures.items()
     ]
     return html_page.table([label, *FIGURES.values()], rows)
 
 
-def _pieces(rows: Sequence[Mapping[str, Any]]) -> str:
+def _pieces(rows: Sequence[Mapping[str, Any]]) -> html_page.Piece:
     return html_page.table(
         ["piece", "id", "occurs"], [[row["piece"], row["id"], row["count"]] for row in rows]
     )

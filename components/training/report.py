@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from millrace.components.reports import charts
 from millrace.components.reports import html as html_page
+from millrace.components.reports.figures import number
 
 
 def page(
@@ -27,12 +29,12 @@ def page(
     last = held_out[-1].get("bits_per_byte") if held_out else None
     summary = (
         f"{report['parameters']:,} parameters, {report['steps']:,} steps, {report['tokens']:,} tokens; "
-        f"final loss {html_page.number(report['final_loss'])} nats a token"
-        + (f", {html_page.number(last)} bits a byte held out." if last is not None else ".")
+        f"final loss {number(report['final_loss'])} nats a token"
+        + (f", {number(last)} bits a byte held out." if last is not None else ".")
     )
     borders = [phase["first_step"] for phase in phases[1:]]
     curves = [
-        html_page.lines(
+        charts.lines(
             {name: _points(report[name], name) for name in ("loss", *parts_of_loss)},
             "Training loss, nats a token, by step",
             borders,
@@ -44,10 +46,10 @@ def page(
             name.removeprefix("bits_per_byte").removeprefix("_") or "all": _points(held_out, name)
             for name in names
         }
-        curves.append(html_page.lines(series, "Bits a byte on held-out text, by step", borders))
+        curves.append(charts.lines(series, "Bits a byte on held-out text, by step", borders))
     if "gradient_norm" in report:
         norms = {"norm": _points(report["gradient_norm"], "gradient_norm")}
-        curves.append(html_page.lines(norms, "Gradient norm before clipping, by step", borders))
+        curves.append(charts.lines(norms, "Gradient norm before clipping, by step", borders))
     sources = sorted({source for phase in phases for source in phase["weights"]})
     mixture = html_page.table(
         ["phase", "first step", "steps", "tokens", "rows", "row's tokens", *sources],
@@ -79,7 +81,7 @@ def _share(weights: Mapping[str, float], source: str) -> str:
     return f"{weights.get(source, 0.0) / sum(weights.values()):.1%}"
 
 
-def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> html_page.Piece:
     rows = [
         (
             item["step"],

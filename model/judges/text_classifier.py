@@ -154,6 +154,8 @@ class AreaUnderCurve(NamedTuple):
 def area_under_curve(scores: Floats, is_positive: Flags) -> AreaUnderCurve:
     """Area under the receiver operating characteristic; ties count half.
 
+    Not scikit-learn's, nor its calibration: it gives no interval, and is 40 MB of installation for three short functions.
+
     Args:
         scores: float64 [texts].
         is_positive: Their labels, both kinds present.

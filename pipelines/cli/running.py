@@ -269,7 +269,8 @@ def _result_json(result: RunResult, planner: Planner) -> dict[str, Any]:
 def _closing(console: Console, result: RunResult, planner: Planner, spec: Path) -> None:
     from rich.markup import escape
 
-    from millrace.pipelines.cli.views.display import size, table
+    from millrace.components.reports.figures import size
+    from millrace.pipelines.cli.views.display import table
 
     console.print()
     console.print(table(result, console.width))

@@ -30,7 +30,7 @@ def list_artifacts(
     as_json: options.Json = False,
 ) -> None:
     """List artifacts: digest, kind, size, and the stage and run that made them."""
-    from millrace.pipelines.cli.views.display import size
+    from millrace.components.reports.figures import size
 
     opened = open_store(spec, store)
     rows = []
@@ -99,7 +99,7 @@ def collect(
     as_json: options.Json = False,
 ) -> None:
     """Free space: remove what the newest runs do not reach."""
-    from millrace.pipelines.cli.views.display import size
+    from millrace.components.reports.figures import size
     from millrace.pipelines.store import maintenance
 
     opened = open_store(spec, store)

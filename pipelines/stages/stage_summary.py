@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from millrace.pipelines.cli.views.display import number, size
+from millrace.components.reports.figures import number, size
+from millrace.components.reports.markdown import table
 from millrace.pipelines.store.store import StageRecord, Store
 
 REPORT_CHARACTERS = 64 * 1024
@@ -26,7 +27,7 @@ def summary(record: StageRecord, store: Store, ran: bool) -> str:
     state = f"ran in {record.seconds:.1f} s" if ran else f"reused from run {record.run}"
     parts = [f"# {record.stage}\n\n{record.component}: {state}. Stage key `{record.key}`.\n"]
     if record.metrics:
-        figures = [(name, number(value)) for name, value in sorted(record.metrics.items())]
+        figures = [(name, number(value, "nan")) for name, value in sorted(record.metrics.items())]
         parts.append("## Metrics\n\n" + _table(("metric", "value"), figures))
     rows = []
     reports = []
@@ -53,6 +54,5 @@ def _digests(value: Any) -> str:
     return ", ".join(f"{label} `{digest}`" for label, digest in value.items())
 
 
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"{line}\n" for line in table(headers, rows))

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from millrace.components import registry
+from millrace.components.reports.figures import count, number, size
 from millrace.pipelines.engines.local import Outcome, RunResult
 
 PLAIN_PROGRESS_SECONDS = 10.0
@@ -106,7 +107,7 @@ class LiveDisplay:
         if event["event"] == "metric" and event["step"] is not None:
             # The metric that a stage reports first is what it is about; the others are in its log.
             if self._shown.setdefault(outcome.name, event["name"]) == event["name"]:
-                self._metric[outcome.name] = f"{event['name']} {number(event['value'])}"
+                self._metric[outcome.name] = f"{event['name']} {number(float(event['value']), 'nan')}"
         elif event["event"] == "progress":
             text = f"{count(event['done'])}/{count(event['total'])} {event['unit']}"
             metric = self._metric.get(outcome.name)
@@ -198,31 +199,6 @@ def key_metric(outcome: Outcome, most_characters: int | None = None) -> str:
     value = record.metrics.get(name) if record and name else None
     if name is None or value is None:
         return ""
-    text = number(value)
+    text = number(value, "nan")
     room = len(name) if most_characters is None else most_characters - len(text) - 1
     return f"{name if len(name) <= room else name[: room - 1] + '…'} {text}"
-
-
-def number(value: Any) -> str:
-    """A metric in a few digits."""
-    if not isinstance(value, int | float):
-        return str(value)
-    whole = float(value).is_integer() or abs(value) >= 1e4
-    return f"{value:,.0f}" if whole and abs(value) < 1e12 else f"{value:.4g}"
-
-
-def count(value: float) -> str:
-    """A count: all digits below ten thousand, then thousands and millions."""
-    for limit, divisor, unit in ((1e4, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (float("inf"), 1e9, "G")):
-        if abs(value) < limit:
-            return f"{value / divisor:,.0f}" if divisor == 1 else f"{value / divisor:,.1f}{unit}"
-    return str(value)
-
-
-def size(value: float) -> str:
-    """Bytes with a binary unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            return f"{value:.0f} {unit}" if unit in ("B", "KiB", "MiB") else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

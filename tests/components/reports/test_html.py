@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.components.reports import html
+from millrace.components.reports import charts, html
 
 VOID = {"meta"}
 
@@ -38,23 +39,58 @@ class Tags(HTMLParser):
 
 
 def full_page(text: str) -> str:
+    """A page with the text in every place that takes one."""
     return html.page(
         text,
         text,
-        html.section(text, html.paragraph(text), html.quote(text), html.quote(text, (1, 3))),
-        html.subsection(text, html.folded(text, html.bars({text: 2.0}, text))),
+        html.section(
+            text, html.paragraph(text), html.warning(text), html.quote(text), html.quote(text, (1, 3))
+        ),
+        html.subsection(text, html.folded(text, charts.bars({text: 2.0}, text))),
         html.table([text, "figure"], [[text, 1], [text, None]]),
-        html.histogram([1, 2], [0.0, 1.0, 2.0], text, minimum=0.5, maximum=1.5),
+        charts.grouped_bars({text: {text: 1.0, "other": 2.0}}, text),
+        charts.scatter([(1.0, 2.0)], {text: (1.0, 1.0, 0.1)}, text, (text, text)),
+        charts.histogram([1, 2], [0.0, 1.0, 2.0], text, minimum=0.5, maximum=1.5),
+        charts.lines({text: [(0, 1.0), (1, 2.0)]}, text),
+        charts.lines({text: []}, text),
     )
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
 def test_no_text_becomes_markup(text: str) -> None:
-    expected = Tags(full_page("plain"))
-    found = Tags(full_page(text))
-    assert found.seen == expected.seen
-    assert not found.open
-    assert "script" not in found.seen
+    """A page has the same elements whatever texts it holds, each closed in its order."""
+    assert Tags(full_page(text)).seen == Tags(full_page("plain")).seen
+    assert not Tags(full_page(text)).open
+
+
+@pytest.mark.parametrize("name", ["<script>", "a&amp;b", "\"'><b>", "{{ 1 }}"])
+def test_a_name_reads_as_it_is_wherever_a_page_shows_it(name: str) -> None:
+    """A browser shows the name itself in each of its places, neither as an element nor escaped twice."""
+    plain = [word for word in Tags(full_page("plain")).words if "plain" in word]
+    assert len(plain) > 20
+    assert [word.replace("plain", name) for word in plain if word.startswith("plain")] == [
+        word for word in Tags(full_page(name)).words if word.startswith(name)
+    ]
+
+
+def test_a_string_among_the_pieces_is_text() -> None:
+    """Only what a template made is markup: a string given in its place is shown, not obeyed."""
+    for put in (html.section, html.subsection, html.folded):
+        assert "script" not in Tags(str(put("title", "<script>"))).seen  # type: ignore[arg-type]
+    assert "script" not in Tags(html.page("title", "", "<script>")).seen  # type: ignore[arg-type]
+
+
+def test_nothing_but_templates_declares_markup() -> None:
+    """A string becomes markup in one file, so that no report can let one through."""
+    folder = Path(html.__file__).resolve().parents[2]
+    found = {file.name for file in folder.rglob("*.py") if re.search(r"\bMarkup\(", file.read_text("utf-8"))}
+    assert found == {"templates.py"}
+
+
+def test_a_row_of_another_length_is_refused() -> None:
+    """A cell too many would stand under no header."""
+    with pytest.raises(ValueError, match="expected 1 cells"):
+        html.table(["a"], [["b", "c"]])
 
 
 def test_a_page_fetches_nothing() -> None:
@@ -64,68 +100,7 @@ def test_a_page_fetches_nothing() -> None:
     assert "url(" not in made
 
 
-def test_numbers_read_well() -> None:
-    values = (1234567, 12.0, 0.03125, 1234.56, None, float("nan"), 0)
-    assert [html.number(value) for value in values] == ["1,234,567", "12", "0.03125", "1,234.6", "", "", "0"]
-
-
 def test_a_quote_shows_what_is_marked_within_its_limit() -> None:
     text = "a" * 500 + "MATCH" + "b" * 500
     made = html.quote(text, (500, 505), limit=25)
     assert "<blockquote>…aaaaaaaaaa<mark>MATCH</mark>bbbbbbbbbb…</blockquote>" in made
-
-
-def test_bins_beyond_a_threshold_are_set_apart_and_the_threshold_is_drawn() -> None:
-    made = html.histogram([5, 5, 5, 5], [0.0, 1.0, 2.0, 3.0, 4.0], maximum=2.0)
-    assert made.count('class="bar"') == made.count('class="over"') == 2
-    assert 'x1="180.0"' in made
-
-
-def test_bins_beyond_a_threshold_are_marked_and_those_that_hold_a_bound_at_the_end_are_not() -> None:
-    def marked(**bound: float) -> list[bool]:
-        made = html.histogram([1, 1, 1], [0.0, 1.0, 2.0, 3.0], **bound)
-        return [part.startswith("over") for part in made.split('<rect class="')[1:]]
-
-    assert marked(maximum=1.0) == [False, True, True]
-    assert marked(maximum=1.5) == [False, False, True]
-    assert marked(maximum=0.0) == [False, True, True]
-    assert marked(minimum=2.0) == [True, True, False]
-    assert marked(minimum=3.0) == [True, True, False]
-
-
-def test_a_scatter_draws_equal_values_on_its_diagonal_and_names_what_is_marked() -> None:
-    """From the lower left to the upper right; an error is drawn on both sides; names are escaped and stand clear."""
-    drawn = html.scatter(
-        [(1.0, 1.0), (3.0, 3.0)], {"<best>": (2.0, 2.0, 0.5), "next": (2.0, 2.01, 0.0)}, "A & B", ("x", "y")
-    )
-    circles = [tuple(map(float, found)) for found in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)]
-    (x0, y0), (x1, y1), (x2, y2), _ = circles
-    assert x0 < x2 < x1
-    assert y0 > y2 > y1
-    assert x1 - x0 == pytest.approx(y0 - y1)
-    across = re.search(r'<line class="mark" x1="([\d.]+)" x2="([\d.]+)"', drawn)
-    assert across is not None
-    assert float(across[2]) - float(across[1]) == pytest.approx((x1 - x0) / 2, abs=0.2)
-    heights = [float(y) for y in re.findall(r'y="([\d.]+)">(?:&lt;best&gt;|next)<', drawn)]
-    assert abs(heights[0] - heights[1]) >= 12
-    assert "A &amp; B" in drawn
-
-
-def test_grouped_bars_share_one_scale() -> None:
-    drawn = html.grouped_bars(
-        {"code": {"prior": 0.2, "proposed": 0.8}, "docs": {"prior": 0.8, "proposed": 0.2}}
-    )
-    widths = [
-        float(width)
-        for width in re.findall(r'class="bar c\d" x="150" y="\d+" width="([\d.]+)" height="9"', drawn)
-    ]
-    assert widths[-4:] == [50.0, 200.0, 200.0, 50.0]
-    assert drawn.count("prior") == drawn.count("proposed") == 1
-
-
-def test_long_names_of_curves_have_room() -> None:
-    """The figure ends behind the longest name, which stands where its curve ends."""
-    page = html.lines({"x" * 60: [(0, 1.0), (1, 2.0)], "y": [(0, 1.0), (1, 0.5)]})
-    whole = int(re.search(r'viewBox="0 0 (\d+) ', page)[1])
-    starts = [float(x) for x in re.findall(r'<text x="([0-9.]+)" y="[0-9.]+">x+', page)]
-    assert whole >= starts[0] + 6 * 62

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from millrace.components.reports import html as html_page
+from millrace.components.reports import charts
 from millrace.components.training import report as pretrain_report
 
 REPORT: dict[str, Any] = {
@@ -52,7 +52,7 @@ def test_the_page_tells_what_was_trained() -> None:
 
 def test_curves_keep_their_shape() -> None:
     """A falling series falls on the page from corner to corner, and values that are not finite leave no trace."""
-    drawn = html_page.lines({"loss": [(0, 4.0), (1, math.nan), (2, 2.0)]}, "loss")
+    drawn = charts.lines({"loss": [(0, 4.0), (1, math.nan), (2, 2.0)]}, "loss")
     places = re.search(r'points="([^"]*)"', drawn)
     assert places is not None
     (x0, y0), (x1, y1) = (map(float, place.split(",")) for place in places[1].split())
@@ -62,4 +62,4 @@ def test_curves_keep_their_shape() -> None:
 
 
 def test_nothing_measured_is_said() -> None:
-    assert "nothing was measured" in html_page.lines({"loss": []}, "loss")
+    assert "nothing was measured" in charts.lines({"loss": []}, "loss")

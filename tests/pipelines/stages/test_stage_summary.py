@@ -1,0 +1,36 @@
+"""The page of a finished stage: what it holds, in tables that nothing in them can break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from millrace.pipelines.stages import stage_summary
+from millrace.pipelines.store.store import StageRecord, Store
+
+
+def test_the_page_holds_metrics_sizes_the_reports_text_and_the_configuration(tmp_path: Path) -> None:
+    """Figures are short, a figure that is no number is said, bars stay in their cells, a long report is cut."""
+    store = Store(str(tmp_path / "store"))
+    folder = tmp_path / "store" / "work" / "report"
+    folder.mkdir(parents=True)
+    (folder / "report.md").write_text("x" * 2 * stage_summary.REPORT_CHARACTERS)
+    digest = store.publish(folder, "report", {})
+    facts: dict[str, Any] = dict.fromkeys(("key", "stage", "component", "code", "run"), "s")
+    facts |= {"fingerprint": None, "modules": {}, "versions": {}, "seed": 0, "started": 0.0, "seconds": 65.2}
+    metrics = {"a|b": 1234567.0, "loss": float("nan")}
+    outputs = {"report": {"digest": digest, "kind": "report"}}
+    record = StageRecord(
+        config={"k": 1},
+        inputs={"one": "d1", "many": {"l": "d2"}},
+        metrics=metrics,
+        outputs=outputs,
+        peak_bytes=0,
+        **facts,
+    )
+    page = stage_summary.summary(record, store, ran=True)
+    assert "| a\\|b | 1,234,567 |\n| loss | nan |\n" in page
+    assert f"| report | report | 1 | 128 KiB | `{digest}` |\n" in page
+    assert "| one | `d1` |\n| many | l `d2` |\n" in page
+    assert page.count("x") == stage_summary.REPORT_CHARACTERS
+    assert '{\n  "k": 1\n}' in page
