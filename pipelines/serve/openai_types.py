@@ -86,7 +86,7 @@ class _Request(BaseModel):
     @field_validator("frequency_penalty", "presence_penalty", mode="before")
     @classmethod
     def _whole(cls, value: Any) -> Any:
-        return 0 if value == 0 and not isinstance(value, bool) else value
+        return 0 if value == 0 else value
 
     @property
     def stops(self) -> tuple[str, ...]:

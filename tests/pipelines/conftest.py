@@ -15,7 +15,9 @@ import pytest
 from millrace.data.documents import shards
 from millrace.pipelines.store.store import StageRecord, Store
 
-Fill = Callable[[Path], None]
+Fill = Callable[[Path], object]
+Decided = tuple[str, str, dict[str, Any]]
+"""Action, rule and evidence of a decision."""
 TEXTS = {
     "lib/api.py": "def get(url):\n    return request('get', url)\n",
     "lib/setup.py": "import setuptools\n",
@@ -47,7 +49,7 @@ class StoreBuilder:
     ) -> StageRecord:
         """One finished stage; ``outputs`` is port -> (kind, what fills the folder)."""
         key = key or f"{len(self.store.stage_keys()):02d}{name}".encode().hex().ljust(64, "0")[:64]
-        common = {
+        common: dict[str, Any] = {
             "stage": name,
             "component": component,
             "key": key,
@@ -70,7 +72,7 @@ class StoreBuilder:
                 "digest": self.store.publish(folder, kind, {**common, "pipeline": "small", "port": port}),
                 "kind": kind,
             }
-        times = {"started": 1000.0 + len(self.keys), "seconds": 1.0, "peak_bytes": 1}
+        times: dict[str, Any] = {"started": 1000.0 + len(self.keys), "seconds": 1.0, "peak_bytes": 1}
         record = StageRecord(**common, **times, outputs=made, fingerprint=None, modules={})
         self.store.write_record(record)
         self.keys[name] = key
@@ -108,7 +110,7 @@ def write_documents(uris: list[str]) -> Fill:
     return lambda folder: shards.write_shard(folder / shards.shard_name(0), shards.documents_table(rows))
 
 
-def write_decisions(rules: Mapping[str, tuple[str, str, dict[str, Any]]]) -> Fill:
+def write_decisions(rules: Mapping[str, Decided]) -> Fill:
     """Fills a decisions artifact: uri -> (action, rule, evidence)."""
     rows = [
         {"doc_id": doc_id(uri), "source": "code", "action": action, "rule": rule, "score": None,
@@ -151,7 +153,7 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
     every = list(TEXTS)
     trained = every[:6]
     broken = {"uri": "docs/bad.md", "locator": "7", "problem": "got the byte 0xff, expected UTF-8"}
-    read = {uri: ("keep", "read", {}) for uri in trained}
+    read: dict[str, Decided] = {uri: ("keep", "read", {}) for uri in trained}
     ingest = builder.stage(
         "ingest",
         "ingest",
@@ -192,8 +194,8 @@ def small_store(builder: StoreBuilder) -> SimpleNamespace:
         {"benchmarks": ("benchmarks", write_benchmarks)},
         {"held_out": ingest.outputs["held_out"]["digest"]},
     )
-    passed = ("keep", "passed", {})
-    drops = {
+    passed: Decided = ("keep", "passed", {})
+    drops: dict[str, tuple[str, Decided]] = {
         "filter": ("docs/table.md", ("drop", "gopher_quality.min_words", {"value": 6.0, "threshold": 50.0})),
         "dedup": ("vendored/api.py", ("drop", "near", {"survivor": doc_id("lib/api.py"), "survivor_uri": "lib/api.py", "similarity": 0.91, "threshold": 0.8})),
         "decontaminate": (

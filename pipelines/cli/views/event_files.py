@@ -2,7 +2,8 @@
 
 The run keeps its own plain log, which needs no library and holds every stage; TensorBoard is one of several ways to
 look at it, so its format is written on demand instead of beside the log. The two messages it needs are encoded here:
-TensorFlow's own writer would bring TensorFlow.
+TensorFlow's own writer would bring TensorFlow, and tensorboardX's names the file by the clock and the host and writes
+from a thread, so the same run would not give the same bytes and the command given again would add a file.
 
 References:
     TensorFlow, ``tensorflow/core/util/event.proto`` and ``tensorflow/core/framework/summary.proto`` (fields);

@@ -30,9 +30,8 @@ def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) ->
     for name in path:
         command = command.commands[name]  # type: ignore[attr-defined]
     assert command.help
-    assert all(
-        option.help for option in command.params if option.param_type_name == "option" and not option.hidden
-    )
+    options: list[Any] = [one for one in command.params if one.param_type_name == "option"]
+    assert all(option.help for option in options if not option.hidden)
 
 
 def test_all_commands_of_the_design_are_there() -> None:

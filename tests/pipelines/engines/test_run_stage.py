@@ -193,7 +193,12 @@ def test_a_stage_that_takes_too_long_ends_its_process(
 ) -> None:
     ended = threading.Event()
     codes: list[int] = []
-    monkeypatch.setattr(stages.os, "_exit", lambda code: (codes.append(code), ended.set()))
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(stages.os, "_exit", end)
 
     def slow(context: Context, config: _Plain, inputs: Inputs) -> None:
         ended.wait(20)

@@ -140,7 +140,7 @@ def test_a_store_on_an_object_store_is_indexed_without_its_cache(small_store: Si
 
 
 def test_equal_bytes_of_two_stages_are_one_artifact_with_two_producers(small_store: SimpleNamespace) -> None:
-    fill: Callable[[Path], None] = lambda folder: (folder / "weights.safetensors").write_bytes(b"weights")  # noqa: E731
+    fill: Callable[[Path], object] = lambda folder: (folder / "weights.safetensors").write_bytes(b"weights")  # noqa: E731
     small_store.builder.stage("again", "pretrain", {"model": ("model", fill)})
     with contextlib.closing(lineage.open_index(small_store.store)) as index:
         producers = index.execute(

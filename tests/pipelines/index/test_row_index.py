@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,12 +62,16 @@ def test_every_document_is_found_by_its_id_and_by_first_digits(store: SimpleName
             assert (found.uri, found.locator) == (row["uri"], row["locator"])
 
 
+def ends_with(end: str, uri: str) -> bool:
+    return f"/{uri}".endswith(f"/{end}")
+
+
 def test_ends_of_uris_find_what_a_scan_finds(store: SimpleNamespace) -> None:
     with open_run(store.store) as run:
         known = everything(run)
         for end in ("m3.py", "lib2/m1.py", "1.jsonl", "crawl/0.jsonl"):
             expected = {row["doc_id"] for row in known if f"/{row['uri']}".endswith(f"/{end}")}
-            found = find.at_address(run, end, lambda uri, end=end: f"/{uri}".endswith(f"/{end}"))
+            found = find.at_address(run, end, partial(ends_with, end))
             assert {source.doc_id for source in found} == expected
 
 

@@ -24,7 +24,7 @@ from millrace.pipelines.spec.graph import descendants, order
 from millrace.pipelines.spec.source_map import parse
 from millrace.pipelines.stages.execute import execute
 from millrace.pipelines.stages.request import request_for
-from millrace.pipelines.store.store import Store
+from millrace.pipelines.store.store import StageRecord, Store
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +46,9 @@ def planner(folder: Path, stages: Mapping[str, Any], **top: Any) -> Planner:
 def run(folder: Path, stages: Mapping[str, Any], **top: Any) -> dict[str, str]:
     """Runs a pipeline in this process, one stage after another; returns stage -> ran or reused."""
     planned = planner(folder, stages, **top)
-    known, statuses, keys = {}, {}, {}
+    known: dict[str, StageRecord] = {}
+    statuses: dict[str, str] = {}
+    keys: dict[str, dict[str, str]] = {}
     number = len(planned.store.run_ids())
     for name in order(planned.pipeline.nodes):
         node = planned.pipeline.nodes[name]

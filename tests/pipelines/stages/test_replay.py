@@ -22,9 +22,10 @@ from millrace.pipelines.cli import app
 from millrace.pipelines.store.store import Store
 
 SHAPE = {"layers": 1, "model_size": 16, "heads": 1, "kv_heads": 1, "head_size": 16, "feed_forward_size": 16}
+PHASE = {"until_tokens": 8 * 32 * 23, "sequence_length_tokens": 32, "weights": {"mine": 1}}
 PRETRAIN = {
     "model": SHAPE,
-    "phases": [{"until_tokens": 8 * 32 * 23, "sequence_length_tokens": 32, "weights": {"mine": 1}}],
+    "phases": [PHASE],
     "max_epochs": 100,
     "warmup_steps": 2,
     "digest_every_steps": 5,
@@ -161,7 +162,7 @@ def trains(store: Path, earlier: set[Path]) -> bool:
 
 def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: Sandbox) -> None:
     """A scheduler's SIGTERM: the run tells the step, though no checkpoint was due there, and the next goes on from it."""
-    phases = [PRETRAIN["phases"][0] | {"until_tokens": 8 * 32 * 1000}]
+    phases = [PHASE | {"until_tokens": 8 * 32 * 1000}]
     settings = {"phases": json.dumps(phases), "max_epochs": 9999, "log_every_steps": 1}
     arguments = [
         word for name, value in settings.items() for word in ("--set", f"stages.pretrain.with.{name}={value}")
@@ -176,7 +177,7 @@ def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: 
     store = Store(str(trained.store))
     message = store.read_run(store.run_ids()[-1])["stages"]["pretrain"]["message"]
     assert "the state is saved, run again to go on from there" in message
-    done = re.search(r"stopped after (\d+) of 1000 steps", message)[1]
+    (done,) = re.findall(r"stopped after (\d+) of 1000 steps", message)
     trained.run(*arguments)
     log = trained.store / "runs" / store.run_ids()[-1] / "logs" / "pretrain.log"
     assert f"going on after {done} of 1000 steps" in log.read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from millrace.pipelines.stages import stage_summary
@@ -34,3 +36,13 @@ def test_the_page_holds_metrics_sizes_the_reports_text_and_the_configuration(tmp
     assert "| one | `d1` |\n| many | l `d2` |\n" in page
     assert page.count("x") == stage_summary.REPORT_CHARACTERS
     assert '{\n  "k": 1\n}' in page
+
+
+def test_a_stage_says_whether_it_ran_and_has_no_empty_tables(small_store: SimpleNamespace) -> None:
+    found = small_store.store.record(small_store.builder.keys["ingest"])
+    page = stage_summary.summary(replace(found, metrics={}), small_store.store, ran=True)
+    assert page.startswith(f"# ingest\n\ningest: ran in 1.0 s. Stage key `{found.key}`.\n")
+    assert "## Metrics" not in page
+    assert "## Inputs" not in page
+    again = stage_summary.summary(found, small_store.store, ran=False)
+    assert "ingest: reused from run 20250101-000000-aaaa" in again

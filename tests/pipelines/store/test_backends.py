@@ -80,10 +80,12 @@ def test_an_object_store_shows_an_artifact_only_once_its_manifest_is_there(tmp_p
     backend = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "cache")
     order: list[str] = []
     put = backend.fs.put_file
-    backend.fs.put_file = lambda source, target: (
-        order.append(target.rpartition("/")[2]),
-        put(source, target),
-    )
+
+    def noted(source: str, target: str) -> None:
+        order.append(target.rpartition("/")[2])
+        put(source, target)
+
+    backend.fs.put_file = noted
     try:
         backend.publish(artifact(tmp_path), "artifacts/aa/aabb")
     finally:
