@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from millrace.components.contract import Component, Port
-from millrace.components.training.config import PhaseConfig, PretrainConfig, TrainingConfig
-from millrace.components.training.shape import ModelShape
+from millrace.components.training.config import ModelShape, PhaseConfig, PretrainConfig, TrainingConfig
 
 NEVER = 2**31 - 1
 

@@ -21,8 +21,8 @@ import numpy as np
 from millrace.components.contract import ComponentError, Context, Inputs, Upstream
 from millrace.components.pretrain import stage as pretrain
 from millrace.components.training import held_out as held_out_text
-from millrace.components.training import recipe
 from millrace.components.training.mixture import reading
+from millrace.components.training.run import Recipe, make_recipe
 from millrace.data.mixing.bounds import Bounds, Floats
 from millrace.data.training.streams import TokenStreams
 
@@ -98,7 +98,7 @@ class Proxies:
         # Held-out text is measured once, at the end: here, from what is tokenized already.
         self._inputs = Inputs({port: value for port, value in inputs.ports.items() if port != "benchmarks"})
         self._bounds, self._planned = bounds, planned
-        self._recipe: recipe.Recipe | None = None
+        self._recipe: Recipe | None = None
         self.count = 0
         self._seconds: list[float] = []
 
@@ -141,7 +141,7 @@ class Proxies:
         config = self._config.proxy(weights)
         streams = TokenStreams.load(self._inputs.one("tokens").path)
         mixture = reading.plan(config, self._context.seed, streams.source_tokens, streams.vocab_size)
-        self._recipe = self._recipe or recipe.make(config, mixture)
+        self._recipe = self._recipe or make_recipe(config, mixture)
         within = ProxyContext(self._context, number, self._planned, mixture.total_steps)
         trained = pretrain.train(within, config, self._inputs, recipe=self._recipe)
         evaluation = held_out_text.evaluation(self._held_out, trained.shape.max_sequence_tokens, 1)

@@ -18,7 +18,7 @@ from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.teacher_logits import teacher
 from millrace.components.training.mixture.reading import Reading, open_reading
 from millrace.components.training.run import (
-    Objective,
+    Task,
     Trained,
     next_token_loss,
     read_training_batch,
@@ -58,7 +58,7 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
     return train_on(make(context, config, reading, inputs), context, config, reading, inputs, until_steps)
 
 
-def online(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Objective:
+def online(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Task:
     """The teacher reads every batch in the step; its weights are arguments of the step and are not trained."""
     how = config.distillation
     taught, model = teacher.load("distill", inputs, reading, config, how.top_k)
@@ -67,7 +67,7 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
         "a teacher of %d parameters for a student of %d", taught.parameter_count(), student.parameter_count()
     )
     graph, weights = nnx.split(model)
-    return Objective(
+    return Task(
         "distill",
         DistillationLoss(next_token_loss(config), how.temperature, how.weight, graph, how.top_k),
         lambda step, rows: read_training_batch(config, reading, step, rows),
@@ -79,7 +79,7 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
     )
 
 
-def from_store(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Objective:
+def from_store(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Task:
     """What the teacher says of a step is read with the step's batch."""
     how = config.distillation
     stored = StoredLogits.load(inputs.one("teacher_logits").path)
@@ -98,7 +98,7 @@ def from_store(context: Context, config: DistillConfig, reading: Reading, inputs
         tokens = read_training_batch(config, reading, step, rows)
         return {**tokens, TEACHER_LOG_PROBS: log_probs, TEACHER_IDS: ids}
 
-    return Objective(
+    return Task(
         "distill",
         DistillationLoss(next_token_loss(config), how.temperature, how.weight),
         batch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from millrace.components.contract import Component, Port
 from millrace.components.training.config import PretrainConfig
 from millrace.components.training.mixture import proposed_weights
+from millrace.components.training.settings import keeps_memory
 
 COMPONENT = Component(
     name="pretrain",
@@ -25,5 +26,5 @@ COMPONENT = Component(
     key_metric="bits_per_byte",
     misfits=proposed_weights.misfits,
     several_hosts=True,
-    keeps_memory=lambda config: config.replica_every_steps > 0,
+    keeps_memory=keeps_memory,
 )

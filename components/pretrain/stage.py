@@ -1,6 +1,6 @@
 """``pretrain``: a decoder trained from scratch on token streams, in phases with their own mixture.
 
-It is ``stream_training`` with the loss on the tokens themselves; ``distill`` is the same with a teacher's.
+It is ``training.run`` with the loss on the tokens themselves; ``distill`` is the same with a teacher's.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from millrace.components.contract import Context, Inputs
 from millrace.components.training.config import PretrainConfig
 from millrace.components.training.mixture.reading import open_reading
-from millrace.components.training.recipe import Recipe
 from millrace.components.training.run import (
-    Objective,
+    Recipe,
+    Task,
     Trained,
     next_token_loss,
     read_training_batch,
@@ -40,13 +40,13 @@ def train(
     """
     config, reading = open_reading("pretrain", context.seed, config, inputs)
     shape = config.model_shape(reading.streams.vocab_size)
-    objective = Objective(
+    task = Task(
         "pretrain",
         next_token_loss(config),
         lambda step, rows: read_training_batch(config, reading, step, rows),
         shape.flops_per_token,
     )
-    return train_on(objective, context, config, reading, inputs, until_steps, recipe)
+    return train_on(task, context, config, reading, inputs, until_steps, recipe)
 
 
 def run(context: Context, config: PretrainConfig, inputs: Inputs) -> None:

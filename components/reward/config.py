@@ -6,10 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from millrace.components.contract import Component, Config, Port, runtime
+from millrace.components.contract import Component, Port
+from millrace.components.training.settings import (
+    FittingConfig,
+    LearningRate,
+    WarmupSteps,
+    WeightDecay,
+    keeps_memory,
+)
 
 
-class RewardConfig(Config):
+class RewardConfig(FittingConfig):
     """Settings of ``reward``."""
 
     weights: dict[str, float] = Field(
@@ -18,9 +25,9 @@ class RewardConfig(Config):
     )
     epochs: float = Field(2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction.")
     batch_size: int = Field(16, ge=1, le=4096, description="Pairs in a step.")
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, reached after the warmup.")
-    warmup_steps: int = Field(10, ge=0, description="Steps in which the learning rate rises to its peak.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
+    learning_rate: LearningRate = 3e-4
+    warmup_steps: WarmupSteps = 10
+    weight_decay: WeightDecay = 0.1
     max_sequence_tokens: int | None = Field(
         None,
         ge=8,
@@ -30,8 +37,6 @@ class RewardConfig(Config):
         "drop",
         description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
     )
-    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
-    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
 
 
 COMPONENT = Component(
@@ -49,4 +54,5 @@ COMPONENT = Component(
     },
     run="millrace.components.reward.stage:run",
     key_metric="accuracy",
+    keeps_memory=keeps_memory,
 )

@@ -24,6 +24,7 @@ from millrace.components.artifacts import check_vocabulary, read_rows
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.curves import final_loss, loss_curve
 from millrace.components.reports.files import write_json
+from millrace.components.training.fitting import Fitting, optimizer_of
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
 from millrace.model.answers.padding import pad_rows, padded_length
@@ -31,10 +32,7 @@ from millrace.model.judges import reward
 from millrace.model.judges.intervals import wilson
 from millrace.model.judges.reward import Head, RewardModel, raw_scores
 from millrace.model.package import weights
-from millrace.model.states.checkpoints import Checkpoints
-from millrace.model.training.loop import NonFiniteLoss, fit
-from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.training.preemption import Preempted, StopRequest
+from millrace.model.training.step import Objective
 
 from .config import RewardConfig
 
@@ -55,7 +53,9 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     """Trains the heads and the trunk, measures them on held-out pairs and writes the reward model."""
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     folder = inputs.one("preferences").path
-    model_config, decoder = weights.load(inputs.one("model").path)
+    fitting = Fitting("reward", context, config, [config.batch_size])
+    with fitting.in_host_memory():
+        model_config, decoder = weights.load(inputs.one("model").path)
     check_vocabulary("reward", {"the model": model_config.vocab_size, "the tokenizer": tokenizer.vocab_size})
     limit_tokens = min(
         config.max_sequence_tokens or model_config.max_sequence_tokens, model_config.max_sequence_tokens
@@ -70,38 +70,19 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
         "%d pairs, %d held out, heads %s, %d steps", len(train), len(held_out), heads, total_steps
     )
 
-    def on_log(step: int, values: Mapping[str, float]) -> None:
-        context.metric("loss", values["loss"], step)
-        context.progress(step, total_steps, "steps")
-
-    optimizer = make_optimizer(
-        learning_rate_schedule(
-            [(total_steps, config.learning_rate)], total_steps=total_steps, warmup_steps=config.warmup_steps
+    history = fitting.fit(
+        model,
+        Objective(
+            lambda module, batch: (reward.pair_loss(module, batch), {}),
+            optimizer_of(config, total_steps),
+            on_non_finite=config.on_non_finite,
+            most_skipped_steps=config.max_skipped_steps,
         ),
-        weight_decay=config.weight_decay,
+        batches,
+        total_steps,
+        [fitting.log(["loss"], total_steps)],
+        advice=lambda step: "lower it",
     )
-    stored = Checkpoints(context.work / "checkpoints", log=context.log.warning)
-    with stored as checkpoints, StopRequest() as stop:
-        try:
-            history = fit(
-                model,
-                optimizer,
-                lambda module, batch: (reward.pair_loss(module, batch), {}),
-                batches,
-                total_steps,
-                checkpoints=checkpoints,
-                checkpoint_every_steps=config.checkpoint_every_steps,
-                log_every_steps=config.log_every_steps,
-                on_log=on_log,
-                stop=stop,
-            )
-        except Preempted as error:
-            raise ComponentError(f"reward: {error}") from error
-        except NonFiniteLoss as error:
-            raise ComponentError(
-                f"reward: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate"
-            ) from error
-
     combined = [
         standardised(
             model, [pair for pair in train if pair.head == name], index, config.weights.get(name, 1.0)

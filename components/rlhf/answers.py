@@ -18,9 +18,9 @@ from millrace.data.examples.answer_rules import RULES, AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.answers.generate import generate
 from millrace.model.judges.reward import Head, RewardModel, combine, raw_scores
+from millrace.model.losses import policy as policy_loss
+from millrace.model.losses.policy import Rollouts
 from millrace.model.network.decoder import Decoder
-from millrace.model.training import policy_loop
-from millrace.model.training.policy_loop import Rollouts
 
 
 def read_prompts(
@@ -185,11 +185,9 @@ def measure(
     for start in range(0, len(rollouts.prompts), sampler.batch_rows):
         rows = range(start, start + sampler.batch_rows)
         picked = [min(row, len(rollouts.prompts) - 1) for row in rows]  # the last batch is filled up
-        part = policy_loop.Rollouts(
-            [rollouts.prompts[row] for row in picked], [rollouts.answers[row] for row in picked]
-        )
+        part = Rollouts([rollouts.prompts[row] for row in picked], [rollouts.answers[row] for row in picked])
         batch = part.arrays(sampler.prompt_tokens, sampler.answer_tokens)
-        parts.append({**policy_loop.figures(policy, reference, batch), **judge.score(part)})
+        parts.append({**policy_loss.figures(policy, reference, batch), **judge.score(part)})
     figures = {
         name: np.concatenate([part[name] for part in parts])[: len(rollouts.prompts)].reshape(
             len(prompts), -1

@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from millrace.components.contract import Component, Config, Port, runtime
+from millrace.components.contract import Component, Port, runtime
+from millrace.components.training.settings import FittingConfig, LearningRate, WarmupSteps, keeps_memory
 
 
-class RlhfConfig(Config):
+class RlhfConfig(FittingConfig):
     """Settings of ``rlhf``."""
 
     steps: int = Field(40, ge=1, description="Updates of the policy.")
@@ -20,8 +21,8 @@ class RlhfConfig(Config):
     beta: float = Field(
         0.05, ge=0, description="Price of one nat of divergence from the start, in reward units."
     )
-    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate.")
-    warmup_steps: int = Field(3, ge=0, description="Steps in which the learning rate rises to its peak.")
+    learning_rate: LearningRate = 1e-4
+    warmup_steps: WarmupSteps = 3
     max_new_tokens: int = Field(48, ge=4, description="Longest answer.")
     max_prompt_tokens: int = Field(128, ge=8, description="Longer prompts are left out, and counted.")
     rule: Literal["docstring", "text"] = Field(
@@ -40,6 +41,7 @@ class RlhfConfig(Config):
         description="Fail when fewer of the held-out answers are distinct: the policy collapsed.",
     )
     checkpoint_every_steps: int = runtime(10, ge=1, description="Steps between checkpoints.")
+    log_every_steps: int = runtime(1, ge=1, description="Steps between live metrics.")
 
     @model_validator(mode="after")
     def _some_length_fits(self) -> RlhfConfig:
@@ -67,4 +69,5 @@ COMPONENT = Component(
     },
     run="millrace.components.rlhf.stage:run",
     key_metric="reward_after",
+    keeps_memory=keeps_memory,
 )

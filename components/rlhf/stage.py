@@ -16,23 +16,24 @@ heads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
+
+import numpy as np
+from flax import nnx
 
 from millrace.components.artifacts import check_vocabulary
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.files import write_json
+from millrace.components.training.fitting import Fitting, optimizer_of
 from millrace.data.examples.answer_rules import AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
 from millrace.model.judges import reward
+from millrace.model.losses.policy import PolicyLoss, Rollouts, described
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
-from millrace.model.states.checkpoints import Checkpoints
-from millrace.model.training import policy_loop
-from millrace.model.training.loop import NonFiniteLoss
-from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.training.policy_loop import Rollouts
+from millrace.model.training.loop import Sampled
+from millrace.model.training.step import Objective
 
 from .answers import Judge, Sampler, measure, read_prompts
 from .config import RlhfConfig
@@ -44,6 +45,8 @@ SHOWN_EXAMPLES = 5
 def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     """Trains the policy and writes it with its curves and its figures before and after."""
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
+    rows = config.prompts_per_step * config.samples_per_prompt
+    fitting = Fitting("rlhf", context, config, [rows])
     model_config, policy = weights.load(inputs.one("policy").path)
     _, reference = weights.load(inputs.one("policy").path)
     reward_config, reward_model, heads = reward.load(inputs.one("reward").path)
@@ -75,7 +78,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         tokenizer.chat_stop_ids,
         prompt_tokens,
         config.max_new_tokens,
-        config.prompts_per_step * config.samples_per_prompt,
+        rows,
         context.seed,
     )
     epochs = Epochs(context.seed, len(train_prompts), config.prompts_per_step)
@@ -84,10 +87,12 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         prompts = [train_prompts[row] for row in epochs.rows(step)]
         return sampler.answers(decoder, prompts, config.samples_per_prompt, 2 + step)
 
-    def on_step(step: int, values: Mapping[str, float]) -> None:
-        for name in ("reward", "kl", "entropy", "answer_tokens"):
-            context.metric(name, values[name], step)
-        context.progress(step, config.steps, "steps")
+    def make(decoder: Decoder, step: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        rollouts = sample(decoder, step)
+        scores = judge.score(rollouts)
+        arrays = rollouts.arrays(prompt_tokens, config.max_new_tokens)
+        rewards = np.asarray(scores["reward"], dtype=np.float32)
+        return arrays | {"rewards": rewards}, {name: float(np.mean(scores[name])) for name in judge.names}
 
     measured = partial(
         measure,
@@ -98,31 +103,24 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         judge=judge,
     )
     before = measured(policy)
-    rate = learning_rate_schedule(
-        [(config.steps, config.learning_rate)], total_steps=config.steps, warmup_steps=config.warmup_steps
+    graph, reference_weights = nnx.split(reference)
+    loss = PolicyLoss(graph, config.samples_per_prompt, config.beta)
+    history = fitting.fit(
+        policy,
+        Objective(
+            loss,
+            # Without decay: the KL term already says where weights should stay.
+            optimizer_of(config, config.steps, weight_decay=0.0),
+            frozen=(nnx.to_pure_dict(reference_weights),),
+            on_non_finite=config.on_non_finite,
+            most_skipped_steps=config.max_skipped_steps,
+        ),
+        Sampled(make, described(rows, prompt_tokens, config.max_new_tokens), judge.names),
+        config.steps,
+        [fitting.log(["reward", "kl", "entropy", "answer_tokens"], config.steps)],
+        advice=lambda step: "lower it, or set a higher beta",
     )
-    with Checkpoints(context.work / "checkpoints", log=context.log.warning) as checkpoints:
-        try:
-            curves = policy_loop.train(
-                policy,
-                reference,
-                make_optimizer(rate, weight_decay=0.0),  # the KL term already says where weights should stay
-                sample,
-                judge.score,
-                config.steps,
-                score_names=judge.names,
-                samples_per_prompt=config.samples_per_prompt,
-                prompt_tokens=prompt_tokens,
-                answer_tokens=config.max_new_tokens,
-                beta=config.beta,
-                checkpoints=checkpoints,
-                checkpoint_every_steps=config.checkpoint_every_steps,
-                on_step=on_step,
-            )
-        except NonFiniteLoss as error:
-            raise ComponentError(
-                f"rlhf: {error}, with learning_rate {config.learning_rate:g}; set a lower learning_rate or a higher beta"
-            ) from error
+    curves = {name: values for name, values in history.curves.items() if name != "loss"}
     after = measured(policy)
     report = make_report(before, after, curves, context.seed)
     report["weights"] = {**{head.name: head.weight for head in heads}, "rule": config.rule_weight}

@@ -7,7 +7,7 @@ model to stop; how many were cut is in the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,15 @@ from millrace.components.artifacts import check_vocabulary, read_rows
 from millrace.components.contract import ComponentError, Context, Inputs
 from millrace.components.reports.curves import final_loss, loss_curve
 from millrace.components.reports.files import write_json
+from millrace.components.training.fitting import Fitting, optimizer_of
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
 from millrace.data.training.packing import fill, pack
 from millrace.model.answers.score import row_log_probs
 from millrace.model.losses.next_token import NextTokenLoss
 from millrace.model.package import weights
-from millrace.model.states.checkpoints import Checkpoints
-from millrace.model.training.loop import Evaluation, NonFiniteLoss, fit
-from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.training.preemption import Preempted, StopRequest
+from millrace.model.training.hooks import Evaluation, Hook
+from millrace.model.training.step import Objective
 
 from .config import SftConfig
 
@@ -85,49 +84,28 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     batches = PackedBatches(train.examples, config, limit + 1, context.seed, tokenizer.pad_id)
     context.log.info("%s, %d steps, %.0f%% padding", train.counts(), batches.steps, 100 * batches.padding)
 
-    def on_log(step: int, values: Mapping[str, float]) -> None:
-        context.metric("loss", values["loss"], step)
-        context.progress(step, batches.steps, "steps")
-
-    def on_evaluation(step: int, values: Mapping[str, float]) -> None:
-        context.metric("held_out_loss", values["held_out_loss"], step)
-
-    optimizer = make_optimizer(
-        learning_rate_schedule(
-            [(batches.steps, config.learning_rate)],
-            total_steps=batches.steps,
-            warmup_steps=config.warmup_steps,
-            decay=config.decay,
+    fitting = Fitting("sft", context, config, [config.batch_size])
+    with fitting.in_host_memory():
+        _, decoder = weights.load(inputs.one("model").path)
+    hooks: list[Hook] = [fitting.log(["loss"], batches.steps)]
+    if measurement := evaluation(held_out, config, fitting.report):
+        hooks.append(measurement)
+    loss = NextTokenLoss(router_balance_loss=config.router_balance_loss, router_z_loss=config.router_z_loss)
+    history = fitting.fit(
+        decoder,
+        Objective(
+            loss,
+            optimizer_of(config, batches.steps),
+            on_non_finite=config.on_non_finite,
+            most_skipped_steps=config.max_skipped_steps,
         ),
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
+        batches,
+        batches.steps,
+        hooks,
+        advice=lambda step: "lower it",
     )
-    _, decoder = weights.load(inputs.one("model").path)
-    stored = Checkpoints(context.work / "checkpoints", log=context.log.warning)
-    with stored as checkpoints, StopRequest() as stop:
-        try:
-            history = fit(
-                decoder,
-                optimizer,
-                NextTokenLoss(
-                    router_balance_loss=config.router_balance_loss, router_z_loss=config.router_z_loss
-                ),
-                batches,
-                batches.steps,
-                checkpoints=checkpoints,
-                checkpoint_every_steps=config.checkpoint_every_steps,
-                log_every_steps=config.log_every_steps,
-                on_log=on_log,
-                evaluation=measurement(held_out, config),
-                on_evaluation=on_evaluation,
-                stop=stop,
-            )
-        except Preempted as error:
-            raise ComponentError(f"sft: {error}") from error
-        except NonFiniteLoss as error:
-            raise ComponentError(
-                f"sft: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it"
-            ) from error
+    if context.host:
+        return  # host 0 writes what all of them trained
 
     facts: dict[str, Any] = {
         "steps": batches.steps,
@@ -217,7 +195,9 @@ class PackedBatches:
         return fill(self._examples, rows, self._batch_size, self._row_tokens, self._pad_id)
 
 
-def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
+def evaluation(
+    held_out: Chats, config: SftConfig, tell: Callable[[int, Mapping[str, float]], None]
+) -> Evaluation | None:
     """Held-out nats per answer token, over chats spread evenly over the file; None without any."""
     stride = max(len(held_out.examples) // config.held_out_chats, 1)
     chosen = held_out.examples[::stride][: config.held_out_chats]
@@ -232,7 +212,7 @@ def measurement(held_out: Chats, config: SftConfig) -> Evaluation | None:
         )
         return [nats / sum(sum(answer[1:]) for _, answer in chosen)]
 
-    return Evaluation(["held_out_loss"], measure, config.evaluate_every_steps)
+    return Evaluation(["held_out_loss"], measure, config.evaluate_every_steps, tell)
 
 
 def answer_mask(answer: Sequence[bool]) -> np.ndarray:

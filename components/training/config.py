@@ -3,19 +3,99 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from millrace.components.contract import runtime
+from millrace.components.contract import Config
 from millrace.components.training.mixture import budget
 from millrace.components.training.mixture.phases import MixtureConfig, MixturePhase, RowsConfig
 
-from . import mesh as device_mesh
-from .shape import ModelShape
+from .settings import (
+    ClipNorm,
+    Decay,
+    FittingConfig,
+    GradientConfig,
+    RouterBalanceLoss,
+    RouterZLoss,
+    WeightDecay,
+)
 
 if TYPE_CHECKING:
     from millrace.model.network.config import ModelConfig
+
+
+Preset = Literal[
+    "tiny",
+    "small",
+    "base",
+    "nano-1",
+    "nano-2",
+    "tiny-moe",
+    "small-moe",
+    "base-moe",
+    "nano-1-moe",
+    "nano-2-moe",
+]
+
+
+class ModelShape(Config):
+    """Sizes of the decoder; the vocabulary comes from the tokenizer, the longest sequence from the phases."""
+
+    preset: Preset | None = Field(
+        None, description="A shape by name (`millrace models` lists them); what stands beside it wins."
+    )
+    layers: int = Field(4, ge=1, le=512, description="Number of decoder layers.")
+    model_size: int = Field(128, ge=8, description="Width of the residual stream.")
+    heads: int = Field(4, ge=1, description="Query heads.")
+    kv_heads: int = Field(1, ge=1, description="Key-value heads: 1 is multi-query attention.")
+    head_size: int = Field(32, ge=2, description="Width of one head; even.")
+    feed_forward_size: int = Field(
+        384, ge=8, description="Width of the gated feed-forward layer, or of one expert."
+    )
+    rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary frequencies.")
+    activation: Literal["gelu", "silu"] = Field("gelu", description="Gate: GeGLU or SwiGLU.")
+    compute_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Type of matrix products; bfloat16 pays on accelerators only."
+    )
+    tied_embedding: bool = Field(True, description="Whether the embedding also makes the logits.")
+    query_key_norm: bool = Field(False, description="RMSNorm of queries and keys, which steadies attention.")
+    logit_soft_cap: float | None = Field(None, gt=0, description="Bound of the logits by tanh.")
+    local_window_tokens: int | None = Field(
+        None, ge=1, description="What local layers see; none makes all layers global."
+    )
+    global_every_layers: int = Field(
+        6, ge=1, description="With a window, every such layer is global; layers is a multiple of it."
+    )
+    experts: int = Field(0, ge=0, description="Feed-forward networks to route between; 0 is a dense model.")
+    experts_per_token: int = Field(2, ge=1, description="Experts that each token goes through.")
+
+    def model_config_for(self, vocab_size: int, max_sequence_tokens: int) -> ModelConfig:
+        """The model's configuration."""
+        from millrace.model.network.config import ModelConfig
+
+        return ModelConfig(
+            vocab_size=vocab_size,
+            max_sequence_tokens=max_sequence_tokens,
+            **self.model_dump(exclude={"preset"}),
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("preset"):
+            return given
+        from millrace.model.network.presets import PRESETS
+
+        preset = PRESETS.get(given["preset"])
+        if preset is None:
+            return given  # the field's own check names the choices
+        return {name: getattr(preset, name) for name in cls.model_fields if name != "preset"} | given
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ModelShape:
+        self.model_config_for(1, 1)
+        return self
 
 
 class PhaseConfig(MixturePhase):
@@ -29,7 +109,7 @@ class PhaseConfig(MixturePhase):
     )
 
 
-class TrainingConfig(RowsConfig):
+class TrainingConfig(RowsConfig, GradientConfig):
     """How a decoder is trained from scratch, whatever it reads: what ``pretrain`` and the proxies of ``ablate_mixture`` share."""
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
@@ -40,23 +120,17 @@ class TrainingConfig(RowsConfig):
         "adamw",
         description="muon takes the hidden matrices and leaves the rest to AdamW, at one learning rate.",
     )
-    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
-    warmup_steps: int = Field(20, ge=0, description="Steps of linear rise.")
-    decay: Literal["stable", "cosine", "constant"] = Field(
-        "stable", description="Schedule after warmup; stable falls linearly over the last decay_fraction."
-    )
+    decay: Decay = "stable"
     decay_fraction: float = Field(0.4, ge=0, le=1, description="Share of the tokens that fall, if stable.")
     final_fraction: float = Field(0.1, ge=0, le=1, description="Learning rate at the end over its peak.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
+    weight_decay: WeightDecay = 0.1
     beta2: float = Field(0.95, gt=0, lt=1, description="Adam's decay of the second moment.")
-    clip_norm: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    clip_norm: ClipNorm = 1.0
     z_loss: float = Field(
         0.0, ge=0, description="Weight of the squared log-normaliser; 1e-4 steadies long trainings."
     )
-    router_balance_loss: float = Field(
-        0.01, ge=0, description="Weight of the balance loss of experts' routers; 1e-2 is usual."
-    )
-    router_z_loss: float = Field(0.001, ge=0, description="Weight of the routers' z-loss.")
+    router_balance_loss: RouterBalanceLoss = 0.01
+    router_z_loss: RouterZLoss = 0.001
     capacity_factor: float | None = Field(
         None, gt=0, description="Places of an expert over its even share; none is dropless."
     )
@@ -69,20 +143,9 @@ class TrainingConfig(RowsConfig):
         False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
     )
     held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
-    on_non_finite: Literal["stop", "skip", "rewind"] = Field(
-        "stop",
-        description="A step whose loss or gradient is not finite ends the training, has no update, or makes it go back "
-        "to the newest checkpoint to leave that update out.",
-    )
-    max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
-    checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
-    log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
-    mesh: device_mesh.MeshConfig = runtime(
-        device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."
-    )
 
 
-class PretrainConfig(TrainingConfig, MixtureConfig):
+class PretrainConfig(TrainingConfig, FittingConfig, MixtureConfig):
     """Settings of ``pretrain``."""
 
     phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
@@ -97,17 +160,11 @@ class PretrainConfig(TrainingConfig, MixtureConfig):
         ge=0,
         description="Steps between checksums of the parameters for `millrace replay`; 0 records nothing for it.",
     )
-    keep_checkpoints: int = runtime(2, ge=1, description="How many of the newest checkpoints to keep.")
     keep_state_every_steps: int = Field(
         0,
         ge=0,
         description="Steps between training states that stay in the output `states`, for `millrace replay` to begin with; "
         "0 keeps none.",
-    )
-    replica_every_steps: int = runtime(
-        0,
-        ge=0,
-        description="Steps between copies of the state in memory, from which a stage with retries goes on; 0 keeps none.",
     )
 
     @model_validator(mode="after")

@@ -7,14 +7,14 @@ measured, so that the cost does not grow with the benchmarks; ``evaluate`` measu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from millrace.components.contract import Artifact
 from millrace.data.examples import benchmark_files
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.answers.score import text_nats, windows
-from millrace.model.training.loop import Evaluation
+from millrace.model.training.hooks import Evaluation
 
 HeldOut = tuple[int, list[list[int]]]
 
@@ -39,7 +39,12 @@ def read(benchmarks: Artifact | None, tokenizer: Tokenizer, bytes_per_source: in
     return {source: (sizes[source], documents[source]) for source in sorted(documents)}
 
 
-def evaluation(held_out: Mapping[str, HeldOut], window_tokens: int, every_steps: int) -> Evaluation | None:
+def evaluation(
+    held_out: Mapping[str, HeldOut],
+    window_tokens: int,
+    every_steps: int,
+    tell: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> Evaluation | None:
     """Bits per byte over all held-out text and per source, or None without any."""
     if not held_out:
         return None
@@ -59,4 +64,4 @@ def evaluation(held_out: Mapping[str, HeldOut], window_tokens: int, every_steps:
         return [total, *(bits[source] / held_out[source][0] for source in held_out)]
 
     names = ["bits_per_byte", *(f"bits_per_byte_{source}" for source in held_out)]
-    return Evaluation(names, measure, every_steps)
+    return Evaluation(names, measure, every_steps, tell)

@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
-from millrace.components.contract import ComponentError, Context, Inputs
+from millrace.components.contract import Context, Inputs
 from millrace.components.reports.curves import final_loss, loss_curve
 from millrace.components.reports.files import write_json
 from millrace.components.training.mixture import documents
@@ -25,31 +26,55 @@ from millrace.components.training.mixture.reading import Reading, read_batch
 from millrace.components.training.mixture.schedule import Schedule
 from millrace.data.training.mixture import Mixture
 from millrace.model.devices import sharding
-from millrace.model.losses.next_token import NextTokenLoss
+from millrace.model.losses.next_token import NextTokenLoss, learnt_tokens
 from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import Decoder, TrainingMode
 from millrace.model.package import weights
 from millrace.model.states import kept_states
-from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.states.kept_states import KeptStates
-from millrace.model.states.replicas import NoRoom, Replicas
-from millrace.model.training.goodput import Goodput
-from millrace.model.training.loop import History, LossFunction, NonFiniteLoss, fit
-from millrace.model.training.preemption import Preempted, StopRequest
+from millrace.model.training import accumulate
+from millrace.model.training.hooks import Digests, Hook, Log
+from millrace.model.training.loop import History
+from millrace.model.training.step import LossFunction, Objective, SharedStep
 
 from . import digests as step_digests
 from . import held_out as held_out_text
-from . import mesh as device_mesh
-from . import recipe as training_recipe
 from . import report as pretrain_report
 from .config import PretrainConfig
+from .fitting import Fitting, optimizer_of
 from .live import Live
-from .recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Objective:
+class Recipe:
+    """What trainings have in common that differ in their mixture's weights alone; made once, they compile once.
+
+    Attributes:
+        optimizer: With the learning rate of every step.
+        gradient: How it is computed (see ``model/training/accumulate.py``).
+        step: The compiled step.
+    """
+
+    optimizer: optax.GradientTransformation
+    gradient: Callable[[accumulate.Loss], accumulate.Gradient]
+    step: SharedStep
+
+
+def make_recipe(config: PretrainConfig, mixture: Mixture) -> Recipe:
+    """The recipe of a training; of the mixture only the steps of each phase count."""
+    peaks = [
+        (end, phase.learning_rate or config.learning_rate)
+        for end, phase in zip(mixture.ends, config.phases, strict=True)
+    ]
+    optimizer = optimizer_of(
+        config, mixture.total_steps, peaks=peaks, step_tokens=mixture.step_tokens, name=config.optimizer
+    )
+    return Recipe(optimizer, accumulate.split(config.accumulate_steps, learnt_tokens), SharedStep())
+
+
+@dataclass(frozen=True)
+class Task:
     """What a training on token streams minimises, and with what besides them.
 
     Attributes:
@@ -79,7 +104,7 @@ class Trained:
     shape: ModelConfig
     decoder: Decoder
     reading: Reading
-    objective: Objective
+    task: Task
     history: History
 
 
@@ -94,7 +119,7 @@ def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
 
 
 def train_on(
-    objective: Objective,
+    task: Task,
     context: Context,
     config: PretrainConfig,
     reading: Reading,
@@ -102,7 +127,11 @@ def train_on(
     until_steps: int | None = None,
     recipe: Recipe | None = None,
 ) -> Trained:
-    """``train`` for any objective over a reading of token streams."""
+    """Trains any task over a reading of token streams.
+
+    Raises:
+        ComponentError: A step is not finite, or a signal asked it to end.
+    """
     mixture = reading.mixture
     held_out = held_out_text.read(
         inputs.maybe("benchmarks"), reading.tokenizer, config.held_out_bytes_per_source
@@ -114,77 +143,50 @@ def train_on(
     context.log.info(
         "%d parameters, %d steps, %d tokens", shape.parameter_count(), mixture.total_steps, total_tokens
     )
-    mesh = device_mesh.build(config.mesh, config.batch_sizes())
-    goodput = Goodput() if context.host else Goodput.since(context.work / "started")
-    work = [objective.flops_per_token(phase.sequence_length_tokens) for phase in config.phases]
-    on_log = Live(context, phases, mixture.total_steps, work, shape.compute_dtype, goodput)
-
-    def on_evaluation(step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            context.metric(name, value, step)
-
-    made = recipe or training_recipe.make(config, mixture)
-    with device_mesh.in_host_memory(mesh):
+    fitting = Fitting(task.component, context, config, config.batch_sizes())
+    work = [task.flops_per_token(phase.sequence_length_tokens) for phase in config.phases]
+    live = Live(context, phases, mixture.total_steps, work, shape.compute_dtype, fitting.clock)
+    made = recipe or make_recipe(config, mixture)
+    with fitting.in_host_memory():
         decoder = network.create(shape, context.seed)
 
     def batches(step: int) -> Mapping[str, np.ndarray | jax.Array]:
-        if mesh is None or jax.process_count() == 1:
-            return objective.batch(step, None)
+        if fitting.mesh is None or jax.process_count() == 1:
+            return task.batch(step, None)
         count = config.batch_sizes()[mixture.phase_of(step)]
-        return sharding.read_own_rows(mesh, count, lambda rows: objective.batch(step, rows))
+        return sharding.read_own_rows(fitting.mesh, count, lambda rows: task.batch(step, rows))
 
-    replicas = None
-    if config.replica_every_steps and context.memory:
-        replicas = Replicas(context.memory, config.replica_every_steps, context.log.warning)
-    stored = Checkpoints(
-        context.work / "checkpoints",
-        keep=config.keep_checkpoints,
-        log=context.log.warning,
+    def advice(step: int) -> str:
+        read = documents.in_words(documents.documents_of(reading.streams, mixture, step))
+        return (
+            f"lower it, lengthen warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the "
+            f"text is to blame, drop it or set on_non_finite. The step read{read}"
+        )
+
+    hooks: list[Hook] = [Digests(config.digest_every_steps)] if config.digest_every_steps else []
+    hooks.append(Log(config.log_every_steps, live))
+    window, every = shape.max_sequence_tokens, config.evaluate_every_steps
+    if evaluation := held_out_text.evaluation(held_out, window, every, fitting.report):
+        hooks.append(evaluation)
+    history = fitting.fit(
+        decoder,
+        Objective(
+            task.loss,
+            made.optimizer,
+            made.gradient,
+            task.frozen,
+            config.on_non_finite,
+            config.max_skipped_steps,
+        ),
+        batches,
+        mixture.total_steps,
+        hooks,
+        advice=advice,
+        kept=KeptStates(states_folder(context), config.keep_state_every_steps, context.log.warning),
+        shared=made.step,
+        until_steps=until_steps,
     )
-    with stored as checkpoints, StopRequest() as stop:
-        try:
-            history = fit(
-                decoder,
-                made.optimizer,
-                objective.loss,
-                batches,
-                mixture.total_steps,
-                frozen=objective.frozen,
-                gradient=made.gradient,
-                checkpoints=checkpoints,
-                checkpoint_every_steps=config.checkpoint_every_steps,
-                replicas=replicas,
-                states=KeptStates(states_folder(context), config.keep_state_every_steps, context.log.warning),
-                log_every_steps=config.log_every_steps,
-                on_log=on_log,
-                evaluation=held_out_text.evaluation(
-                    held_out, shape.max_sequence_tokens, config.evaluate_every_steps
-                ),
-                on_evaluation=on_evaluation,
-                on_non_finite=config.on_non_finite,
-                most_skipped_steps=config.max_skipped_steps,
-                digest_every_steps=config.digest_every_steps,
-                until_steps=until_steps,
-                stop=stop,
-                notice=context.log.warning,
-                goodput=goodput,
-                mesh=mesh,
-                shared=made.step,
-            )
-        except NonFiniteLoss as error:
-            read = documents.documents_of(reading.streams, mixture, error.step)
-            raise ComponentError(
-                f"{objective.component}: {error}, with a peak learning_rate of {config.learning_rate:g}; lower it, lengthen "
-                f"warmup_steps ({config.warmup_steps}) or lower clip_norm ({config.clip_norm:g}); if the text is to "
-                f"blame, drop it or set on_non_finite. The step read{documents.in_words(read)}"
-            ) from error
-        except NoRoom as error:
-            raise ComponentError(f"{objective.component}: {error}") from error
-        except Preempted as error:
-            context.log.warning("%s; %s", error, goodput.summary())
-            raise ComponentError(f"{objective.component}: {error}") from error
-    context.log.info("%s", goodput.summary())
-    return Trained(config, shape, decoder, reading, objective, history)
+    return Trained(config, shape, decoder, reading, task, history)
 
 
 def states_folder(context: Context) -> Path:
@@ -203,7 +205,7 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
         "steps": mixture.total_steps,
         "tokens": total_tokens,
         "flops": sum(
-            trained.objective.flops_per_token(phase.sequence_length_tokens) * tokens
+            trained.task.flops_per_token(phase.sequence_length_tokens) * tokens
             for phase, tokens in zip(config.phases, phases.phase_tokens(mixture.total_steps), strict=True)
         ),
         "epochs": {name: round(times, 4) for name, times in sorted(mixture.epochs().items())},
@@ -218,10 +220,10 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
     ]
     weights.save(context.output("model"), shape, trained.decoder)
     write_json(context.output("model") / "training.json", facts)
-    full = facts | report(history, phases, trained.objective.curves) | {"skipped": skipped}
+    full = facts | report(history, phases, trained.task.curves) | {"skipped": skipped}
     write_json(context.output("report") / "report.json", full)
     page = pretrain_report.page(
-        full, _phase_facts(config, mixture, phases), trained.objective.curves, trained.objective.title
+        full, _phase_facts(config, mixture, phases), trained.task.curves, trained.task.title
     )
     (context.output("report") / "report.html").write_text(page, encoding="utf-8")
     step_digests.write(
@@ -233,7 +235,7 @@ def write(context: Context, trained: Trained, **more: Any) -> None:
     context.metric("tokens_in", sum(streams.source_tokens.values()))
     context.metric("tokens_out", total_tokens)
     context.metric("parameters", shape.parameter_count())
-    for name in ("loss", *trained.objective.curves):
+    for name in ("loss", *trained.task.curves):
         context.metric(name, final_loss(history, name))
     for name, values in history.evaluations.items():
         context.metric(name, float(values[-1]))
@@ -289,7 +291,7 @@ def digests(trained: Trained, every_steps: int, until_steps: int | None = None) 
     """The digests of a training's steps, or of the first ``until_steps``."""
 
     def batch(step: int) -> Mapping[str, np.ndarray]:
-        return trained.objective.batch(step, None)
+        return trained.task.batch(step, None)
 
     return step_digests.records(trained.history, batch, every_steps, until_steps, jax.device_count())
 

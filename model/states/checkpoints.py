@@ -32,13 +32,15 @@ import orbax.checkpoint as ocp
 from millrace.model.devices import hosts
 
 from . import integrity
+from .store import Moment
 
 
 class Checkpoints:
-    """The checkpoints of one training, newest last.
+    """The checkpoints of one training, newest last: a ``Store``.
 
     Args:
         folder: Where they are kept; made when missing.
+        every_steps: Steps between two.
         keep: How many of the newest to keep.
         log: Takes one line for each damaged file and for what follows from it; this module's logger by default.
 
@@ -46,15 +48,19 @@ class Checkpoints:
         ValueError: ``keep`` is below one.
     """
 
+    loses = "checkpointing"
+    same_bytes = False
+
     def __init__(
         self,
         folder: Path,
+        every_steps: int = 50,
         keep: int = 2,
         log: Callable[[str], None] | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(f"got keep {keep}, expected at least 1")
-        self._folder = folder.absolute()
+        self._folder, self._every_steps = folder.absolute(), every_steps
         self._keep = keep
         self._log = log or logging.getLogger(__name__).warning
         host = jax.process_index()
@@ -82,6 +88,14 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def lay_out(self, template: Any) -> None:
+        """A checkpoint is the same files whatever the layout."""
+
+    def due(self, moment: Moment) -> bool:
+        """At multiples, at the end, and when the training is to end before it."""
+        at = moment.done == moment.end or moment.done % self._every_steps == 0
+        return moment.done > moment.start and (at or moment.stopping)
 
     def save(self, step: int, state: Any) -> None:
         """Keeps a pytree of arrays as the state after ``step`` steps; on several hosts a collective.

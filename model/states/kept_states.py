@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from millrace.model.devices import hosts
 
 from . import integrity
+from .store import Moment
 
 STATE_FILE = "state.safetensors"
 
@@ -34,13 +35,16 @@ class OtherTraining(ValueError):
 
 
 class KeptStates:
-    """The kept states of one training.
+    """The kept states of one training: a ``Store``.
 
     Args:
         folder: Where they are; made when missing. Several hosts share it.
-        every_steps: ``due`` are its multiples; 0 for none.
+        every_steps: Steps between two; 0 for none.
         log: Takes one line for each damaged file; this module's logger by default.
     """
+
+    loses = "checkpointing"
+    same_bytes = True
 
     def __init__(self, folder: Path, every_steps: int = 0, log: Callable[[str], None] | None = None) -> None:
         self._folder = folder
@@ -48,9 +52,16 @@ class KeptStates:
         self._log = log or logging.getLogger(__name__).warning
         folder.mkdir(parents=True, exist_ok=True)
 
-    def due(self, step: int) -> bool:
-        """Whether the state after ``step`` steps is one to keep."""
-        return self._every_steps > 0 and step > 0 and step % self._every_steps == 0
+    def lay_out(self, template: Any) -> None:
+        """A state is the same file whatever the layout."""
+
+    def due(self, moment: Moment) -> bool:
+        """At multiples; one that is to end leaves it to the next process, which measures first."""
+        done, every = moment.done, self._every_steps
+        if moment.stopping or not every or not done or done % every:
+            return False
+        # A kill between a checkpoint and the state of the same step may have left the state out.
+        return moment.start < done or not self.has(done)
 
     def has(self, step: int) -> bool:
         """Whether the state after ``step`` steps was written to its end."""
@@ -73,6 +84,9 @@ class KeptStates:
             place.mkdir()
             save_file(tensors, place / STATE_FILE)
             integrity.seal(place)
+
+    def wait(self) -> None:
+        """Saving has waited."""
 
     def newest(self) -> int | None:
         """The step of the newest state that is whole, or None; on several hosts a collective."""

@@ -39,6 +39,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from millrace.model.devices import hosts
 
+from .store import Moment
+
 HEADER_BYTES = 4096
 CHUNK_BYTES = 64 << 20  # of what goes through a device at once
 CGROUP = Path("/sys/fs/cgroup")
@@ -52,13 +54,16 @@ class NoRoom(Exception):
 
 
 class Replicas:
-    """The copies that one host keeps.
+    """The copies that one host keeps: a ``Store``.
 
     Args:
         memory: Descriptors of two files, empty or as an earlier process of the same training left them.
         every_steps: Steps between two copies.
         log: Takes one line for each damaged copy; this module's logger by default.
     """
+
+    loses = "copying to memory"
+    same_bytes = False
 
     def __init__(
         self, memory: Sequence[int], every_steps: int, log: Callable[[str], None] | None = None
@@ -67,7 +72,7 @@ class Replicas:
             raise ValueError(
                 f"got {len(memory)} files and a copy every {every_steps} steps, expected two and at least 1"
             )
-        self.every_steps = every_steps
+        self._every_steps = every_steps
         self._memory = tuple(memory)
         self._log = log or logging.getLogger(__name__).warning
         self._layout: _Layout | None = None
@@ -93,6 +98,14 @@ class Replicas:
             missing = sum(max(size - os.fstat(handle).st_size, 0) for handle in self._memory)
             _check_room(missing)
             self._files = [_File(handle, size, self._layout) for handle in self._memory]
+
+    def due(self, moment: Moment) -> bool:
+        """At multiples, but not where a checkpoint ends the training."""
+        inside = moment.start < moment.done < moment.end
+        return inside and not moment.stopping and moment.done % self._every_steps == 0
+
+    def wait(self) -> None:
+        """Saving has waited."""
 
     def save(self, step: int, state: Any) -> None:
         """Keeps the state after ``step`` steps; a collective on several hosts."""

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from millrace.model.training.policy_loop import Rollouts
 
 from millrace.components.contract import Artifact, ComponentError, Inputs
 from millrace.components.rlhf import answers
@@ -16,7 +17,6 @@ from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.judges.reward import Head, RewardModel, raw_scores
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
-from millrace.model.training.policy_loop import Rollouts
 
 
 @pytest.fixture(scope="module")

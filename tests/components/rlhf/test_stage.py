@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import nnx
+from millrace.model.training.policy_loop import Rollouts
 from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
@@ -18,7 +19,6 @@ from millrace.model.answers import generate
 from millrace.model.judges import reward
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
-from millrace.model.training.policy_loop import Rollouts
 
 CONFIG = {
     "steps": 6,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from millrace.model.training.policy_loop import Rollouts
 
 from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
@@ -14,7 +15,6 @@ from millrace.model.network.decoder import Decoder
 from millrace.model.training import policy_loop
 from millrace.model.training.loop import NonFiniteLoss
 from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
-from millrace.model.training.policy_loop import Rollouts
 
 V, BETA = 6, 0.5
 PROMPT = [1, 2]

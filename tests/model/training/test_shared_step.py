@@ -10,9 +10,9 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from millrace.model.training.shared_step import SharedStep
 
 from millrace.model.training.loop import fit
-from millrace.model.training.shared_step import SharedStep
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from tests.sandbox import Sandbox, found, wait_until
 from typer.testing import CliRunner
 
 from millrace.components.contract import ComponentError
-from millrace.components.training import recipe
+from millrace.components.training import fitting
 from millrace.pipelines.cli import app
 from millrace.pipelines.store.store import Store
 
@@ -65,7 +65,7 @@ def replayed(sandbox: Sandbox, *words: str) -> tuple[int, Any]:
 @pytest.fixture
 def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one gradient is another one at step 11, as a faulty processor might make it."""
-    make = recipe.make_optimizer
+    make = fitting.make_optimizer
 
     def flipped(gradients: Any, step: jax.Array) -> Any:
         leaves, tree = jax.tree.flatten(gradients)
@@ -83,7 +83,7 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return optax.GradientTransformation(sound.init, update)
 
-    monkeypatch.setattr(recipe, "make_optimizer", make_wrong)
+    monkeypatch.setattr(fitting, "make_optimizer", make_wrong)
 
 
 def test_a_replay_is_the_same_bits(trained: Sandbox) -> None:
@@ -122,7 +122,7 @@ def test_a_state_that_the_code_of_now_does_not_fit_is_said(
     trained: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another optimizer has other moments; from step 0 the difference itself is found."""
-    monkeypatch.setattr(recipe, "make_optimizer", lambda *given, **named: optax.sgd(0.1, momentum=0.9))
+    monkeypatch.setattr(fitting, "make_optimizer", lambda *given, **named: optax.sgd(0.1, momentum=0.9))
     code, result = replayed(trained, "--steps", "9:12")
     assert code == 1
     assert "the state that the training kept does not fit the code that trains now" in str(result.exception)
