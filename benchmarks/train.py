@@ -44,8 +44,10 @@ from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import REMAT, Decoder, TrainingMode
 from millrace.model.network.presets import PRESETS, training_memory
 from millrace.model.states.checkpoints import Checkpoints
+from millrace.model.training.hooks import Log
 from millrace.model.training.loop import fit
 from millrace.model.training.optimizer import make_optimizer
+from millrace.model.training.step import Objective
 
 ROWS, LENGTH = 8, 256
 SHRUNK = replace(
@@ -199,17 +201,14 @@ def _resumption(repeats: int) -> None:
 
     def train(folder: Path, until: int) -> float:
         ends: list[float] = []
-        with Checkpoints(folder) as checkpoints:
+        with Checkpoints(folder, half) as checkpoints:
             fit(
                 network.create(SHRUNK, 0),
-                make_optimizer(1e-3),
-                NextTokenLoss(),
+                Objective(NextTokenLoss(), make_optimizer(1e-3)),
                 lambda step: {"tokens": tokens},
                 2 * half,
-                checkpoints=checkpoints,
-                checkpoint_every_steps=half,
-                log_every_steps=4,
-                on_log=lambda step, values: ends.append(time.perf_counter()),
+                stores=[checkpoints],
+                hooks=[Log(4, lambda step, values: ends.append(time.perf_counter()))],
                 until_steps=until,
             )
         # The first of a process is compiled, the last is followed by a checkpoint.
@@ -277,12 +276,10 @@ def part_throughput(preset: str, rows: int, mode: TrainingMode, steps: int, trac
     loss = NextTokenLoss(mode)
     fit(
         decoder,
-        make_optimizer(1e-4),
-        loss,
+        Objective(loss, make_optimizer(1e-4)),
         lambda step: batches[step % 4],
         steps,
-        log_every_steps=2,
-        on_log=on_log,
+        hooks=[Log(2, on_log)],
     )
     if trace:
         jax.profiler.stop_trace()

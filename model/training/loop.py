@@ -117,7 +117,7 @@ def fit(
         The curves, also of the steps before a resumption.
 
     Raises:
-        NonFiniteLoss: At the next hook that waits or store that is due after it happened; no store holds it.
+        NonFiniteLoss: At the next hook that waits, store that is due, or end after it happened; no store holds it.
         Preempted: ``stop`` said so; the state is saved when there are stores.
         ValueError: ``shared`` is the step of another training.
     """
@@ -161,7 +161,7 @@ class _Loop:
             moment, waits = self._moment(training, end)
             hooks = [hook for hook in self._hooks if hook.due(moment)]
             due = self._saving.due(moment)
-            if waits or due:
+            if waits or due or training.start < training.done == end:
                 skips = None if training.state.skips is None else np.array(training.state.skips)
                 step = self._guard.step_to_rewind(training.curves(), training.done, skips)
                 if step is not None and skips is not None:

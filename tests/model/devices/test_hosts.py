@@ -19,7 +19,9 @@ from millrace.model.devices import hosts
 from millrace.model.network import decoder as network
 from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.network.config import ModelConfig
+from millrace.model.training.hooks import Digests, Log
 from millrace.model.training.loop import fit
+from millrace.model.training.step import Objective
 from millrace.model.training.optimizer import make_optimizer
 from millrace.model.losses.next_token import NextTokenLoss
 from millrace.model.states.replicas import Replicas
@@ -40,11 +42,10 @@ def batch(step):
     return {"tokens": np.random.default_rng(step % 3).integers(0, 64, (8, 17)).astype(np.int32), "factor": factor}
 
 decoder = network.create(ModelConfig(64, 1, 32, 2, 1, 16, 64, 16), 0)
-with Checkpoints(Path(sys.argv[2])) as checkpoints:
+with Checkpoints(Path(sys.argv[2]), 3) as checkpoints:
     history = fit(
-        decoder, make_optimizer(1e-2), loss, batch, 9, log_every_steps=1, on_non_finite="rewind", digest_every_steps=4,
-        checkpoints=checkpoints, checkpoint_every_steps=3,
-        replicas=Replicas([os.memfd_create("one"), os.memfd_create("two")], 4),
+        decoder, Objective(loss, make_optimizer(1e-2), on_non_finite="rewind"), batch, 9, hooks=[Digests(4), Log(1)],
+        stores=[Replicas([os.memfd_create("one"), os.memfd_create("two")], 4), checkpoints],
         mesh=MeshShape(fsdp=count).build() if count > 1 else None,
     )
 print(json.dumps({"loss": history.curves["loss"].tolist(), "skipped": history.skipped_steps}))

@@ -22,6 +22,7 @@ from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
 from millrace.model.losses.distillation import DistillationLoss
 from millrace.model.training.loop import fit
+from millrace.model.training.step import Objective
 from millrace.model.network.decoder import TrainingMode
 from millrace.model.training.optimizer import make_optimizer
 from millrace.model.losses.next_token import NextTokenLoss
@@ -44,7 +45,7 @@ found = []
 for axes in asked["meshes"]:
     mesh = MeshShape(**axes).build() if axes else None
     decoder = network.create(config, 0)
-    history = fit(decoder, make_optimizer(1e-2), loss, batch, 8, frozen=frozen, mesh=mesh)
+    history = fit(decoder, Objective(loss, make_optimizer(1e-2), frozen=frozen), batch, 8, mesh=mesh)
     up = decoder.layers.feed_forward.up[...]
     share = up.addressable_shards[0].data.size / up.size
     found.append({"losses": history.curves["loss"].tolist(), "share": share})

@@ -17,6 +17,7 @@ from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import Decoder
 from millrace.model.training.loop import fit
 from millrace.model.training.optimizer import learning_rate_schedule, make_optimizer
+from millrace.model.training.step import Objective
 
 V, T = 32, 32
 FEW = 4  # batches that the student reads again and again
@@ -55,7 +56,7 @@ def held_out(decoder: Decoder) -> float:
 def train(decoder: Decoder, loss: Any, batches: Any, steps: int, *frozen: Any) -> dict[str, np.ndarray]:
     schedule = learning_rate_schedule([(steps, 0.02)], total_steps=steps, warmup_steps=5)
     optimizer = make_optimizer(schedule, weight_decay=0.0)
-    return dict(fit(decoder, optimizer, loss, batches, steps, frozen=frozen, log_every_steps=steps).curves)
+    return dict(fit(decoder, Objective(loss, optimizer, frozen=frozen), batches, steps).curves)
 
 
 def test_a_better_teacher_makes_a_better_student() -> None:

@@ -20,8 +20,10 @@ from flax import nnx
 from millrace.model.states import integrity
 from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.states.kept_states import STATE_FILE, KeptStates, OtherTraining, folder_name, steps
-from millrace.model.training.loop import Evaluation, History, fit
+from millrace.model.training.hooks import Digests, Evaluation, Log
+from millrace.model.training.loop import History, Supervision, fit
 from millrace.model.training.preemption import Preempted
+from millrace.model.training.step import Objective
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -127,19 +129,15 @@ def train(
     evaluation = Evaluation(
         ["distance"], lambda line: [float(np.abs(line.slopes[...]).max())], every_steps=25
     )
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", 40) as checkpoints:
         return fit(
             line,
-            optax.adam(0.1),
-            loss_of,
+            Objective(loss_of, optax.adam(0.1)),
             batches,
             60,
-            checkpoints=checkpoints,
-            checkpoint_every_steps=40,
-            states=KeptStates(folder / "states", every),
-            evaluation=evaluation,
-            digest_every_steps=7,
-            stop=stop,
+            stores=[checkpoints, KeptStates(folder / "states", every)],
+            hooks=[Digests(7), Log(10), evaluation],
+            supervision=Supervision(stop),
         )
 
 
@@ -210,6 +208,7 @@ import numpy as np
 from millrace.model.network import decoder as network
 from millrace.model.network.config import ModelConfig
 from millrace.model.training.loop import fit
+from millrace.model.training.step import Objective
 from millrace.model.states.kept_states import KeptStates
 from millrace.model.training.optimizer import make_optimizer
 from millrace.model.losses.next_token import NextTokenLoss
@@ -225,7 +224,7 @@ for axes, every in (({"fsdp": 8}, 3), ({"fsdp": 4, "tensor": 2}, 0), (None, 0)):
     decoder = network.create(ModelConfig(256, 2, 32, 4, 2, 8, 64, 32), 0)
     mesh = MeshShape(**axes).build() if axes else None
     states = KeptStates(folder, every)
-    history = fit(decoder, make_optimizer(1e-2), NextTokenLoss(), batch, 5, states=states, mesh=mesh)
+    history = fit(decoder, Objective(NextTokenLoss(), make_optimizer(1e-2)), batch, 5, stores=[states], mesh=mesh)
     found.append({"steps": asked[1:], "losses": history.curves["loss"].tolist()})
 print(json.dumps(found))
 """

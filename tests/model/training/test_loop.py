@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,11 @@ from flax import nnx
 
 from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.training.goodput import Goodput
-from millrace.model.training.loop import Evaluation, History, NonFiniteLoss, fit
+from millrace.model.training.hooks import Digests, Evaluation, Hook, Log
+from millrace.model.training.loop import History, Supervision, fit
+from millrace.model.training.non_finite import NonFiniteLoss
 from millrace.model.training.preemption import Preempted
+from millrace.model.training.step import Batch, Objective
 
 TRUE_SLOPES = np.asarray([1.0, -2.0, 0.5], np.float32)
 
@@ -48,22 +52,32 @@ def loss_of(line: Line, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict
     return jnp.mean(error**2), {"largest_error": jnp.max(jnp.abs(error))}
 
 
-def train(line: Line, steps: int = 60, folder: Path | None = None, batches=batch_of, **settings) -> History:
+def train(
+    line: Line,
+    steps: int = 60,
+    folder: Path | None = None,
+    batches: Callable[[int], Batch] = batch_of,
+    *,
+    hooks: Sequence[Hook] = (),
+    tell: Callable[[int, Mapping[str, float]], None] | None = None,
+    watched: Supervision | None = None,
+    until_steps: int | None = None,
+    **policy: Any,
+) -> History:
     evaluation = Evaluation(
         ["distance"], lambda line: [float(np.abs(line.slopes[...] - TRUE_SLOPES).max())], every_steps=25
     )
-    checkpoints = Checkpoints(folder) if folder else None
+    checkpoints = Checkpoints(folder, 10) if folder else None
     try:
         return fit(
             line,
-            optax.adam(0.1),
-            loss_of,
+            Objective(loss_of, optax.adam(0.1), **policy),
             batches,
             steps,
-            checkpoints=checkpoints,
-            checkpoint_every_steps=10,
-            evaluation=evaluation,
-            **settings,
+            stores=[checkpoints] if checkpoints else [],
+            hooks=[*hooks, Log(10, tell), evaluation],
+            supervision=watched,
+            until_steps=until_steps,
         )
     finally:
         if checkpoints:
@@ -73,7 +87,7 @@ def train(line: Line, steps: int = 60, folder: Path | None = None, batches=batch
 def test_it_finds_the_least_squares_solution() -> None:
     """The module is trained in place; curves hold every step and evaluations begin before the first."""
     line, logged = Line(), []
-    history = train(line, 200, on_log=lambda step, values: logged.append((step, values["loss"])))
+    history = train(line, 200, tell=lambda step, values: logged.append((step, values["loss"])))
     np.testing.assert_allclose(line.slopes[...], TRUE_SLOPES, atol=1e-2)
     assert {name: curve.shape for name, curve in history.curves.items()} == dict.fromkeys(
         ("loss", "gradient_norm", "largest_error"), (200,)
@@ -107,17 +121,18 @@ def test_a_device_holds_the_state_once(tmp_path: Path, monkeypatch: pytest.Monke
             return restore(self, step, template)
 
         monkeypatch.setattr(Checkpoints, "restore", restored)
-        checkpoints = Checkpoints(tmp_path / "work")
+        checkpoints = Checkpoints(tmp_path / "work", 2)
+
+        def loss(module: Wide, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return jnp.mean((module.weight[...] - batch["y"]) ** 2), {}
+
         fit(
             Wide(),
-            optax.adam(0.1),
-            lambda module, batch: (jnp.mean((module.weight[...] - batch["y"]) ** 2), {}),
+            Objective(loss, optax.adam(0.1)),
             lambda step: {"y": np.zeros(1, np.float32)},
             4,
-            checkpoints=checkpoints,
-            checkpoint_every_steps=2,
-            log_every_steps=1,
-            on_log=lambda step, values: training.append(held()),
+            stores=[checkpoints],
+            hooks=[Log(1, lambda step, values: training.append(held()))],
             until_steps=until,
         )
         checkpoints.close()
@@ -215,7 +230,13 @@ def test_a_rewind_gets_rid_of_spoilt_parameters(tmp_path: Path) -> None:
         return batch_of(step)
 
     line, notices = Line(), []
-    history = train(line, folder=tmp_path, batches=spoilt_once, on_non_finite="rewind", notice=notices.append)
+    history = train(
+        line,
+        folder=tmp_path,
+        batches=spoilt_once,
+        on_non_finite="rewind",
+        watched=Supervision(notice=notices.append),
+    )
     train(clean, batches=broken_at(17), on_non_finite="skip")
     assert history.skipped_steps == [17]
     assert np.array_equal(line.slopes[...], clean.slopes[...])
@@ -232,20 +253,20 @@ def test_too_many_skipped_steps_stop_it(policy: str) -> None:
 def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Path) -> None:
     """The step is no multiple of anything; the end is the undisturbed one, checksums included."""
     undisturbed, resumed, asked = Line(), Line(), []
-    expected = train(undisturbed, digest_every_steps=7)
+    expected = train(undisturbed, hooks=[Digests(7)])
     with pytest.raises(Preempted, match="stopped after 23 of 60 steps; the state is saved"):
         train(
             Line(),
             folder=tmp_path,
-            digest_every_steps=7,
+            hooks=[Digests(7)],
             batches=lambda step: (asked.append(step), batch_of(step))[1],
-            stop=lambda: len(asked) > 23,
+            watched=Supervision(lambda: len(asked) > 23),
         )
     asked.clear()
     history = train(
         resumed,
         folder=tmp_path,
-        digest_every_steps=7,
+        hooks=[Digests(7)],
         batches=lambda step: (asked.append(step), batch_of(step))[1],
     )
     assert asked[1:] == list(range(23, 60))
@@ -256,8 +277,8 @@ def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Pat
 
 def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
     """What a replay relies on."""
-    whole = train(Line(), digest_every_steps=7)
-    part = train(Line(), digest_every_steps=7, until_steps=30)
+    whole = train(Line(), hooks=[Digests(7)])
+    part = train(Line(), hooks=[Digests(7)], until_steps=30)
     assert np.array_equal(part.curves["loss"][:30], whole.curves["loss"][:30])
     assert np.array_equal(part.checksums[:4], whole.checksums[:4])
 
@@ -269,13 +290,14 @@ from millrace.model.network import decoder as network
 from millrace.model.package import weights
 from millrace.model.network.config import ModelConfig
 from millrace.model.training.loop import fit
+from millrace.model.training.step import Objective
 from millrace.model.training.optimizer import make_optimizer
 from millrace.model.losses.next_token import NextTokenLoss
 
 config = ModelConfig(256, 2, 64, 4, 1, 16, 160, 64)
 decoder = network.create(config, 0)
 batches = lambda step: {"tokens": np.random.default_rng(step).integers(0, 256, (8, 65)).astype(np.int32)}
-fit(decoder, make_optimizer(1e-2), NextTokenLoss(), batches, 6)
+fit(decoder, Objective(NextTokenLoss(), make_optimizer(1e-2)), batches, 6)
 digest = hashlib.sha256()
 for name, value in sorted(weights.tensors(decoder).items()):
     digest.update(name.encode() + value.tobytes())
@@ -307,5 +329,5 @@ def test_reading_is_counted_beside_the_steps() -> None:
         return batch_of(step)
 
     goodput = Goodput()
-    train(Line(), 5, batches=slow, goodput=goodput)
+    train(Line(), 5, batches=slow, watched=Supervision(goodput=goodput))
     assert 0.1 <= goodput.reading_seconds <= goodput.useful_seconds()

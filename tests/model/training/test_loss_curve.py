@@ -18,6 +18,7 @@ from millrace.model.network.config import ModelConfig
 from millrace.model.package import weights
 from millrace.model.training.loop import fit
 from millrace.model.training.optimizer import make_optimizer
+from millrace.model.training.step import Objective
 
 WINDOW_STEPS = 20
 
@@ -53,7 +54,7 @@ def test_the_curve_is_that_of_a_plain_implementation(config: ModelConfig, rows: 
     decoder = network.create(config, 0)
     plain = plain_training.train(config, weights.tensors(decoder), batches, steps, 3e-3)
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes types
-        history = fit(decoder, make_optimizer(3e-3), NextTokenLoss(), batches, steps)
+        history = fit(decoder, Objective(NextTokenLoss(), make_optimizer(3e-3)), batches, steps)
     ours, theirs = (
         losses.reshape(-1, WINDOW_STEPS).mean(axis=1) for losses in (history.curves["loss"], plain)
     )

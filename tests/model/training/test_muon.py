@@ -22,6 +22,7 @@ from millrace.model.states.checkpoints import Checkpoints
 from millrace.model.training.loop import fit
 from millrace.model.training.muon import matrix_axes
 from millrace.model.training.optimizer import make_optimizer
+from millrace.model.training.step import Objective
 
 SETTINGS: dict[str, Any] = {"name": "muon", "weight_decay": 0.01, "clip_norm": 1e9}
 
@@ -144,15 +145,15 @@ def train(config: ModelConfig, checkpoints: Checkpoints | None = None, kill_at: 
         return {"tokens": np.full((2, 9), step, np.int32)}
 
     decoder, muon = network.create(config, 0), make_optimizer(1e-2, name="muon")
-    fit(decoder, muon, NextTokenLoss(), batches, 4, checkpoints=checkpoints, checkpoint_every_steps=2)
+    fit(decoder, Objective(NextTokenLoss(), muon), batches, 4, stores=[checkpoints] if checkpoints else [])
     return jax.tree.leaves(params_of(decoder))
 
 
 def test_a_resumed_training_ends_with_the_same_bits(small_config: ModelConfig, tmp_path: Path) -> None:
     """Muon's state, a tree with gaps, survives a checkpoint."""
-    with Checkpoints(tmp_path / "work") as checkpoints, pytest.raises(KeyboardInterrupt):
+    with Checkpoints(tmp_path / "work", 2) as checkpoints, pytest.raises(KeyboardInterrupt):
         train(small_config, checkpoints, kill_at=3)
-    with Checkpoints(tmp_path / "work") as checkpoints:
+    with Checkpoints(tmp_path / "work", 2) as checkpoints:
         resumed = train(small_config, checkpoints)
     assert all(map(np.array_equal, resumed, train(small_config)))
 

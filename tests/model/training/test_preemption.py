@@ -19,7 +19,8 @@ import numpy as np
 import optax
 from flax import nnx
 from millrace.model.states.checkpoints import Checkpoints
-from millrace.model.training.loop import fit
+from millrace.model.training.loop import Supervision, fit
+from millrace.model.training.step import Objective
 from millrace.model.training.preemption import Preempted, StopRequest
 
 class Line(nnx.Module):
@@ -35,9 +36,11 @@ def loss_of(line, batch):
     return jnp.mean((batch["x"] @ (line.slopes[...] - 1)) ** 2), {}
 
 line = Line()
-with Checkpoints(Path(sys.argv[1])) as checkpoints, StopRequest() as stop:
+with Checkpoints(Path(sys.argv[1]), 999) as checkpoints, StopRequest() as stop:
     try:
-        fit(line, optax.adam(0.1), loss_of, batches, 200, checkpoints=checkpoints, checkpoint_every_steps=999, stop=stop)
+        fit(
+            line, Objective(loss_of, optax.adam(0.1)), batches, 200, stores=[checkpoints], supervision=Supervision(stop)
+        )
     except Preempted as error:
         print("stopped", error.done)
         sys.exit(3)

@@ -13,6 +13,10 @@ from flax import nnx
 from millrace.model.training.shared_step import SharedStep
 
 from millrace.model.training.loop import fit
+<<<<<<< HEAD:tests/model/training/test_shared_step.py
+=======
+from millrace.model.training.step import Objective, SharedStep
+>>>>>>> a718e7c (One training loop with a named state, hooks and stores, for policies too):tests/model/training/test_step.py
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +51,7 @@ def trained(
     seed: int, optimizer: optax.GradientTransformation, loss: Squares, step: SharedStep
 ) -> np.ndarray:
     line = Line()
-    fit(line, optimizer, loss, lambda number: batch_of(seed, number), 20, shared=step)
+    fit(line, Objective(loss, optimizer), lambda number: batch_of(seed, number), 20, shared=step)
     return np.asarray(line.slopes[...])
 
 
