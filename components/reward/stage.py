@@ -119,6 +119,8 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
         "final_loss": final_loss(history),
         "learning_rate": config.learning_rate,
     }
+    if history.skipped_steps:
+        facts["skipped_steps"] = list(history.skipped_steps)
     write_json(context.output("reward") / "training.json", facts)
     write_json(context.output("report") / "report.json", report)
 

@@ -45,9 +45,14 @@ def make_report(
         "before": summary(before),
         "after": summary(after),
         "gain": gains,
-        "curves": {name: [round(float(value), 6) for value in values] for name, values in curves.items()},
+        "curves": {name: [_rounded(value) for value in values] for name, values in curves.items()},
         "examples": examples,
     }
+
+
+def _rounded(value: float) -> float | None:
+    """None for what is not finite in a step that was skipped."""
+    return round(float(value), 6) if np.isfinite(value) else None
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -70,10 +75,14 @@ def markdown(report: Mapping[str, Any]) -> str:
     steps = len(curves["reward"])
     shown = sorted({round(index * (steps - 1) / 9) for index in range(10)})
     names = ("reward", "kl", "entropy", "answer_tokens")
-    rows = [[str(step + 1), *(f"{curves[name][step]:.3f}" for name in names)] for step in shown]
+    rows = [[str(step + 1), *(_cell(curves[name][step]) for name in names)] for step in shown]
     lines += ["", "## Curves", "", *table(["step", *names], rows), "", "## Answers"]
     for example in report["examples"]:
         for name in ("prompt", "before", "after"):
             quoted = "\n".join("    " + line for line in example[name].split("\n"))
             lines += ["", f"{name}:", "", quoted]
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3f}"

@@ -149,6 +149,8 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         "kl_after": report["after"]["kl"]["score"],
         "tokenizer_sha256": tokenizer.sha256,
     }
+    if history.skipped_steps:
+        training["skipped_steps"] = list(history.skipped_steps)
     write_json(context.output("model") / "training.json", training)
     folder = context.output("report")
     write_json(folder / "report.json", report)

@@ -52,5 +52,6 @@ COMPONENT = Component(
     },
     run="millrace.components.sft.stage:run",
     key_metric="held_out_loss",
+    several_hosts=True,
     keeps_memory=keeps_memory,
 )

@@ -114,6 +114,8 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
         "train": train.counts(),
         "tokenizer_sha256": tokenizer.sha256,
     }
+    if history.skipped_steps:
+        facts["skipped_steps"] = list(history.skipped_steps)
     measured = {name: [round(float(v), 6) for v in values] for name, values in history.evaluations.items()}
     report = facts | {
         "held_out": held_out.counts() | {"steps": list(history.evaluation_steps)} | measured,

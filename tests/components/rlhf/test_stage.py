@@ -17,6 +17,7 @@ from millrace.components.contract import ComponentError
 from millrace.components.rlhf import answers
 from millrace.model.answers import generate
 from millrace.model.judges import reward
+from millrace.model.losses.policy import Rollouts
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
 
@@ -30,6 +31,7 @@ CONFIG = {
     "held_out_prompts": 4,
     "checkpoint_every_steps": 2,
 }
+MEASURED_BATCHES = 1  # of held-out answers, before the first step
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -124,6 +126,52 @@ def test_settings_are_those_of_its_draws_and_its_step(
     assert np.abs(change).max() == pytest.approx(0.01 / 4, rel=1e-2)
     figures = json.loads((done.outputs["report"] / "report.json").read_text())["after"]
     assert figures["reward"] == figures["head_match"]
+
+
+def test_asked_to_end_it_saves_between_two_steps_and_goes_on_to_the_same_bytes(
+    inputs: dict[str, Path], run_component, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM comes while the answers of the fourth step are judged; the files are those of an undisturbed run."""
+    score, calls = answers.Judge.score, []
+
+    def asked(self: answers.Judge, rollouts: Rollouts) -> dict[str, np.ndarray]:
+        calls.append(rollouts)
+        if len(calls) == MEASURED_BATCHES + 4:
+            signal.raise_signal(signal.SIGTERM)
+        return score(self, rollouts)
+
+    config = CONFIG | {"checkpoint_every_steps": 100}
+    with monkeypatch.context() as patch:
+        patch.setattr(answers.Judge, "score", asked)
+        with pytest.raises(ComponentError, match=r"rlhf: .*stopped after 4 of \d+ steps; the state is saved"):
+            run_component("rlhf", config, inputs, work=tmp_path / "work")
+    undisturbed = run_component("rlhf", config, inputs)
+    resumed = run_component("rlhf", config, inputs, work=tmp_path / "work")
+    assert min(event["step"] for event in resumed.events if event.get("step") is not None) == 5
+    for port in ("model", "report"):
+        assert files(resumed.outputs[port]) == files(undisturbed.outputs[port])
+
+
+def test_a_reward_that_is_not_finite_stops_it_or_is_left_out(
+    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default an error names the step; with ``skip`` the report does, and stays JSON that every reader takes."""
+    score, calls = answers.Judge.score, []
+
+    def broken(self: answers.Judge, rollouts: Rollouts) -> dict[str, np.ndarray]:
+        calls.append(rollouts)
+        found = score(self, rollouts)
+        return found | ({"reward": found["reward"] * np.nan} if len(calls) == MEASURED_BATCHES + 2 else {})
+
+    monkeypatch.setattr(answers.Judge, "score", broken)
+    with pytest.raises(ComponentError, match=r"rlhf: the loss of step 1 is not finite.*set a higher beta"):
+        run_component("rlhf", CONFIG, inputs)
+    calls.clear()
+    done = run_component("rlhf", CONFIG | {"on_non_finite": "skip"}, inputs)
+    text = (done.outputs["report"] / "report.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["curves"]["reward"][1] is None
+    assert json.loads((done.outputs["model"] / "training.json").read_text())["skipped_steps"] == [1]
 
 
 def test_collapse_is_an_error(

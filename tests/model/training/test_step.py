@@ -10,13 +10,9 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from millrace.model.training.shared_step import SharedStep
 
 from millrace.model.training.loop import fit
-<<<<<<< HEAD:tests/model/training/test_shared_step.py
-=======
 from millrace.model.training.step import Objective, SharedStep
->>>>>>> a718e7c (One training loop with a named state, hooks and stores, for policies too):tests/model/training/test_step.py
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import random
 import re
@@ -19,15 +18,12 @@ import pytest
 from safetensors.numpy import load_file
 from tests.sandbox import descendants
 from tests.small_training import CONFIG, TEXTS, write_corpus
+from tests.staging import run_stage
 
-from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
 from millrace.model.states import kept_states
-from millrace.pipelines.stages.execute import execute
-from millrace.pipelines.stages.request import Request
-from millrace.pipelines.store.store import Store
 
 Run = Callable[..., SimpleNamespace]
 
@@ -51,48 +47,22 @@ def train(tmp_path_factory: pytest.TempPathFactory, corpus: Mapping[str, Path]) 
     def run(
         folder: Path | None = None, hosts: int = 1, retries: int = 0, on_event: Any = None, **config: Any
     ) -> SimpleNamespace:
-        store = Store(str(folder or tmp_path_factory.mktemp("store")))
-        component = registry.get("pretrain")
-        inputs = {}
-        for port, path in corpus.items():
-            copy = store.scratch / "work" / port
-            copy.mkdir(parents=True)
-            for file in [file for file in path.rglob("*") if file.is_file()]:
-                (copy / file.relative_to(path)).parent.mkdir(exist_ok=True)
-                (copy / file.relative_to(path)).write_bytes(file.read_bytes())
-            inputs[port] = {"stage": port, "digest": store.publish(copy, component.inputs[port].kind, {})}
-        request = Request(
-            store=store.uri,
-            run="run",
-            pipeline="hosts",
-            stage="pretrain",
-            component="pretrain",
-            key="0" * 64,
-            config=CONFIG | config,
-            semantic={},
-            seed=0,
-            inputs=inputs,
-            code="",
-            modules={},
+        done = run_stage(
+            "pretrain",
+            CONFIG | config,
+            corpus,
+            folder or tmp_path_factory.mktemp("store"),
             hosts=hosts,
             retries=retries,
+            on_event=on_event,
         )
-        events: list[dict[str, Any]] = []
-
-        def emit(event: dict[str, Any]) -> None:
-            events.append(event)
-            if on_event:
-                on_event(event)
-
-        record, _ = execute(request, emit, logging.getLogger("pretrain"))
-        model = store.folder(record.outputs["model"]["digest"])
-        report = json.loads((store.folder(record.outputs["report"]["digest"]) / "report.json").read_text())
+        report = json.loads((done.outputs["report"] / "report.json").read_text())
         return SimpleNamespace(
-            weights=load_file(model / "weights.safetensors"),
+            weights=load_file(done.outputs["model"] / "weights.safetensors"),
             report=report,
-            events=events,
-            record=record,
-            states=store.folder(record.outputs["states"]["digest"]),
+            events=done.events,
+            record=done.record,
+            states=done.outputs["states"],
         )
 
     return run
