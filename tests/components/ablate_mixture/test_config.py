@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from millrace.components.training.shape import ModelShape
 
 from millrace.components.ablate_mixture.config import AblateConfig
-from millrace.components.training.config import TrainingConfig
+from millrace.components.training.config import ModelShape, TrainingConfig
 from millrace.components.training.mesh import MeshConfig
 
 CONFIG: dict[str, Any] = {"tokens": 4_096, "batch_size": 8, "samples": 7}

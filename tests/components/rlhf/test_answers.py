@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from millrace.model.training.policy_loop import Rollouts
 
 from millrace.components.contract import Artifact, ComponentError, Inputs
 from millrace.components.rlhf import answers
 from millrace.data.examples.answer_rules import AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.judges.reward import Head, RewardModel, raw_scores
+from millrace.model.losses.policy import Rollouts
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import nnx
-from millrace.model.training.policy_loop import Rollouts
 from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
