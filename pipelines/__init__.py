@@ -1,1 +1,1 @@
-"""What runs, in which order and where: spec, plan, store, engines, traces, server, command line."""
+"""Spec, plan, store, engines, traces, server and command line: which stages run, in which order and where."""

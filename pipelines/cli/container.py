@@ -57,7 +57,7 @@ def run_stage(
         typer.Option("--executor-input", metavar="JSON", help="Kubeflow's executor input.", hidden=True),
     ] = None,
 ) -> None:
-    """Run one stage, or find it in the store: what a container executes.
+    """Run one stage, or find it in the store; containers execute this.
 
     The stage key is the same as that of `millrace run`, so either reuses what the other made. Exit codes as
     everywhere: 0 done, 1 failed, 2 the call or the spec is wrong, 3 the gate is closed.

@@ -1,6 +1,6 @@
 """Compiles a pipeline to Kubeflow's intermediate representation: one container component for each stage.
 
-Each container runs ``millrace run-stage`` and looks in the store first. What flows between tasks is the digests of
+Each container runs ``millrace run-stage`` and looks in the store first. Tasks pass on the digests of
 artifacts, as parameters: the artifacts stay in the store, and Kubeflow's own cache, which compares parameters and not
 content, is off. Beside the digests every task leaves two small artifacts for Kubeflow's UI, its metrics and a page
 about it. A gate fails its task, which skips everything that needs it; tasks that make a package wait for every gate
@@ -150,7 +150,7 @@ def _parameters(pipeline: Pipeline, node: Node) -> dict[str, tuple[tuple[str, st
 
     def add(parameter: str, option: str, name: str, stage: str, output: str) -> None:
         plain = parameter.replace("-", "_")
-        while plain in found:  # a label may hold what joins a port and a label
+        while plain in found:  # a label may hold an underscore too
             plain += "_"
         found[plain] = ((option, name), stage, output)
 
@@ -211,7 +211,7 @@ def _store_mistakes(pipeline: Pipeline) -> list[Mistake]:
 
 
 def _hosts_mistakes(pipeline: Pipeline) -> list[Mistake]:
-    """A task of this pipeline is one pod, whose processes share its processors: not what several hosts are for."""
+    """Refuses several hosts: a task of this pipeline is one pod, whose processes would share its processors."""
     return [
         Mistake(
             pipeline.source.where(("stages", name, "resources", "hosts")),

@@ -46,7 +46,7 @@ class Display(Protocol):
 
 @dataclass
 class Outcome:
-    """What became of one stage in one run.
+    """The outcome of one stage in one run.
 
     Attributes:
         name: The stage.
@@ -151,7 +151,7 @@ class LocalEngine:
         ):
             self._save("running")
             status = "failed"
-            signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends is a Ctrl-C without a keyboard
+            signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's SIGTERM counts as Ctrl-C
             try:
                 self._loop()
                 status = self._verdict()
@@ -250,7 +250,7 @@ class LocalEngine:
         self.display.stage(outcome)
 
     def _read(self, child: _Child) -> None:
-        """Takes what a child has reported; at the end of its pipe, its result."""
+        """Takes the events that a child has reported; at the end of its pipe, its result."""
         try:
             data = os.read(child.events, 1 << 16)
         except BlockingIOError:
@@ -340,7 +340,7 @@ class LocalEngine:
         self.children.clear()
 
     def _last_words(self, child: _Child) -> None:
-        """Keeps what a stopped child said of how it ended, for example which step it saved."""
+        """Keeps a stopped child's message about its end, for example which step it saved."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(child.events, 1 << 16):
                 child.buffer += data

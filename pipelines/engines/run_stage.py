@@ -1,4 +1,4 @@
-"""What a container executes: one stage of a pipeline against a store, told the digests of its inputs.
+"""Runs one stage of a pipeline in a container, against a store, told the digests of its inputs.
 
 The stage key comes from the same functions as on one machine (``identity.identify``), so a stage that ran in a
 container is reused by ``millrace run`` and the other way round. The container looks in the store first: running a
@@ -232,7 +232,7 @@ def _time_limit(node: Node, tell: Callable[..., None]) -> Iterator[None]:
 
 
 class _Both(io.TextIOBase):
-    """What is written goes to two places."""
+    """A stream that writes everything to two places."""
 
     def __init__(self, *places: TextIO) -> None:
         self._places = places

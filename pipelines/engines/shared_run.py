@@ -22,7 +22,7 @@ JOB_CHARACTERS = 8
 
 
 def run_id(store: Store, job: str) -> str:
-    """The id of the run that a cluster's job is, the same for each of its stages.
+    """The run's id for a cluster's job, the same for each of its stages.
 
     Run ids start with a time, because they sort by it, and a job's own id does not have one: the stage that comes
     first makes the run's id and the others find it by its end.
@@ -48,7 +48,7 @@ def report(
     message: str | None = None,
     log: str = "",
 ) -> None:
-    """Writes what is known of one stage, and the run's state as all its stages have reported it.
+    """Writes the report of one stage, and the run's state as all its stages have reported it.
 
     Args:
         store: Where the run is.

@@ -1,4 +1,4 @@
-"""What decisions' evidence points at, in one place: the keys that deduplication and decontamination write.
+"""The keys in decisions' evidence that point at other documents and examples, in one place.
 
 ``survivor`` (with ``similarity``, and ``via`` where two documents are linked by a third) names the document that was
 kept instead. ``benchmark``, ``example`` and ``span`` name the example that a document overlaps most and the text that
@@ -34,7 +34,7 @@ def survivor(evidence: Mapping[str, Any]) -> str | None:
 
 
 def threshold(evidence: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
-    """What the measured value was compared with: a rule's own bound, or the stage's when documents were compared."""
+    """The bound of the measured value: a rule's own, or the stage's when documents were compared."""
     value = evidence.get("threshold")
     if value is None and survivor(evidence) is not None:
         value = config.get("threshold")
@@ -53,7 +53,7 @@ def hits(evidence: Mapping[str, Any]) -> list[Hit]:
 
 
 def pointers(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """What the index finds a decision by, from the other side: a survivor's id, or ``BENCHMARK/ID``."""
+    """The names that lead to a decision from the other side: a survivor's id, or ``BENCHMARK/ID``."""
     kept = survivor(evidence)
     if kept is not None:
         yield kept

@@ -1,4 +1,4 @@
-"""The lineage index: what the store's records say about runs, stages and artifacts, ready for questions.
+"""The lineage index: the facts of the store's records about runs, stages and artifacts, ready for questions.
 
 The stage records and manifests are the truth; this SQLite file (``index.sqlite`` in the store's local scratch folder)
 is a cache of them, and so are the arrays that say where a document's rows are (``row_index``). Both are brought up to
@@ -96,7 +96,7 @@ def reindex(store: Store) -> dict[str, int]:
 
 
 def keep(index: sqlite3.Connection, statement: str, *values: Any) -> None:
-    """Writes down what a question worked out, for the next; not where the index cannot be written just now."""
+    """Keeps a result that a question worked out, unless the index cannot be written just now."""
     index.execute("PRAGMA busy_timeout = 0")
     with contextlib.suppress(sqlite3.OperationalError):
         index.execute(statement, values)
@@ -158,7 +158,7 @@ def _rows(connection: sqlite3.Connection, query: str, *values: Any) -> list[sqli
 
 
 def _update(connection: sqlite3.Connection, store: Store) -> None:
-    """Adds what is new in the store and forgets what `store gc` removed."""
+    """Adds the store's new records and runs, and forgets those that `store gc` removed."""
     keys, runs = set(store.stage_keys()), set(store.run_ids())
 
     def stale() -> tuple[set[str], set[str], set[str], set[str]]:
@@ -256,7 +256,7 @@ def _add_contents(connection: sqlite3.Connection, store: Store) -> None:
                 "UPDATE artifacts SET kind = ?, files = ?, bytes = ? WHERE id = ?",
                 (manifest["kind"], len(files), sum(file["bytes"] for file in files.values()), row["id"]),
             )
-    # Of documents only those that entered the store here: the stages after them hold the same ones or fewer.
+    # Documents count only where they enter the store: the stages after that hold the same ones or fewer.
     pending = _rows(
         connection,
         """
@@ -299,7 +299,7 @@ def _forget(connection: sqlite3.Connection, keys: Iterable[str], runs: Iterable[
 
 
 def _examples(store: Store, digest: str, artifact: int) -> Iterator[tuple[Any, ...]]:
-    """Where each example of an artifact's files stands."""
+    """The place of each example of an artifact's files."""
     for name in sorted((store.manifest(digest) or {"files": {}})["files"]):
         if not name.endswith(".jsonl"):
             continue

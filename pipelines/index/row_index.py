@@ -1,7 +1,7 @@
-"""Where a document's rows are: per artifact the keys of its rows, sorted, each with the row's number.
+"""The places of a document's rows: for each artifact the sorted keys of its rows, each with the row's number.
 
-A question about one document among millions needs a few rows of a few artifacts. Those rows stay where they are, in
-Parquet; kept beside them are arrays that say which rows to read. Artifacts never change, so neither do the arrays:
+A question about one document among millions needs a few rows of a few artifacts. Those rows stay in
+Parquet; arrays beside them say which rows to read. Artifacts never change, so neither do the arrays:
 one folder per artifact, made once, removed when the artifact is gone. SQLite tables of the rows themselves, which this
 replaces, took 600 bytes a document and random writes to a tree larger than memory.
 
@@ -72,7 +72,7 @@ class RowIndex:
         self._first_rows = self._groups[:, 2]
 
     def lookup(self, name: str, low: int, high: int, limit: int | None = None) -> list[int]:
-        """Rows whose key is in ``[low, high]``, in order; of ``limit`` keys of each sorted run at most."""
+        """Rows whose key is in ``[low, high]``, in order; at most ``limit`` keys of each sorted run."""
         return self.lookup_all(name, [(low, high)], limit)
 
     def lookup_all(self, name: str, ranges: Sequence[tuple[int, int]], limit: int | None = None) -> list[int]:
@@ -102,7 +102,7 @@ class RowIndex:
         return self._arrays[name]
 
     def read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        """What rows say; each row group that has any is read once, and of it only these columns.
+        """The values of rows; each row group among them is read once, and only these columns.
 
         Returns:
             One dictionary per row, in the order given, with the row's number as ``row`` besides the columns.
@@ -114,7 +114,7 @@ class RowIndex:
 
         def look(group: int) -> None:
             table, first = self.table(group, columns), self.first_row(group)
-            # Not Arrow's `take`, which for all its functions costs a process more time than the rows do.
+            # Arrow's `take` imports all of Arrow's functions, which costs a process more time than the rows do.
             for run in _runs(groups[group]):
                 taken = table.slice(run.start - first, len(run)).to_pylist()
                 found.update((row, {**values, "row": row}) for row, values in zip(run, taken, strict=True))
@@ -162,7 +162,7 @@ def _runs(rows: Sequence[int]) -> Iterator[range]:
 
 
 def each(work: Any, items: Sequence[Any]) -> list[Any]:
-    """Does something with each item, in threads where there are several: Arrow frees the GIL."""
+    """Calls a function with each item, in threads where there are several items: Arrow frees the GIL."""
     if len(items) < 2:
         return [work(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor
@@ -223,7 +223,7 @@ def id_keys(ids: np.ndarray) -> np.ndarray:
 
 
 def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
-    """An artifact's index; it is made when it is missing, damaged or of another version.
+    """Opens an artifact's index and makes it when it is missing, damaged or of another version.
 
     Raises:
         OSError, ValueError, KeyError: The artifact cannot be read.
@@ -238,7 +238,7 @@ def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
 
 @contextlib.contextmanager
 def made_anew(folder: Path) -> Iterator[Path]:
-    """A folder to fill beside another, whose place it takes when it is whole; of two processes the faster one wins."""
+    """A folder to fill, which takes the place of another once it is whole; the faster of two processes wins."""
     made = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
         yield made
@@ -328,7 +328,7 @@ def _has_rows(name: str, kind: str) -> bool:
 
 
 def _keys_of_decisions(table: Any) -> Iterator[tuple[int, bool, int]]:
-    """Row, whether it is the address of a record that could not be read, and the key; few decisions have any."""
+    """Row, whether the key is the address of a record that could not be read, and key; most decisions have none."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -392,4 +392,4 @@ class _KeyWriter:
             with path.open("ab") as file:
                 file.write(values.data)
                 file.flush()
-                os.fsync(file.fileno())  # a later reader takes what is there for whole
+                os.fsync(file.fileno())  # a later reader takes any file for a whole one

@@ -1,4 +1,4 @@
-"""Where each document of a ``tokens`` artifact lies in its stream: arrays by row, beside the keys of the ids.
+"""The place of each document of a ``tokens`` artifact in its stream: arrays by row, beside the keys of the ids.
 
 The artifact has the same in Parquet, in row groups of 65,536 documents that take 6 ms each; the batch of a training step
 touches nearly as many row groups as it has rows. These arrays are mapped, and a question reads the few pages that it needs.
@@ -81,7 +81,7 @@ class SpanWriter:
                 file.write(values.tobytes())
 
     def close(self) -> None:
-        """Flushes the files to the disk: a later reader takes what is there for whole."""
+        """Flushes the files to the disk: a later reader takes whatever is there for the whole."""
         for path in self._paths:
             with path.open("ab") as file:
                 os.fsync(file.fileno())

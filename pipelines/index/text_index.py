@@ -1,7 +1,7 @@
-"""Which shards of an artifact may contain a text: the bits of all blocks of documents, one hash value after the other.
+"""The shards of an artifact that may contain a text: bits of all blocks of documents, one hash value after the other.
 
 One bit for each byte of text, so an eighth of its size: far less than a full-text index, and enough to leave a handful
-of a thousand shards to search. What it passes is searched, so an answer is exact. To look up a gram is to read the bits
+of a thousand shards to search. Shards that pass are searched, so an answer is exact. Looking up a gram reads the bits
 of one hash value, which stand together for 4,096 blocks (a quarter of a GB of text): half a kilobyte.
 
     <store>/index/<digest>.text/meta.json    {"version", "files", "widths", "bytes"}
@@ -25,13 +25,13 @@ from millrace.pipelines.store.store import Store
 from .row_index import index_folder, made_anew
 
 VERSION = 1
-LEAST_SHARDS = 64  # of 12 MB: below, searching everything takes about a second
+LEAST_SHARDS = 64  # shards of 12 MB; with fewer, searching everything takes about a second
 SEGMENT_COLUMNS = 512
 GRAMS_ASKED = 256
 
 
 def candidates(store: Store, digest: str, files: Sequence[str], text: str) -> list[str]:
-    """The shards that may contain a text; all of them where there is nothing to tell them by.
+    """The shards that may contain a text; all of them when the text has nothing to look up.
 
     Args:
         store: The store.
@@ -63,7 +63,7 @@ def prepare(store: Store, digest: str, files: Sequence[str]) -> Path | None:
     """The folder of an artifact's index, which is made when it is missing, incomplete or of another version.
 
     Returns:
-        None where it does not pay: for few shards, and where it could not be kept.
+        None where an index does not pay: for few shards, or when it cannot be written.
     """
     folder = index_folder(store) / f"{digest}.text"
     if len(files) < LEAST_SHARDS or folder.parent.parent != store.scratch:

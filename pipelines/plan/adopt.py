@@ -1,4 +1,4 @@
-"""Adopting: existing outputs are accepted for changed code, by a person's word, and the record says so."""
+"""Adopts existing outputs for changed code on a person's word; the record says so."""
 
 from __future__ import annotations
 

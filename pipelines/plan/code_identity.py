@@ -31,7 +31,7 @@ ROOTS = ("components", "data", "model")
 
 @dataclass(frozen=True)
 class Module:
-    """What one module contributes.
+    """The contribution of one module.
 
     Attributes:
         definitions: Name of a top-level definition (``function f``, ``class C``, ``statements``) -> digest, hex.
@@ -150,7 +150,7 @@ def analyse(source: bytes, name: str, *, is_package: bool = False) -> Module:
 
 
 def changes(old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What differs between the modules of two identities, one line each: ``data/filters.py: function f changed``."""
+    """The differences between the modules of two identities, one line each: ``data/filters.py: function f changed``."""
     lines = []
     for module in sorted(old.keys() | new.keys()):
         path = module.replace(".", "/") + ".py"

@@ -1,4 +1,4 @@
-"""What differs between two JSON values, as lines that a person can read."""
+"""The differences between two JSON values, as lines that a person can read."""
 
 from __future__ import annotations
 

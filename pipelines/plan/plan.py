@@ -26,7 +26,7 @@ LOOK_BACK_RUNS = 50
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What will happen to one stage.
+    """The plan of one stage.
 
     Attributes:
         name: The stage.
@@ -141,7 +141,7 @@ class Planner:
         return identify(node, self.pipeline.spec.seed, inputs, lineage, self.code, self.pipeline.folder)
 
     def _own_reasons(self, node: Node, previous: StageRecord | None) -> list[str]:
-        """What changed in the stage itself, while its inputs are still unknown."""
+        """The changes in the stage itself, while its inputs are still unknown."""
         if previous is None:
             return []
         expected = self._identify(node, previous.inputs, ())

@@ -283,7 +283,7 @@ class _Server:
         }
 
     def _frame(self, prefix: str, kind: str) -> dict[str, Any]:
-        """What every answer and every chunk of a request begins with."""
+        """The fields that every answer and every chunk of a request begins with."""
         return {
             "id": f"{prefix}-{uuid.uuid4().hex}",
             "object": kind,

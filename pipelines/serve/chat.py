@@ -1,10 +1,10 @@
 """A conversation with a package in the terminal.
 
 Three ways in: a terminal gives a loop of turns, ``prompt`` (or a pipe, whose whole text is one message) gives one answer
-and ends. Answers appear as they are written. Ctrl-C ends the answer, not the program; what was said of it stays in the
+and ends. Answers appear as they are written. Ctrl-C ends the answer, not the program; its text so far stays in the
 conversation. When the conversation outgrows the model's context, the oldest turns are left out and that is said.
 
-What a model writes may hold any character, terminal escapes included, so on a terminal control characters other than
+A model's text may hold any character, terminal escapes included, so on a terminal control characters other than
 newline and tab are shown as U+FFFD; into a pipe or file everything goes as it is.
 """
 

@@ -50,7 +50,7 @@ class ApiError(Exception):
 
 
 class StreamOptions(BaseModel):
-    """What a stream carries besides the text."""
+    """Options of a stream: what it carries besides the text."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -58,7 +58,7 @@ class StreamOptions(BaseModel):
 
 
 class _Request(BaseModel):
-    """What completions and chat completions have in common."""
+    """The fields that completions and chat completions share."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -12,7 +12,7 @@ from millrace.model.package.package import MANIFEST_FILE, Package, PackageError,
 
 @dataclass(frozen=True)
 class Served:
-    """What answering needs.
+    """Everything that answering needs.
 
     Attributes:
         name: The model's name.

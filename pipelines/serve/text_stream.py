@@ -2,9 +2,9 @@
 
 Two things go wrong when tokens are decoded one by one. A character of several bytes may be spread over several byte
 tokens, and a stop string may be complete only some tokens later. ``IncrementalDecoder`` holds back an unfinished
-character, ``StopScanner`` holds back the longest tail that could still become a stop string. What both have let go is
-never taken back, and what they hold is flushed when the answer ends for another reason. The result does not depend on
-how the text was cut into pieces.
+character, ``StopScanner`` holds back the longest tail that could still become a stop string. Text that they let
+go is never taken back, and text that they hold is flushed when the answer ends for another reason. The result does not
+depend on how the text was cut into pieces.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def references_exist(pipeline: Graph) -> Iterator[Mistake]:
 
 
 def kinds_fit(pipeline: Graph) -> Iterator[Mistake]:
-    """What flows into a port is of its kind."""
+    """Every output is of the kind of the port that it flows into."""
     for node in pipeline.nodes.values():
         for port, label, stage, output in node.references():
             upstream = pipeline.nodes.get(stage)

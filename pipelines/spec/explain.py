@@ -15,7 +15,7 @@ from millrace.components.contract import Component, Port, is_semantic
 
 
 def explain_component(component: Component) -> str:
-    """What a person needs to write a stage that uses this component."""
+    """Everything that a person needs to write a stage that uses this component."""
     lines = [f"{component.name}: {component.summary}", ""]
     for title, ports in (("inputs", component.inputs), ("outputs", component.outputs)):
         lines.append(f"{title}:")

@@ -47,7 +47,7 @@ class Accelerator(Strict):
 
 
 class Resources(Strict):
-    """What a stage needs from the machine that runs it. Never part of a stage's identity."""
+    """The machine that a stage needs. Never part of a stage's identity."""
 
     cpu: float | None = Field(None, gt=0, description="CPU cores.")
     memory: Memory | None = Field(None, description="Memory, for example 4Gi.")

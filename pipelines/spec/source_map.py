@@ -142,7 +142,7 @@ class _Reader:
         self._text = text
 
     def document(self) -> Any:
-        """The only document of the text; what is wrong with it is in ``mistakes``."""
+        """The only document of the text; its mistakes are in ``mistakes``."""
         try:
             events: Iterator[Any] = (
                 event

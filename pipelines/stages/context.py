@@ -1,4 +1,4 @@
-"""What a running stage sees: its output folders, work folder, logger, metrics, progress and Beam.
+"""The context of a running stage: its output folders, work folder, logger, metrics, progress and Beam.
 
 Metrics and progress go to one sink, a function that takes JSON-ready events; the stage process writes them to its
 event file, tests collect them in a list.

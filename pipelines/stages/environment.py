@@ -1,12 +1,12 @@
 """The environment of every process that computes: the same bits each time, and no program compiled twice.
 
-Huge pages took a fifth off the processor time of a training step, with the same bits; the C library ignores the variable
-where it does not know it. Without its flag XLA adds up on a GPU in no fixed order: on an H200 two trainings differed
-after their first step, and with it in no bit.
+Huge pages took a fifth off the processor time of a training step, with the same bits; a C library that does not know the
+variable ignores it. Without the flag XLA adds up in no fixed order on a GPU: on an H200 two trainings differed after their
+first step, and with it they did not differ in any bit.
 
-What XLA compiles is kept in the user's cache folder, so that a stage that goes on after a crash, or runs again on other
-data, starts at once. JAX's key is the program, its own version and the machine's features, and what cannot be read is
-compiled; on a GPU the choices that timing made are kept too, so that a replay does what the training did.
+Programs that XLA compiled are kept in the user's cache folder, so that a stage that goes on after a crash, or runs again
+on other data, starts at once. JAX's key is the program, its own version and the machine's features; a file that cannot be
+read is compiled again. On a GPU the choices that timing made are kept too, so that a replay does what the training did.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ STAGE_ENVIRONMENT = {
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 KEPT_SECONDS = 30 * 24 * 3600
-LEAST_SECONDS = 0.05  # of compiling: a program that takes less is not worth a file
+LEAST_SECONDS = 0.05  # a program that compiles faster is not worth a file
 
 
 def stage_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that runs a stage: ``own`` with ours; of XLA's flags the last wins, so the user's.
+    """The environment of a process that runs a stage: ``own`` with ours.
 
-    Made of such an environment it is the same again.
+    Of XLA's flags the last one wins, and the user's come last.
+
+    Applied to its own result it changes nothing.
     """
     flags = dict.fromkeys([STAGE_ENVIRONMENT["XLA_FLAGS"], *own.get("XLA_FLAGS", "").split()])
     return {**own, **STAGE_ENVIRONMENT, "XLA_FLAGS": " ".join(flags), **_compiled_programs(own)}
 
 
 def compute_here() -> None:
-    """Gives this process what of it still counts once Python runs; JAX is not yet imported."""
+    """Sets the variables that a running process still heeds; call it before JAX is imported."""
     found = stage_environment(os.environ)
     os.environ.update({name: value for name, value in found.items() if name.startswith(("JAX_", "XLA_"))})
 

@@ -1,4 +1,4 @@
-"""Runs one stage against a store: what a local child process and a container both do.
+"""Runs one stage against a store, for a local child process and a container alike.
 
 Look in the store, run into private folders, publish every output, write the record. Each step can be repeated after
 ``kill -9``: outputs start empty at every attempt, the component's work folder survives, and the record comes last.

@@ -1,4 +1,4 @@
-"""What went wrong, in words for the person who can mend it."""
+"""Failures of the machine, explained to the person who can mend them."""
 
 from __future__ import annotations
 

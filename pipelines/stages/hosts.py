@@ -35,14 +35,14 @@ from .environment import stage_environment
 if TYPE_CHECKING:
     from .request import Request
 
-GRACE_SECONDS = 10.0  # for the other hosts to end by themselves, when one has told why it did
+GRACE_SECONDS = 10.0  # for the other hosts to end by themselves once one has said why it ended
 POLL_SECONDS = 0.1
-MEMORY_FILES = 2  # of each host: while one is written the other is whole
+MEMORY_FILES = 2  # for each host: while one is written, the other is whole
 
 
 @dataclass(frozen=True)
 class Seat:
-    """What a host process is told besides its request.
+    """A host process's place among the others, told to it besides its request.
 
     Attributes:
         host: Its number; host 0 writes the outputs.
@@ -164,7 +164,7 @@ def _watch(
         if not ended:
             continue
         _drain(context, selector, request.hosts)
-        # JAX aborts a host that has lost another, so that is the last cause to name.
+        # JAX aborts a host that has lost another, so an abort is the last cause to name.
         for host in sorted(ended, key=lambda host: host.signalled() == "SIGABRT"):
             if (name := host.signalled()) is not None:
                 hint = (

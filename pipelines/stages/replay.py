@@ -32,10 +32,10 @@ class Replay:
         equal: Whether every compared step is the same, bit for bit.
         first_step: First step that was compared, from 0.
         end_step: The first that was not.
-        begun_with: The step that was the first to be executed again, of a state that the training kept, or 0.
+        begun_with: The step of the kept state that execution began with, or 0.
         difference: The first that differs, or None.
         versions: Distribution -> (version then, version now), of those that differ.
-        code: What of the stage's code is another one now.
+        code: Changes of the stage's code since then.
     """
 
     run: str

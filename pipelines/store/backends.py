@@ -1,4 +1,4 @@
-"""Where a store's files are: a local folder, or anything fsspec opens.
+"""The files of a store: in a local folder, or in anything that fsspec opens.
 
 Both give the same few operations. A local folder renames whole artifacts into place; an object store has no rename,
 so an artifact's manifest is written last and is the commit mark.
@@ -43,7 +43,7 @@ class Backend(Protocol):
         """A local folder with an artifact's files, downloaded if need be."""
 
     def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
-        """Every file of a folder, open for reading, by its path inside; what the store has, not a local copy."""
+        """Every file of a folder, open for reading, by its path inside: the store's own files, not a local copy."""
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
@@ -110,7 +110,7 @@ class LocalBackend:
             _sync(file)
         _sync(folder)
         if target.exists() and not (target / MANIFEST).exists():
-            self.remove(path)  # what a person left of an artifact by removing its manifest
+            self.remove(path)  # a person removed the artifact's manifest and left the rest
         try:
             folder.rename(target)
         except OSError:
@@ -180,7 +180,7 @@ class RemoteBackend:
         return bool(self.fs.exists(self._at(path)))
 
     def remove(self, path: str) -> None:
-        """Removes a file or folder; of an artifact the manifest first, which takes back the commit."""
+        """Removes a file or folder; an artifact's manifest goes first, which takes back the commit."""
         for target in (self._at(f"{path}/{MANIFEST}"), self._at(path)):
             if self.fs.exists(target):
                 self.fs.rm(target, recursive=True)

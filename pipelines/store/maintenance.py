@@ -1,4 +1,4 @@
-"""Looking after a store: finding bit rot, and freeing what no kept run reaches."""
+"""Maintenance of a store: finds bit rot, and frees everything that no kept run reaches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Freed:
-    """What a collection removed, or would remove.
+    """Everything that a collection removed, or would remove.
 
     Attributes:
         runs: Run ids.
@@ -177,7 +177,7 @@ def _all_artifacts(store: Store) -> Iterator[str]:
 
 
 def _sweep(store: Store) -> None:
-    """Removes what killed processes left aside; nobody else is writing now."""
+    """Removes the unfinished files of killed processes; nobody else is writing now."""
     # No deeper than this: an artifact may have hidden files of its own.
     for pattern in ("artifacts/*/.*", "stages/.*", "runs/.*"):
         for path in list(store.scratch.glob(pattern)):

@@ -31,7 +31,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What the store remembers of a finished stage key.
+    """A finished stage key as the store remembers it.
 
     Attributes:
         key: The stage key.

@@ -189,7 +189,7 @@ def _maker(row: sqlite3.Row) -> Maker:
 
 
 def _maker_of_manifest(producer: Mapping[str, Any]) -> Maker:
-    """What the manifest says of an artifact whose stage was killed before its record was written."""
+    """The maker that the manifest names: the stage was killed before its record was written."""
     names = ("stage", "port", "component", "run", "key", "code", "seed", "config", "metrics", "versions")
     return Maker(**{name: producer[name] for name in names}, started=0.0, seconds=0.0, adopted_from=None)
 
@@ -203,7 +203,7 @@ def _given(inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _inputs(index: sqlite3.Connection, key: str, seen: set[str]) -> tuple[Relative, ...]:
-    """What a stage key took, each with what that was made from."""
+    """The inputs of a stage key, each with its own inputs below it."""
     rows = index.execute(
         "SELECT port, label, digest FROM edges JOIN artifacts ON artifacts.id = artifact WHERE key = ? ORDER BY port, label",
         (key,),
@@ -221,7 +221,7 @@ def _inputs(index: sqlite3.Connection, key: str, seen: set[str]) -> tuple[Relati
 
 
 def _uses(index: sqlite3.Connection, digest: str, seen: set[str]) -> tuple[Relative, ...]:
-    """What was made from an artifact, newest first, each with what was made from that."""
+    """The artifacts made from one, newest first, each with those made from it below it."""
     keys = index.execute(
         """
         SELECT DISTINCT key, edges.port, label, started FROM edges JOIN stages USING (key)

@@ -27,7 +27,7 @@ COLUMNS = ("doc_id", "action", "rule", "score", "evidence", "bytes_before", "byt
 
 @dataclass(frozen=True)
 class Decision:
-    """What one data stage did to a document, its evidence resolved.
+    """One data stage's decision on a document, its evidence resolved.
 
     Attributes:
         stage: The stage.
@@ -103,7 +103,7 @@ class ExampleTrace:
         run: The run's id.
         benchmark: The benchmark.
         example: The example's id.
-        record: The example as its file has it.
+        record: The example as it stands in its file.
         document: The document that it was made from, or None.
         hits: Documents that overlap it, with the span and what became of them.
     """
@@ -182,7 +182,7 @@ def example(run: Run, name: str) -> ExampleTrace:
 
 
 def _decisions(run: Run, rows: Sequence[Row]) -> tuple[Decision, ...]:
-    """What every data stage did to a document, in running order, evidence resolved."""
+    """Every data stage's decision on a document, in running order, evidence resolved."""
     stages = {stage.stage: stage for stage in run.stages}
     decisions = []
     for row in rows:
@@ -208,7 +208,7 @@ def _decisions(run: Run, rows: Sequence[Row]) -> tuple[Decision, ...]:
 
 
 def examples_of(run: Run, doc_id: str) -> tuple[Example, ...]:
-    """What was made from a document besides tokens: benchmark examples, chats, preference pairs."""
+    """The benchmark examples, chats and preference pairs that were made from a document."""
     rows = run.rows(
         "SELECT stage, kind, file, id FROM examples JOIN scope USING (artifact) WHERE doc_id = ? ORDER BY position, file, id",
         doc_id,
@@ -217,7 +217,7 @@ def examples_of(run: Run, doc_id: str) -> tuple[Example, ...]:
 
 
 def fates(run: Run, doc_ids: Sequence[str]) -> dict[str, str]:
-    """What became of documents in the end, in a few words each: ``dropped by dedup: near_duplicate``."""
+    """The end of each document, in a few words: ``dropped by dedup: near_duplicate``."""
     decisions = rows_of(run, "decisions", doc_ids, ("doc_id", "action", "rule"))
     spans = training.spans_of_all(run, doc_ids)
     return {doc_id: _fate(decisions.get(doc_id, []), spans.get(doc_id, ())) for doc_id in doc_ids}

@@ -1,4 +1,4 @@
-"""What a question that has no answer raises; apart from the components' errors, whose module makes models."""
+"""The error of a question that has no answer; apart from the components' errors, whose module makes models."""
 
 from __future__ import annotations
 

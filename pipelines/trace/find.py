@@ -1,6 +1,6 @@
-"""Which document a person means: by id, by the first digits of one, by uri, or by the end of a uri.
+"""Finds the document that a person means: by id or its first digits, by uri or the end of one.
 
-What is not found gets the closest that there is, and a document that only another run has names that run.
+When nothing fits, the message names the closest documents, or another run that has the one that was meant.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ID_CHARACTERS = 32
 SHORTEST_PREFIX = 6
 HINTS = 5
-HINT_ROWS = 20_000  # of each artifact are looked at for names that are like one that is not there
+HINT_ROWS = 20_000  # rows of each artifact that are searched for a name like one that is missing
 MOST = 1000
 COLUMNS = ("doc_id", "source", "lang", "uri", "locator", "metadata")
 DECISION_COLUMNS = ("doc_id", "source", "action", "rule", "bytes_after", "evidence")
@@ -58,12 +58,12 @@ def find_document(run: Run, what: str) -> Source:
 
 
 def source_of(run: Run, doc_id: str) -> Source | None:
-    """Where a document came from, or None when the run does not know it."""
+    """The source of a document, or None when the run does not know it."""
     return sources_of(run, [doc_id]).get(doc_id)
 
 
 def sources_of(run: Run, doc_ids: Sequence[str]) -> dict[str, Source]:
-    """Where documents came from; those that the run does not know are left out."""
+    """The sources of documents; those that the run does not know are left out."""
     found: dict[str, Source] = {}
     for rows in rows_of(run, "documents", doc_ids, COLUMNS).values():
         found.setdefault(rows[0].values["doc_id"], _source(rows[0].values))
@@ -113,7 +113,7 @@ def _matching(
     fits: Callable[[Source], bool],
     limit: int,
 ) -> list[Source]:
-    """What fits among some rows of documents, or else among decisions on records that could not be read; each id once."""
+    """The documents that fit among some rows, or else the records that could not be read; each id once."""
     found: dict[str, Source] = {}
     for artifact in artifacts_of(run, "documents"):
         index = artifact.index(run)
@@ -184,7 +184,7 @@ def _only(found: Sequence[Source], what: str) -> Source:
 
 
 def _unknown(run: Run, word: str) -> str:
-    """What to say of a document that the run does not have: where else it is, or what is closest."""
+    """The message about a document that the run does not have: another run that has it, or the closest ones."""
     head = f"the run {run.run} has no document {word!r}"
     if _is_hex(word) and len(word) >= SHORTEST_PREFIX:
         other = _other_run(run, word.lower())

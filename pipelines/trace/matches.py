@@ -1,6 +1,6 @@
-"""What a decision's evidence points at: the document that was kept instead, the benchmark example that was matched.
+"""The documents that were kept instead and the benchmark examples that were matched, as evidence names them.
 
-Stages write ids and spans; people want addresses and words. Which keys mean what is in ``evidence``.
+Stages write ids and spans; people want addresses and words. ``evidence`` says which keys mean what.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def example_record(run: Run, benchmark: str, example: str) -> dict[str, Any] | N
 
 
 def example_text(record: Mapping[str, Any]) -> str:
-    """What an example says: its prompt and choices or answer, or its text."""
+    """The text of an example: its prompt and choices or answer, or its text."""
     parts = [record.get("prompt"), record.get("text")]
     choices, answer = record.get("choices"), record.get("answer")
     if isinstance(choices, list):
@@ -99,7 +99,7 @@ def example_text(record: Mapping[str, Any]) -> str:
 
 
 def unknown_example(run: Run, benchmark: str, example: str) -> str:
-    """What to say of an example that the run does not have."""
+    """The message about an example that the run does not have."""
     from millrace.pipelines.spec.models import closest
 
     rows = run.rows(

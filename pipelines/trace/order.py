@@ -1,8 +1,8 @@
 """The order in which training stages read their tokens: worked out from a stage's record once, then kept in the index.
 
-To read a record's configuration takes the models of its component, which cost a process 0.1 s to import, and it comes to
-a few numbers. They belong to the stage key, which stands for the configuration, the seed and the code, so they never
-change; the index forgets them with the stage.
+Reading a record's configuration imports the models of its component, which takes 0.1 s, and gives a few
+numbers. They belong to the stage key, which stands for the configuration, the seed and the code, so they never change; the
+index forgets them with the stage.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def mixture_of(run: Run, stage: RunStage, tokens: str) -> Mixture:
 
 
 def _plan(run: Run, stage: RunStage, tokens: str) -> dict[str, Any]:
-    """What a mixture is made with, by the names of its arguments."""
+    """The arguments of a mixture, by name."""
     from millrace.components.training.mixture import proposed_weights, reading
     from millrace.pipelines.plan import identity
 

@@ -50,12 +50,12 @@ def artifacts_of(run: Run, kind: str) -> list[Artifact]:
 
 
 def rows_of(run: Run, kind: str, doc_ids: Sequence[str], columns: Sequence[str]) -> dict[str, list[Row]]:
-    """What a run's artifacts say of documents: id -> rows in running order.
+    """The rows that a run's artifacts have about documents: id -> rows in running order.
 
     Args:
         run: The run.
         kind: ``documents``, ``decisions`` or ``tokens``.
-        doc_ids: Ids of documents, the same as often as one likes.
+        doc_ids: Ids of documents; an id may come several times.
         columns: What to read; ``doc_id`` is among them.
     """
     found: dict[str, list[Row]] = {}

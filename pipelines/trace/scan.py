@@ -1,4 +1,4 @@
-"""Which documents of a shard contain a phrase: its texts are searched as the bytes that they are.
+"""The documents of a shard that contain a phrase: the shard's texts are searched as bytes.
 
 Python's search of bytes goes through 7 GB a second for a rare phrase and 1.3 for one in most documents, Arrow's
 ``match_substring`` through half of one, and Arrow's functions take a process 50 ms to import before the first is called.
@@ -52,7 +52,7 @@ def loosely(words: Sequence[str]) -> Find:
 
 
 def scan(shard: BinaryIO, ways: Sequence[Find], limit: int) -> list[Matches]:
-    """Searches a shard in several ways; the first that finds anything spares those after it, which then find nothing.
+    """Searches a shard in several ways; once one finds anything, the ones after it are skipped and find nothing.
 
     Args:
         shard: A Parquet file of documents.
@@ -84,7 +84,7 @@ def scan(shard: BinaryIO, ways: Sequence[Find], limit: int) -> list[Matches]:
 
 
 def _rows(find: Find, data: bytes, starts: Sequence[int]) -> Iterator[int]:
-    """The documents that a phrase stands in; what begins in one and ends in another does not count."""
+    """The documents that contain a phrase; a match that begins in one and ends in another does not count."""
     at = starts[0]
     while (place := find(data, at)) is not None and place[0] < starts[-1]:
         row = bisect_right(starts, place[0]) - 1

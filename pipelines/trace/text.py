@@ -123,7 +123,7 @@ def _shards(run: Run) -> dict[str, list[str]]:
 
 
 class _Searched:
-    """What was found in each shard that has been read: exactly and loosely at once, so that none is read twice."""
+    """The matches in each shard read so far: exactly and loosely at once, so that no shard is read twice."""
 
     def __init__(self, run: Run, ways: Sequence[Find], limit: int) -> None:
         self._run, self._ways, self._limit = run, ways, limit
@@ -131,7 +131,7 @@ class _Searched:
         self._found: dict[tuple[str, str], list[Matches]] = {}
 
     def through(self, text: str, way: int, count_all: bool) -> tuple[int, bool, list[tuple[str, str]]]:
-        """How many documents match in a way, whether all were searched, id and text of the first in order of the shards."""
+        """The number of documents that match in a way, whether all were searched, and id and text of the first ones."""
         possible = [
             (digest, file)
             for digest, files in self._shards.items()

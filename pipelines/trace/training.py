@@ -1,4 +1,4 @@
-"""Which training steps read a document, and which documents a step read: computed from the sampler, never logged.
+"""The training steps that read a document and the documents that a step read: computed from the sampler, not logged.
 
 The sampler (``data.training.mixture``) is a pure function of the configuration, the seed and the sizes of the token streams,
 all of which the stage's record and its input name, so its inverse answers for any past run.
@@ -58,7 +58,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Part:
-    """What a batch row holds of one document: tokens ``[start, start + length)`` of the document."""
+    """The part of one document in a batch row: tokens ``[start, start + length)`` of the document."""
 
     document: Source
     start: int
@@ -78,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True)
 class StepTrace:
-    """What a training step read.
+    """The batch that a training step read.
 
     Attributes:
         run: The run's id.
@@ -135,7 +135,7 @@ def readings(run: Run, spans: Sequence[Span]) -> tuple[Reading, ...]:
 
 
 def step(run: Run, number: int, name: str | None = None) -> StepTrace:
-    """What a step of a training stage read.
+    """The batch that a step of a training stage read.
 
     Args:
         run: The run.

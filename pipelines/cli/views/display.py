@@ -1,4 +1,4 @@
-"""What a person sees of a run: live bars in a terminal, one line per event in a plain log, a table at the end."""
+"""A run as a person sees it: live bars in a terminal, one line per event in a plain log, a table at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from millrace.pipelines.engines.local import Outcome, RunResult
 
 PLAIN_PROGRESS_SECONDS = 10.0
 WIDE_COLUMNS = 100
-PLAIN_COLUMNS = 120  # of output that is not a terminal and has no width of its own
+PLAIN_COLUMNS = 120  # width of output that is no terminal and has none of its own
 NARROW_METRIC_CHARACTERS = 19
 MARKS = {
     "ran": "[green]✓[/]",

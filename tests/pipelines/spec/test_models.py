@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from millrace import pipelines
 from millrace.components import registry
@@ -238,3 +239,29 @@ def test_the_closest_name_is_offered_or_all_of_them() -> None:
     assert spec.closest("fliter", ["filter", "dedup"]) == "; did you mean 'filter'?"
     assert spec.closest("xyz", ["filter", "dedup"]) == " (one of dedup, filter)"
     assert spec.closest("xyz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [("5s", 5), ("3m", 180), ("2h", 7200), ("1d", 86_400), (None, None)]
+)
+def test_a_timeout_is_a_number_with_its_unit(timeout: str | None, seconds: int | None) -> None:
+    assert spec.Resources(timeout=timeout).timeout_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"cpu": 0}, {"memory": "4GB"}, {"hosts": 0}, {"hosts": 257}, {"retries": -1}, {"retries": 21},
+        {"timeout": "1w"}, {"accelerator": {"count": 0}}, {"accelerator": {"kind": "tpu"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_resources_that_no_machine_gives_are_refused(resources: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        spec.Resources.model_validate(resources)
+
+
+def test_an_accelerator_is_one_gpu_unless_the_spec_says_more() -> None:
+    assert spec.Resources.model_validate({"accelerator": {}}).accelerator == spec.Accelerator(
+        type="nvidia.com/gpu", count=1
+    )
