@@ -88,8 +88,8 @@ def run(context: Context, config: SftConfig, inputs: Inputs) -> None:
     with fitting.in_host_memory():
         _, decoder = weights.load(inputs.one("model").path)
     hooks: list[Hook] = [fitting.log(["loss"], batches.steps)]
-    if measurement := evaluation(held_out, config, fitting.report):
-        hooks.append(measurement)
+    if evaluation := measurement(held_out, config, fitting.report):
+        hooks.append(evaluation)
     loss = NextTokenLoss(router_balance_loss=config.router_balance_loss, router_z_loss=config.router_z_loss)
     history = fitting.fit(
         decoder,
@@ -197,8 +197,8 @@ class PackedBatches:
         return fill(self._examples, rows, self._batch_size, self._row_tokens, self._pad_id)
 
 
-def evaluation(
-    held_out: Chats, config: SftConfig, tell: Callable[[int, Mapping[str, float]], None]
+def measurement(
+    held_out: Chats, config: SftConfig, tell: Callable[[int, Mapping[str, float]], None] | None = None
 ) -> Evaluation | None:
     """Held-out nats per answer token, over chats spread evenly over the file; None without any."""
     stride = max(len(held_out.examples) // config.held_out_chats, 1)
