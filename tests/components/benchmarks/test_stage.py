@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.examples import benchmark_files
 
@@ -42,6 +41,15 @@ def test_sets_from_held_out_documents_and_files_can_be_read_back(
     assert result.metrics["examples"] == sum(len(one.examples) for one in found.values())
 
 
+def test_sets_are_as_large_as_asked(run_component: Any, held_out: Path) -> None:
+    """Nothing of a set leaves it out; the others have so many examples, and held-out texts so many bytes."""
+    config = {"max_docstrings": 0, "max_returns": 2, "max_texts": 1, "max_text_bytes": 100}
+    result = run_component("benchmarks", config, {"held_out": held_out})
+    found = {one.name: one.examples for one in benchmark_files.read(result.outputs["benchmarks"])}
+    assert {name: len(examples) for name, examples in found.items()} == {"returns": 2, "held_out_code": 1}
+    assert 90 < len(found["held_out_code"][0]["text"].encode()) <= 100
+
+
 def test_a_second_run_gives_the_same_bytes(run_component: Any, held_out: Path) -> None:
     one, two = (
         run_component("benchmarks", {}, {"held_out": held_out}).outputs["benchmarks"] for _ in range(2)
@@ -70,13 +78,3 @@ def test_a_bad_line_and_a_name_that_is_taken_are_named(
     path = write(tmp_path / "sums.jsonl", QUESTIONS)
     with pytest.raises(ComponentError, match="got benchmark 'docstrings' in files"):
         run_component("benchmarks", {"files": {"docstrings": path}}, {"held_out": held_out})
-
-
-def test_the_fingerprint_follows_the_users_files(tmp_path: Path) -> None:
-    component = registry.get("benchmarks")
-    assert component.fingerprint is not None
-    assert component.fingerprint(component.config()) == {}
-    config = component.config.model_validate({"files": {"sums": write(tmp_path / "a.jsonl", QUESTIONS)}})
-    before = component.fingerprint(config)
-    write(tmp_path / "a.jsonl", QUESTIONS[:2])
-    assert component.fingerprint(config) != before

@@ -113,7 +113,7 @@ def without(text: str, gone: set[int]) -> str:
 
 
 def run(
-    run_component, methods: list[dict], folder: Path, **config: Any
+    run_component: Any, methods: list[dict], folder: Path, **config: Any
 ) -> tuple[dict[str, str], dict[str, dict], Any]:
     """Texts and decisions by address."""
     config = {"methods": methods, "min_words_left": 0, "max_drop_fraction": 1.0, **config}
@@ -160,7 +160,7 @@ def without_beam(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())))
 @given(texts=TEXTS, shards=st.integers(1, 3))
 def test_what_is_cut_equals_brute_force(
-    run_component, tmp_path_factory, method: dict, texts: list[str], shards: int
+    run_component: Any, tmp_path_factory, method: dict, texts: list[str], shards: int
 ) -> None:
     """Every text becomes what comparing all pairs of windows makes of it, in any number of shards."""
     folder = corpus(tmp_path_factory.mktemp("c") / "c", [*texts, "an unique end"], shards)
@@ -191,7 +191,7 @@ def planted(seed: int) -> list[str]:
     return [" ".join(words) for words in texts]
 
 
-def test_long_substrings_equal_brute_force_on_planted_passages(run_component, tmp_path: Path) -> None:
+def test_long_substrings_equal_brute_force_on_planted_passages(run_component: Any, tmp_path: Path) -> None:
     """With 50 words a window, anchors and all: each passage goes, and no 50 words that stayed together repeat."""
     texts, method = planted(1), {"method": "substrings"}
     found, decisions, done = run(run_component, [method], corpus(tmp_path / "c", texts, 4))
@@ -220,7 +220,7 @@ def test_long_substrings_equal_brute_force_on_planted_passages(run_component, tm
         assert decision["bytes_after"] == len(found[uri].encode())
 
 
-def test_shards_do_not_change_a_byte(run_component, tmp_path: Path) -> None:
+def test_shards_do_not_change_a_byte(run_component: Any, tmp_path: Path) -> None:
     """The same documents in one shard or in seven: the same texts, decisions and report."""
     methods = [
         {"method": "lines"},
@@ -238,7 +238,7 @@ def test_shards_do_not_change_a_byte(run_component, tmp_path: Path) -> None:
     assert reports[:2] == reports[2:]
 
 
-def test_methods_together_lose_nothing(run_component, tmp_path: Path) -> None:
+def test_methods_together_lose_nothing(run_component: Any, tmp_path: Path) -> None:
     """With all methods at once every line still stands somewhere, in its normal form."""
 
     def lines(texts: Iterable[str]) -> set[str]:
@@ -252,7 +252,7 @@ def test_methods_together_lose_nothing(run_component, tmp_path: Path) -> None:
 
 
 def test_a_document_that_is_left_too_small_is_dropped_with_its_evidence(
-    run_component, tmp_path: Path
+    run_component: Any, tmp_path: Path
 ) -> None:
     """Only documents that were cut can be too small; the score says how many words were left."""
     boilerplate = "All rights reserved by the owners of this page"
@@ -268,7 +268,9 @@ def test_a_document_that_is_left_too_small_is_dropped_with_its_evidence(
     assert done.metrics["dropped.too_small"] == 1
 
 
-def test_sources_that_a_method_leaves_out_are_neither_compared_nor_cut(run_component, tmp_path: Path) -> None:
+def test_sources_that_a_method_leaves_out_are_neither_compared_nor_cut(
+    run_component: Any, tmp_path: Path
+) -> None:
     """Lines of code may repeat where only prose is deduplicated; an unknown source is an error with the known ones."""
     texts = [f"the same line in all of these documents\n{n}" for n in range(6)]
     folder = corpus(tmp_path / "c", texts, 2, sources="ab")
@@ -278,7 +280,7 @@ def test_sources_that_a_method_leaves_out_are_neither_compared_nor_cut(run_compo
         run(run_component, [{"method": "lines", "sources": ["c"]}], folder)
 
 
-def test_the_report_counts_and_quotes_what_repeats_most(run_component, tmp_path: Path) -> None:
+def test_the_report_counts_and_quotes_what_repeats_most(run_component: Any, tmp_path: Path) -> None:
     """Lines that always come together are one entry; bytes add up to what the documents lost."""
     block = "Redistribution and use in source form\nare permitted provided that the conditions hold"
     texts = [f"{'<b>' * n} text {n}\n{block}\nend {n}" for n in range(7)]
@@ -296,7 +298,7 @@ def test_the_report_counts_and_quotes_what_repeats_most(run_component, tmp_path:
     assert "<b><b>" not in page
 
 
-def test_nothing_in_is_an_error(run_component, tmp_path: Path) -> None:
+def test_nothing_in_is_an_error(run_component: Any, tmp_path: Path) -> None:
     for texts in ([], ["  "]):
         folder = corpus(tmp_path / str(len(texts)), texts)
         if texts:

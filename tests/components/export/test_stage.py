@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_gate_that_is_not_open_and_foreign_reports_are_refused(
 def test_too_large_a_loss_fails_the_stage(
     run_component: Any, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """4-bit weights that came out far too sure of themselves are not shipped."""
+    """4-bit weights that came out far too sure of themselves are not shipped, unless so much was allowed."""
 
     unchanged = packages.read_decoder
 
@@ -181,8 +182,22 @@ def test_too_large_a_loss_fails_the_stage(
         return decoder
 
     monkeypatch.setattr(export, "read_decoder", read)
-    with pytest.raises(ComponentError, match="embedding_bits: 8 or a smaller group_size"):
+    with pytest.raises(
+        ComponentError, match="at most 10% more; use embedding_bits: 8 or a smaller group_size"
+    ):
         run_component("export", {}, inputs)
+    run_component("export", {"max_loss_increase": 1e6}, inputs)
+
+
+def test_the_loss_is_measured_on_as_much_text_as_asked(
+    run_component: Any, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """A limit in bytes gives what a held-out text of that length gives."""
+    shutil.copytree(inputs["benchmarks"], tmp_path / "short")
+    write(tmp_path / "short", "held.jsonl", {"id": "1", "text": TEXT[:1024], "source": "code"})
+    limited = run_component("export", {"held_out_bytes": 1024}, inputs).metrics
+    assert limited == run_component("export", {}, {**inputs, "benchmarks": tmp_path / "short"}).metrics
+    assert limited != run_component("export", {}, inputs).metrics
 
 
 def test_a_foreign_tokenizer_is_refused(run_component: Any, inputs: dict[str, Path], tmp_path: Path) -> None:

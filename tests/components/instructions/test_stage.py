@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millrace.components import registry
 from millrace.components.contract import ComponentError
 
 CHATS = [
@@ -48,6 +48,15 @@ def test_code_gives_chats_and_preferences_within_the_caps(run_component: Any, co
     assert {row["head"] for row in preferences["train"]} == {"relevance", "completeness"}
     assert not {row["doc_id"] for row in chats["train"]} & {row["doc_id"] for row in chats["held_out"]}
     assert result.metrics["chats.train"] == len(chats["train"])
+
+
+def test_one_document_gives_no_more_than_its_share(run_component: Any, code: Path) -> None:
+    """The most pairs that a document has of a task is what the configuration says."""
+    for most in (1, 3):
+        config = {"tasks": ["docstring"], "max_per_document": most}
+        chats = read(run_component("instructions", config, {"documents": code}).outputs["chats"])
+        counts = Counter(row["doc_id"] for side in chats.values() for row in side)
+        assert max(counts.values()) == most
 
 
 def test_a_second_run_gives_the_same_bytes(run_component: Any, code: Path) -> None:
@@ -112,13 +121,3 @@ def test_nothing_to_make_pairs_from_and_bad_lines_fail_with_what_to_give(
 def test_a_source_that_does_not_come_in_is_named(run_component: Any, code: Path) -> None:
     with pytest.raises(ComponentError, match="got sources cod, expected those that come in: code"):
         run_component("instructions", {"sources": ["cod"]}, {"documents": code})
-
-
-def test_the_fingerprint_follows_the_users_files(tmp_path: Path) -> None:
-    component = registry.get("instructions")
-    assert component.fingerprint is not None
-    assert component.fingerprint(component.config()) == {}
-    config = component.config.model_validate({"chats": {"mine": write(tmp_path / "c.jsonl", CHATS)}})
-    before = component.fingerprint(config)
-    write(tmp_path / "c.jsonl", CHATS[:9])
-    assert component.fingerprint(config) != before

@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from html.parser import HTMLParser
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pages import Tags
 
 from millrace.components.reports import charts, html
-
-VOID = {"meta"}
-
-
-class Tags(HTMLParser):
-    """Collects elements and checks that every one is closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.seen.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def full_page(text: str) -> str:
@@ -78,13 +50,6 @@ def test_a_string_among_the_pieces_is_text() -> None:
     for put in (html.section, html.subsection, html.folded):
         assert "script" not in Tags(str(put("title", "<script>"))).seen  # type: ignore[arg-type]
     assert "script" not in Tags(html.page("title", "", "<script>")).seen  # type: ignore[arg-type]
-
-
-def test_nothing_but_templates_declares_markup() -> None:
-    """A string becomes markup in one file, so that no report can let one through."""
-    folder = Path(html.__file__).resolve().parents[2]
-    found = {file.name for file in folder.rglob("*.py") if re.search(r"\bMarkup\(", file.read_text("utf-8"))}
-    assert found == {"templates.py"}
 
 
 def test_a_row_of_another_length_is_refused() -> None:

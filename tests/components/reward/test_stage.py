@@ -1,8 +1,10 @@
 """The reward stage: what it learns, what it refuses, and that it resumes to the same bytes."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_learns_the_easy_head_and_reports_intervals(tiny: SimpleNamespace, run_component) -> None:
+def test_learns_the_easy_head_and_reports_intervals(tiny: SimpleNamespace, run_component: Any) -> None:
     """Cut-off answers are told from whole ones on held-out pairs; weights and heads are written as configured."""
     done = run_component("reward", CONFIG, inputs_of(tiny))
     report = json.loads((done.outputs["report"] / "report.json").read_text())
@@ -39,8 +41,26 @@ def test_learns_the_easy_head_and_reports_intervals(tiny: SimpleNamespace, run_c
     assert report["heads"]["match"]["above_chance"] is False
 
 
+def test_a_head_is_kept_by_its_interval_and_not_by_its_score(
+    tiny: SimpleNamespace, run_component: Any, tmp_path: Path
+) -> None:
+    """Three right of three is a score of 1, but its interval reaches below chance: the head gets no say unless told."""
+    folder = tmp_path / "preferences"
+    shutil.copytree(tiny.preferences, folder)
+    lines = (folder / "held_out.jsonl").read_text().splitlines(keepends=True)
+    few = [line for line in lines if json.loads(line)["head"] == "complete"][:3]
+    (folder / "held_out.jsonl").write_text("".join([*few, *(line for line in lines if '"match"' in line)]))
+    for unproven, weight in ("drop", 0.0), ("keep", 2.0):
+        done = run_component(
+            "reward", CONFIG | {"unproven_heads": unproven}, inputs_of(tiny, preferences=folder)
+        )
+        complete = json.loads((done.outputs["report"] / "report.json").read_text())["heads"]["complete"]
+        assert (complete["score"], complete["above_chance"], complete["weight"]) == (1.0, False, weight)
+        assert complete["low"] < 0.5
+
+
 def test_runs_and_resumed_runs_give_the_same_bytes(
-    tiny: SimpleNamespace, run_component, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: SimpleNamespace, run_component: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second run, and one interrupted half way and started again, write the files of the first."""
     config = {**CONFIG, "epochs": 2, "checkpoint_every_steps": 5}
@@ -65,7 +85,7 @@ def test_runs_and_resumed_runs_give_the_same_bytes(
         assert files(resumed.outputs[port]) == files(first.outputs[port])
 
 
-def test_a_step_has_the_configured_rate_and_decay(tiny: SimpleNamespace, run_component) -> None:
+def test_a_step_has_the_configured_rate_and_decay(tiny: SimpleNamespace, run_component: Any) -> None:
     """Adam's first step of the heads, which start at zero, is a quarter of the peak; trunks shrink by the decay alone."""
     settings = {"epochs": 1, "batch_size": 60, "learning_rate": 0.01, "warmup_steps": 4, "weight_decay": 20.0}
     done = run_component(
@@ -95,7 +115,7 @@ def test_a_step_has_the_configured_rate_and_decay(tiny: SimpleNamespace, run_com
     ],
 )
 def test_bad_pairs_are_named(
-    tiny: SimpleNamespace, run_component, tmp_path: Path, rows: list, config: dict, message: str
+    tiny: SimpleNamespace, run_component: Any, tmp_path: Path, rows: list, config: dict, message: str
 ) -> None:
     """Each mistake in the pairs or the weights ends in a message that says what is wrong."""
     folder = tmp_path / "preferences"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -37,7 +38,7 @@ def corpus(folder: Path, shards: int) -> Path:
     return folder
 
 
-def test_equal_documents_give_equal_bytes(run_component, tmp_path: Path) -> None:
+def test_equal_documents_give_equal_bytes(run_component: Any, tmp_path: Path) -> None:
     """How the documents are cut into shards does not show in the tokenizer."""
     config = {"vocab_size": 500, "sample_bytes": 40_000, "fertility_bytes": 5_000}
     outputs = [
@@ -53,7 +54,16 @@ def test_equal_documents_give_equal_bytes(run_component, tmp_path: Path) -> None
     assert outputs[0].metrics["bytes_per_token"] > 1.3
 
 
-def test_weights_choose_the_sample(run_component, tmp_path: Path) -> None:
+def test_one_document_gives_no_more_than_its_share_to_the_sample(run_component: Any, tmp_path: Path) -> None:
+    """With few bytes from each, all documents are in the sample, none with more."""
+    config = {"vocab_size": 400, "max_document_bytes": 120, "algorithm": "bpe", "fertility_bytes": 1_000}
+    done = run_component("train_tokenizer", config, {"documents": corpus(tmp_path / "c", 1)})
+    sample = json.loads((done.outputs["report"] / "report.json").read_text())["sample"]
+    assert sum(row["documents"] for row in sample) == len(SOURCES) + 20
+    assert all(0 < row["bytes"] <= 120 * row["documents"] for row in sample)
+
+
+def test_weights_choose_the_sample(run_component: Any, tmp_path: Path) -> None:
     """A source without weight gives nothing to the sample."""
     config = {"vocab_size": 400, "sample_bytes": 3_000, "weights": {"prose": 1.0}, "algorithm": "bpe"}
     done = run_component("train_tokenizer", config, {"documents": corpus(tmp_path / "c", 1)})
@@ -67,7 +77,7 @@ def test_weights_choose_the_sample(run_component, tmp_path: Path) -> None:
     [({"weights": {"books": 1.0}}, "books.*code, prose"), ({"vocab_size": 300}, "300 ids")],
 )
 def test_impossible_wishes_are_clear_errors(
-    run_component, tmp_path: Path, config: dict, message: str
+    run_component: Any, tmp_path: Path, config: dict, message: str
 ) -> None:
     """A weight for a source that is not there, or too few ids, is refused with what to do."""
     with pytest.raises(ComponentError, match=message):
@@ -93,7 +103,7 @@ def languages(folder: Path) -> Path:
     return folder
 
 
-def test_temperature_gives_small_languages_more(run_component, tmp_path: Path) -> None:
+def test_temperature_gives_small_languages_more(run_component: Any, tmp_path: Path) -> None:
     """With alpha below one small languages get more of the sample, with zero all the same, by the formula."""
     corpus_folder = languages(tmp_path / "c")
     found = {}
@@ -118,7 +128,7 @@ def test_temperature_gives_small_languages_more(run_component, tmp_path: Path) -
         assert found[0.5][lang] == pytest.approx(30_000 * root / sum(roots.values()), abs=2)
 
 
-def test_the_report_says_how_text_is_cut(run_component, tmp_path: Path) -> None:
+def test_the_report_says_how_text_is_cut(run_component: Any, tmp_path: Path) -> None:
     """Sources, languages, smaller sizes and pieces are in the report, and its page is small and whole."""
     config = {"vocab_size": 420, "sample_bytes": 30_000, "algorithm": "bpe", "compared_sizes": [0.1, 0.9]}
     done = run_component("train_tokenizer", config, {"documents": languages(tmp_path / "c")})
@@ -136,7 +146,7 @@ def test_the_report_says_how_text_is_cut(run_component, tmp_path: Path) -> None:
     assert len(page) < 100_000
 
 
-def test_control_tokens_can_be_named(run_component, tmp_path: Path) -> None:
+def test_control_tokens_can_be_named(run_component: Any, tmp_path: Path) -> None:
     """Modalities and further control tokens come after the chat's and are control tokens like them."""
     config = {
         "vocab_size": 500,

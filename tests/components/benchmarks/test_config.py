@@ -1,0 +1,19 @@
+"""The configuration of ``benchmarks``: its identity follows the files that a user names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from millrace.components.benchmarks.config import BenchmarksConfig, fingerprint
+
+
+def test_the_fingerprint_follows_the_users_files(tmp_path: Path) -> None:
+    """Without files there is nothing to follow; a file that changes changes it, and so does a second file."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\n")
+    assert fingerprint(BenchmarksConfig()) == {}
+    config = BenchmarksConfig.model_validate({"files": {"mine": str(path)}})
+    before = fingerprint(config)
+    assert before == fingerprint(config)
+    path.write_text("{}\n{}\n")
+    assert fingerprint(config) != before
