@@ -59,6 +59,7 @@ def execute(
     with store.lock(request.key) as folder:
         record = store.reusable(request.key)
         if record is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # the lock made it anew
             return record, False
         outputs = {port: folder / "outputs" / port for port in component.outputs}
         shutil.rmtree(folder / "outputs", ignore_errors=True)

@@ -83,7 +83,14 @@ def test_a_body_that_is_no_json_object_of_text_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("penalty", [0, 0.0, None])
 def test_neutral_and_harmless_keys_pass(penalty: float | None) -> None:
-    values = {"prompt": "a", "presence_penalty": penalty, "logit_bias": {}, "user": "u", "best_of": 2, "n": 2}
+    values: dict[str, Any] = {
+        "prompt": "a",
+        "presence_penalty": penalty,
+        "logit_bias": {},
+        "user": "u",
+        "best_of": 2,
+        "n": 2,
+    }
     asked = parse(CompletionRequest, json.dumps(values).encode())
     assert (asked.choices_wanted, asked.stops, asked.wants_usage) == (2, (), False)
 

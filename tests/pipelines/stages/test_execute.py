@@ -89,6 +89,7 @@ def test_a_stage_runs_once_and_its_record_says_what_it_made(run: Callable[..., A
         assert (manifest["kind"], manifest["producer"]["port"]) == (port, port)
         assert (store.folder(output["digest"]) / "file").read_text() == port
     assert run(write()) == (record, False)
+    assert not store.work(KEY).exists()
 
 
 def test_after_a_failure_the_outputs_start_empty_and_the_work_folder_is_as_it_was(

@@ -10,27 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sandbox import Sandbox, descendants, found, wait_until
+from tests.sandbox import CHAIN, LINE, Sandbox, descendants, found, wait_until
 
 from millrace.components.contract import ComponentError, GateClosed
 from millrace.pipelines.stages.stage_process import reported
 
-READ = {"uses": "toy_source"}
-
-
-def step(
-    reference: str = "read.documents", resources: dict[str, Any] | None = None, **config: Any
-) -> dict[str, Any]:
-    return {
-        "uses": "toy_step",
-        "inputs": {"documents": reference},
-        "with": config,
-        "resources": resources or {},
-    }
-
 
 def test_children_die_with_an_engine_that_is_killed(sandbox: Sandbox) -> None:
-    sandbox.write({"read": READ, "slow": step(seconds=60.0)})
+    sandbox.write({"read": CHAIN["read"], "slow": {**CHAIN["clean"], "with": {"seconds": 60.0}}})
     with sandbox.started("run") as process:
         wait_until(lambda: found(sandbox.store / "work", "attempts"))
         wait_until(lambda: len(descendants(process.pid)) == 1)
@@ -46,7 +33,7 @@ def test_children_die_with_an_engine_that_is_killed(sandbox: Sandbox) -> None:
 def test_files_beside_the_spec_are_never_imported(sandbox: Sandbox) -> None:
     for name in ("json", "random", "typing", "numpy"):
         (sandbox.folder / f"{name}.py").write_text("raise SystemExit('imported a file of the user')")
-    sandbox.write({"read": READ, "clean": step()})
+    sandbox.write(LINE)
     assert set(sandbox.statuses().values()) == {"ran"}
 
 
