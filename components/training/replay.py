@@ -80,7 +80,7 @@ def replay(
         )
     import jax
 
-    from millrace.model.states.kept_states import OtherTraining
+    from millrace.model.states.state_file import OtherTraining
 
     if (devices := int(recorded[0]["devices"])) != jax.device_count():
         raise ComponentError(

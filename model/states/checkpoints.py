@@ -1,25 +1,27 @@
-"""Training state on disk, for resuming only: Orbax checkpoints in a stage's private work folder.
+"""Training state on disk, for resuming only: the newest few steps, in a stage's private work folder.
+
+    1000/state.safetensors, integrity.json     the state after 1,000 steps
 
 A save copies the state to host memory and returns; a thread writes it while the next steps run. The copy is needed
-because the train step donates its buffers, and on CPU a host view of a buffer is the buffer. Orbax writes a step aside
-and renames it when it is complete, then the step is sealed (see ``integrity``) and only then are older ones deleted,
-so a process killed at any instant leaves at least the newest sealed step. Restoring verifies every file: a damaged
-step is named in the log, deleted, and the one before it is used. When all are damaged, training starts afresh, which
-costs time and no correctness, because the same inputs give the same bits.
+because the train step donates its buffers, and on CPU a host view of a buffer is the buffer. A step is written aside,
+sealed (see ``integrity``) and renamed, and only then are older ones deleted, so a process killed at any instant leaves
+at least the newest whole step. Restoring verifies every file: a damaged step is named in the log, deleted, and the one
+before it is used. When all are damaged, training starts afresh, which costs time and no correctness, because the same
+inputs give the same bits.
 
 On several hosts the folder is shared. Host 0 alone verifies, writes, seals and deletes: a save gathers the state leaf by
-leaf, so a checkpoint is the same files whatever the layout, and any number of hosts can go on from it, each reading
+leaf, so a checkpoint is the same file whatever the layout, and any number of hosts can go on from it, each reading
 what its devices hold. The price is that host 0's memory takes the whole state while it is written.
 
-Folders hold timestamps and random file names, therefore they are never published; artifacts hold safetensors (see
-``weights`` and ``kept_states``).
+Not Orbax: its folders took three times as long to write and seal, nearly twice as long to read, and 0.7 s to import,
+and its own background writing reads buffers that a donated step overwrites (``benchmarks/states.py``, docs/log.md).
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -27,12 +29,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from millrace.model.devices import hosts
 
-from . import integrity
+from . import integrity, state_file
 from .store import Moment
+
+ASIDE = ".tmp"
 
 
 class Checkpoints:
@@ -63,21 +66,11 @@ class Checkpoints:
         self._folder, self._every_steps = folder.absolute(), every_steps
         self._keep = keep
         self._log = log or logging.getLogger(__name__).warning
-        host = jax.process_index()
-        self._writes = host == 0
+        self._writes = jax.process_index() == 0
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=self._writes,
-                create=False,
-                # Each host by itself: Orbax would have all of them write, and meet at every save.
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=host, active_processes={host}, barrier_sync_key_prefix=f"host{host}"
-                ),
-            ),
-        )
+        if self._writes:
+            for left in self._folder.glob(f"*{ASIDE}"):  # by a kill
+                shutil.rmtree(left)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -90,7 +83,7 @@ class Checkpoints:
         self.close()
 
     def lay_out(self, template: Any) -> None:
-        """A checkpoint is the same files whatever the layout."""
+        """A checkpoint is the same file whatever the layout."""
 
     def due(self, moment: Moment) -> bool:
         """At multiples, at the end, and when the training is to end before it."""
@@ -107,7 +100,7 @@ class Checkpoints:
             OSError: The save before this one could not be written.
         """
         self.wait()
-        copy = _host_copy(state, keep=self._writes)
+        copy = state_file.host_copy(state)
         if self._writes:
             self._pending = self._writer.submit(self._write, step, copy)
 
@@ -143,9 +136,7 @@ class Checkpoints:
             template: A pytree with the structure, shapes and dtypes that were saved, laid out as wanted: arrays, or
                 descriptions of some.
         """
-        self._manager.reload()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return state_file.read(self._folder / str(step), template)
 
     def restore_latest(self, template: Any) -> tuple[int, Any] | None:
         """The newest state that is whole, as (steps done, state), or None; see ``newest`` and ``restore``."""
@@ -181,11 +172,14 @@ class Checkpoints:
             self.wait()
         finally:
             self._writer.shutdown()
-            self._manager.close()
 
-    def _write(self, step: int, state: Any) -> None:
-        self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
-        integrity.seal(self._folder / str(step))
+    def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        aside = self._folder / f"{step}{ASIDE}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        state_file.write(aside, arrays)
+        aside.rename(self._folder / str(step))
+        integrity.sync_folder(self._folder)
         kept = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
         for old in kept[: -self._keep]:
             self._delete(old)
@@ -194,17 +188,3 @@ class Checkpoints:
         # The seal goes first: a folder that a kill leaves half deleted then says so itself.
         (self._folder / str(step) / integrity.FILE).unlink(missing_ok=True)
         shutil.rmtree(self._folder / str(step))
-        self._manager.reload()
-
-
-def _host_copy(state: Any, *, keep: bool) -> Any:
-    """A pytree of NumPy arrays that share no memory with the devices' buffers; nothing for a host that keeps none."""
-    for leaf in jax.tree.leaves(state):
-        if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
-            leaf.copy_to_host_async()
-
-    def copy(leaf: Any) -> np.ndarray | None:
-        whole = hosts.gathered(leaf)
-        return np.array(whole) if keep else None
-
-    return jax.tree.map(copy, state)

@@ -27,7 +27,7 @@ def seal(folder: Path) -> None:
             os.fsync(file.fileno())
         entries[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
     for place in sorted({path.parent for path in _files(folder)} | {folder, folder.parent}):
-        _sync_folder(place)
+        sync_folder(place)
     body = json.dumps(entries, indent=1, sort_keys=True).encode()
     aside = folder / f".{FILE}.tmp"
     with aside.open("wb") as file:
@@ -35,7 +35,7 @@ def seal(folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(folder / FILE)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def damage(folder: Path) -> list[str]:
@@ -65,7 +65,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path not in ours)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Forces the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

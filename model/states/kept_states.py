@@ -2,8 +2,7 @@
 
     step-000001000/state.safetensors, integrity.json     the state after 1,000 steps
 
-Tensors are named by their path in the state (``train.params.layers.attention.query``). The same state is the same
-bytes, so that an artifact can hold it, which it could not as an Orbax folder with its timestamps and random names.
+The same state is the same bytes, so that an artifact can hold it.
 
 Writing one holds the training up. They are sealed as checkpoints are (see ``integrity``), and a training goes on from
 one that is newer than its newest checkpoint.
@@ -19,19 +18,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from millrace.model.devices import hosts
 
-from . import integrity
+from . import integrity, state_file
 from .store import Moment
-
-STATE_FILE = "state.safetensors"
-
-
-class OtherTraining(ValueError):
-    """A state does not have the shape that this training gives it."""
 
 
 class KeptStates:
@@ -73,17 +64,12 @@ class KeptStates:
         Raises:
             OSError, safetensors.SafetensorError: It could not be written.
         """
-        tensors = {}
-        for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-            whole = hosts.gathered(leaf)
-            if jax.process_index() == 0:
-                tensors[_name(path)] = np.asarray(whole, order="C")
+        arrays = state_file.host_copy(state)
         if jax.process_index() == 0:
             place = self._folder / folder_name(step)
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            save_file(tensors, place / STATE_FILE)
-            integrity.seal(place)
+            state_file.write(place, arrays)
 
     def wait(self) -> None:
         """Saving has waited."""
@@ -104,23 +90,7 @@ class KeptStates:
         Raises:
             OtherTraining: The state is not of this shape.
         """
-        file = self._folder / folder_name(step) / STATE_FILE
-        with safe_open(file, framework="numpy") as stored:
-            names = set(stored.keys())
-
-            def read(path: Any, leaf: Any) -> Any:
-                name = _name(path)
-                value = stored.get_tensor(name) if name in names else None
-                if value is None or value.shape != leaf.shape or value.dtype != leaf.dtype:
-                    got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
-                    raise OtherTraining(
-                        f"{file}: got {got} for {name}, expected {leaf.dtype} {list(leaf.shape)}"
-                    )
-                if isinstance(leaf, np.ndarray):
-                    return value
-                return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: value[index])
-
-            return jax.tree_util.tree_map_with_path(read, template)
+        return state_file.read(self._folder / folder_name(step), template)
 
     def _newest_whole(self) -> int | None:
         for step in sorted(steps(self._folder), reverse=True):
@@ -140,7 +110,3 @@ def folder_name(step: int) -> str:
 def steps(folder: Path) -> list[int]:
     """Steps of which a folder has a state, whole or not."""
     return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")

@@ -19,7 +19,9 @@ from flax import nnx
 
 from millrace.model.states import integrity
 from millrace.model.states.checkpoints import Checkpoints
-from millrace.model.states.kept_states import STATE_FILE, KeptStates, OtherTraining, folder_name, steps
+from millrace.model.states.kept_states import KeptStates, folder_name, steps
+from millrace.model.states.state_file import FILE as STATE_FILE
+from millrace.model.states.state_file import OtherTraining
 from millrace.model.training.hooks import Digests, Evaluation, Log
 from millrace.model.training.loop import History, Supervision, fit
 from millrace.model.training.preemption import Preempted

@@ -23,7 +23,7 @@ from tests.staging import run_stage
 from millrace.components.contract import ComponentError
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
-from millrace.model.states import kept_states
+from millrace.model.states import kept_states, state_file
 
 Run = Callable[..., SimpleNamespace]
 
@@ -121,7 +121,7 @@ def test_two_hosts_train_the_model_of_one(alone: SimpleNamespace, undisturbed: S
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert together.record.metrics == pytest.approx(alone.record.metrics, rel=1e-4)
     assert kept_states.steps(together.states) == [10, 20]
-    last = load_file(together.states / kept_states.folder_name(20) / kept_states.STATE_FILE)
+    last = load_file(together.states / kept_states.folder_name(20) / state_file.FILE)
     for name, weight in together.weights.items():
         assert np.array_equal(last[f"train.params.{name}"], weight)
 
