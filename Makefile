@@ -18,6 +18,7 @@ lint: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright
 
 files:
 	$(PYTHON) docs/file_list.py

@@ -124,9 +124,8 @@ def main() -> None:
     random.Random(0).shuffle(texts)
     sample = [text[:SAMPLE_CHARACTERS] for text in texts[:SAMPLE]]
     began = time.process_time()
-    rows = [fields for _, *fields in examples]
     built = index.build(
-        index.prepare(index.Examples.of([(fields, answer) for fields, answer in rows])),
+        index.prepare(index.Examples.of([(fields, answer) for _, fields, answer in examples])),
         from_texts(sample),
         MAX_DOCUMENT_FREQUENCY,
     )

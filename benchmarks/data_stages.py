@@ -233,7 +233,7 @@ def run_component(
         for port, path in inputs.items()
     }
     wall, used = time.perf_counter(), time.process_time()
-    component.run(context, component.config.model_validate(config), Inputs(ports))
+    registry.run_of(component)(context, component.config.model_validate(config), Inputs(ports))
     return outputs, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - used}
 
 

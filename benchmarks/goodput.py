@@ -99,7 +99,9 @@ def measure(
         else []
     )
     kills = [step for step in kills if step < options.steps]
-    done, recovery, shares = [], [], []
+    done: list[float] = []
+    recovery: list[float] = []
+    shares: list[float] = []
     killed_at: float | None = None
 
     def emit(event: Mapping[str, Any]) -> None:
@@ -136,7 +138,7 @@ def measure(
     log = io.StringIO()
     start = time.monotonic()
     with contextlib.redirect_stderr(log):
-        train(folder, inputs, config | settings, options.hosts, len(kills), emit)
+        train(folder, inputs, {**config, **settings}, options.hosts, len(kills), emit)
     copying = re.findall(r"([\d.]+) s copying to memory", log.getvalue())
     return {
         "failures": failures,

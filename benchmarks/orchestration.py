@@ -246,9 +246,9 @@ def main() -> None:
         cells = "".join(f"{row[kind]:>8.2f}{row[kind] / base[kind]:>7.1f}x" for kind in ("first", "again"))
         print(f"{program:<12}{cells}")
     print()
-    for command, seconds in ({"millrace run, unchanged": base["again"]} | others).items():
-        target = TARGET_SECONDS.get(command, TARGET_SECONDS["millrace run, unchanged"])
-        print(f"{command:<40}{seconds:>6.2f}  (at most {target})")
+    for line, seconds in ({"millrace run, unchanged": base["again"]} | others).items():
+        target = TARGET_SECONDS.get(line, TARGET_SECONDS["millrace run, unchanged"])
+        print(f"{line:<40}{seconds:>6.2f}  (at most {target})")
 
 
 if __name__ == "__main__":

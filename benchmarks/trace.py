@@ -210,7 +210,7 @@ def publish(store: Store, folders: dict[str, Path], tokens: int) -> None:
     stages = {}
     for position, (stage, outputs, inputs, config) in enumerate(wiring):
         key = f"{position:064x}"
-        common = {
+        common: dict[str, Any] = {
             "stage": stage, "component": stage, "key": key, "run": RUN, "config": config, "seed": 0, "code": "c" * 64,
             "inputs": {port: made[f"{maker}.{port}"] for port, maker in inputs.items()}, "metrics": {}, "versions": {},
         }  # fmt: skip

@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,7 @@ def part_step(repeats: int) -> None:
     dots = {key: jax.jit(lambda a, b, numbers=key[1]: jax.lax.dot_general(a, b, numbers)) for key in products}
 
     def multiply() -> float:
-        return sum(
-            times * seconds(lambda key=key: dots[key](*operands[key]), 3) for key, times in products.items()
-        )
+        return sum(times * seconds(partial(dots[key], *operands[key]), 3) for key, times in products.items())
 
     shares, rates = [], []
     for _ in range(repeats):
@@ -248,9 +247,12 @@ def part_counts() -> None:
     tokens = 2 * LENGTH
     batch = {"tokens": jax.ShapeDtypeStruct((2, LENGTH + 1), jnp.int32)}
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
-    found, wanted = compiled.cost_analysis()["flops"], config.flops_per_token(LENGTH) * tokens
+    costs, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    assert costs is not None
+    assert memory is not None
+    found, wanted = costs["flops"], config.flops_per_token(LENGTH) * tokens
     print(f"compiled FLOPs       {found:.4g}, formula {wanted:.4g}: {found / wanted - 1:+.2%}")
-    held = compiled.memory_analysis().argument_size_in_bytes
+    held = memory.argument_size_in_bytes
     wanted = training_memory(config, 2, LENGTH).state + 4 * 2 * (LENGTH + 1)
     print(f"state and batch      {held:,} bytes, formula {wanted:,}: {held / wanted - 1:+.2%}")
 

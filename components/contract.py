@@ -153,6 +153,7 @@ class Context(Protocol):
 
     def output(self, port: str) -> Path:
         """The empty folder to fill for an output port; published when ``run`` returns."""
+        raise NotImplementedError
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
         """Records a metric; without a step it is a result of the stage and shown in tables."""

@@ -34,7 +34,7 @@ def hub(files: Mapping[str, bytes], *, token: str | None = None) -> Iterator[tup
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
         def answer(self, status: int, body: bytes, **headers: str) -> None:

@@ -143,7 +143,7 @@ class Sandbox:
         return {step["stage"]: step for step in self.json("plan", *arguments)["stages"]}
 
     @contextlib.contextmanager
-    def started(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[Any]]:
         """A command in a process group of its own, which is killed at the end."""
         process = subprocess.Popen(
             self.command(*arguments),

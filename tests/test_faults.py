@@ -130,7 +130,7 @@ def end_at(step: int, how: str) -> list[str]:
                 os._exit(9)
             raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0] if arguments else ""))
 
-    os.fsync = lambda handle: hook("os.fsync", (handle,))
+    os.fsync = lambda fd: hook("os.fsync", (fd,))
     sys.addaudithook(hook)
     return came
 
@@ -144,8 +144,8 @@ def attempt(scenario: Callable[[Path], None], root: Path, step: int, how: str) -
             scenario(root)
         except OSError as error:
             os._exit(1 if error.errno == errno.ENOSPC else 2)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
             os._exit(2)
         os._exit(4 if came else 0)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -178,9 +178,9 @@ def main(name: str, how: str, base: Path) -> None:
     from millrace import components
     from millrace.components import registry
 
-    components.__path__ = [*components.__path__, str(TOYS)]  # type: ignore[assignment]
+    components.__path__ = [*components.__path__, str(TOYS)]
     registry.COMPONENTS["toy_source"] = "toy_source"
-    os.fsync = lambda handle: (
+    os.fsync = lambda fd: (
         None
     )  # a kill loses nothing that was written; waiting for disks took most of the time
     before, scenario = SCENARIOS[name]

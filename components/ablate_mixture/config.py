@@ -17,27 +17,27 @@ class AblateConfig(TrainingConfig):
         default_factory=lambda: ModelShape(preset="tiny"), description="Sizes of a proxy."
     )
     tokens: int = Field(ge=1, description="Training tokens of each proxy.")
-    sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
+    sequence_length_tokens: int = Field(default=256, ge=2, description="Tokens per row.")
     candidates: list[dict[str, float]] = Field(
         default=[], description="Mixtures to try: source -> weight, which need not sum to one."
     )
-    samples: int = Field(0, ge=0, le=10_000, description="How many more to draw around the prior.")
+    samples: int = Field(default=0, ge=0, le=10_000, description="How many more to draw around the prior.")
     prior: dict[str, float] | None = Field(
-        None, description="The mixture to begin from and to beat; by default in proportion to tokens."
+        default=None, description="The mixture to begin from and to beat; by default in proportion to tokens."
     )
     temperature: float = Field(
-        2.0,
+        default=2.0,
         ge=1,
         description="Samples are drawn around the prior to the power of 1 over it: 1 is the prior, more is closer to even.",
     )
     concentration: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         description="How close samples stay to what they are drawn around; below 1 they seek the corners.",
     )
-    min_weight: float = Field(0.0, ge=0, le=1, description="Smallest weight of any source.")
+    min_weight: float = Field(default=0.0, ge=0, le=1, description="Smallest weight of any source.")
     target_tokens: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Tokens of the training that the weights are for, where max_epochs bounds them; by default a proxy's.",
     )
@@ -45,7 +45,7 @@ class AblateConfig(TrainingConfig):
         default={}, description="Held-out source -> weight of its bits per byte; by default all are equal."
     )
     verify: int = Field(
-        1, ge=1, le=100, description="Proposals to train, each from a fit to all proxies before."
+        default=1, ge=1, le=100, description="Proposals to train, each from a fit to all proxies before."
     )
 
     @model_validator(mode="after")

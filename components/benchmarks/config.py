@@ -18,12 +18,16 @@ class BenchmarksConfig(Config):
         default_factory=dict,
         description="Name -> JSON Lines of {id, prompt, choices, answer: index} or {id, prompt, answer: text}.",
     )
-    max_docstrings: int = Field(400, ge=0, description="Questions: which docstring belongs to this function.")
-    max_returns: int = Field(200, ge=0, description="Questions: complete the function's last line.")
-    max_continuations: int = Field(200, ge=0, description="Questions: which passage continues this one.")
-    max_texts: int = Field(64, ge=0, description="Held-out texts per source, for bits per byte.")
-    max_prompt_characters: int = Field(600, ge=200, description="Longer functions are passed over.")
-    max_text_bytes: int = Field(4096, ge=64, description="Longer held-out texts are cut.")
+    max_docstrings: int = Field(
+        default=400, ge=0, description="Questions: which docstring belongs to this function."
+    )
+    max_returns: int = Field(default=200, ge=0, description="Questions: complete the function's last line.")
+    max_continuations: int = Field(
+        default=200, ge=0, description="Questions: which passage continues this one."
+    )
+    max_texts: int = Field(default=64, ge=0, description="Held-out texts per source, for bits per byte.")
+    max_prompt_characters: int = Field(default=600, ge=200, description="Longer functions are passed over.")
+    max_text_bytes: int = Field(default=4096, ge=64, description="Longer held-out texts are cut.")
 
 
 def fingerprint(config: BenchmarksConfig) -> dict[str, Any]:

@@ -13,38 +13,42 @@ class DecontaminateConfig(Config):
     """What counts as repeating a benchmark, and what becomes of a document that does."""
 
     action: Literal["drop", "cut"] = Field(
-        "drop", description="drop the document, or cut the repetition out of it."
+        default="drop", description="drop the document, or cut the repetition out of it."
     )
     min_coverage: float = Field(
-        0.33,
+        default=0.33,
         gt=0.0,
         le=1.0,
         description="Share of a question, or of a whole example, weighed by rarity, that is a repetition.",
     )
     min_score: float = Field(
-        20.0, ge=8.0, description="Bits of rarity that a repetition must have: 20 are about six words."
+        default=20.0,
+        ge=8.0,
+        description="Bits of rarity that a repetition must have: 20 are about six words.",
     )
     max_document_frequency: int = Field(
-        10, ge=1, description="Three words in a row that more documents of the sample have do not count."
+        default=10,
+        ge=1,
+        description="Three words in a row that more documents of the sample have do not count.",
     )
     sample_documents: int = Field(
-        4096, ge=1, description="Documents of the sample that says what is common and rare."
+        default=4096, ge=1, description="Documents of the sample that says what is common and rare."
     )
     min_words_left: int = Field(
-        20, ge=0, description="A document that was cut and has fewer words left is dropped."
+        default=20, ge=0, description="A document that was cut and has fewer words left is dropped."
     )
     test_examples: int = Field(
-        100, ge=1, description="Examples planted, in nine ways each, to test the stage on every run."
+        default=100, ge=1, description="Examples planted, in nine ways each, to test the stage on every run."
     )
     min_recall: float = Field(
-        0.9,
+        default=0.9,
         ge=0.0,
         le=1.0,
         description="The stage fails when it finds fewer of the planted copies that differ at most in case, "
         "punctuation and white space.",
     )
     max_drop_fraction: float = Field(
-        0.5, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
+        default=0.5, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
     )
 
 

@@ -13,35 +13,43 @@ class DedupConfig(Config):
     """What counts as a duplicate and which copy stays."""
 
     minhash: bool = Field(
-        True, description="Also near-duplicates; false: only the same text, and the same URL."
+        default=True, description="Also near-duplicates; false: only the same text, and the same URL."
     )
-    shingle_words: int = Field(5, ge=1, le=100, description="Words per shingle.")
-    bands: int = Field(14, ge=1, le=1_000, description="Bands of the signature; more find more.")
-    rows: int = Field(8, ge=1, le=100, description="Hash functions per band; more demand more similarity.")
-    threshold: float = Field(0.8, gt=0.0, le=1.0, description="Least Jaccard similarity of near-duplicates.")
+    shingle_words: int = Field(default=5, ge=1, le=100, description="Words per shingle.")
+    bands: int = Field(default=14, ge=1, le=1_000, description="Bands of the signature; more find more.")
+    rows: int = Field(
+        default=8, ge=1, le=100, description="Hash functions per band; more demand more similarity."
+    )
+    threshold: float = Field(
+        default=0.8, gt=0.0, le=1.0, description="Least Jaccard similarity of near-duplicates."
+    )
     verify: bool = Field(
-        True, description="Compare true shingle sets; otherwise the signatures' estimate decides."
+        default=True, description="Compare true shingle sets; otherwise the signatures' estimate decides."
     )
-    url: bool = Field(False, description="Also documents with the same URL but for spelling and tracking.")
+    url: bool = Field(
+        default=False, description="Also documents with the same URL but for spelling and tracking."
+    )
     url_field: str | None = Field(
-        None, min_length=1, description="The key of the metadata that holds the URL; null: the column uri."
+        default=None,
+        min_length=1,
+        description="The key of the metadata that holds the URL; null: the column uri.",
     )
     survivor: Literal["longest", "first", "earliest", "best_score", "source_order"] = Field(
-        "longest",
+        default="longest",
         description="Which copy stays: most bytes, first in order, oldest date, highest score, or of the first "
         "source listed; of equals the longest, then the lowest id.",
     )
     date_field: str | None = Field(
-        None, min_length=1, description="For earliest: the metadata's ISO date, year or Unix seconds."
+        default=None, min_length=1, description="For earliest: the metadata's ISO date, year or Unix seconds."
     )
     score_field: str | None = Field(
-        None, min_length=1, description="For best_score: the key of a number in the metadata."
+        default=None, min_length=1, description="For best_score: the key of a number in the metadata."
     )
     source_order: tuple[str, ...] | None = Field(
-        None, min_length=1, description="For source_order: sources, best first; others come last."
+        default=None, min_length=1, description="For source_order: sources, best first; others come last."
     )
     max_drop_fraction: float = Field(
-        0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
+        default=0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
     )
 
     @property

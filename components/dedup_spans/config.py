@@ -13,10 +13,10 @@ class Method(Config):
     """What all methods have in common."""
 
     sources: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Whose documents are compared and cut; null: all."
+        default=None, min_length=1, description="Whose documents are compared and cut; null: all."
     )
     max_occurrences: int = Field(
-        1, ge=1, le=1_000_000, description="How many occurrences stay, the first ones."
+        default=1, ge=1, le=1_000_000, description="How many occurrences stay, the first ones."
     )
 
 
@@ -24,8 +24,10 @@ class Lines(Method):
     """Lines that are the same but for case, accents, punctuation, digits and white space (as in CCNet)."""
 
     method: Literal["lines"]
-    min_words: int = Field(5, ge=1, description="Lines with fewer words do not count.")
-    min_characters: int = Field(20, ge=1, description="Lines with fewer letters and digits do not count.")
+    min_words: int = Field(default=5, ge=1, description="Lines with fewer words do not count.")
+    min_characters: int = Field(
+        default=20, ge=1, description="Lines with fewer letters and digits do not count."
+    )
 
     @property
     def span_units(self) -> int:
@@ -37,8 +39,10 @@ class Paragraphs(Method):
     """Paragraphs between blank lines that are the same in the sense of ``lines``."""
 
     method: Literal["paragraphs"]
-    min_words: int = Field(5, ge=1, description="Paragraphs with fewer words do not count.")
-    min_characters: int = Field(20, ge=1, description="Those with fewer letters and digits do not count.")
+    min_words: int = Field(default=5, ge=1, description="Paragraphs with fewer words do not count.")
+    min_characters: int = Field(
+        default=20, ge=1, description="Those with fewer letters and digits do not count."
+    )
 
     @property
     def span_units(self) -> int:
@@ -50,9 +54,11 @@ class Sentences(Method):
     """Spans of consecutive sentences or lines that are the same in the sense of ``lines`` (as in C4)."""
 
     method: Literal["sentences"]
-    span_sentences: int = Field(3, ge=1, le=100, description="Sentences per span.")
-    min_words: int = Field(10, ge=1, description="Spans with fewer words do not count.")
-    min_characters: int = Field(40, ge=1, description="Spans with fewer letters and digits do not count.")
+    span_sentences: int = Field(default=3, ge=1, le=100, description="Sentences per span.")
+    min_words: int = Field(default=10, ge=1, description="Spans with fewer words do not count.")
+    min_characters: int = Field(
+        default=40, ge=1, description="Spans with fewer letters and digits do not count."
+    )
 
     @property
     def span_units(self) -> int:
@@ -64,7 +70,7 @@ class Substrings(Method):
     """Runs of words that are the same byte for byte but for white space (as ExactSubstr)."""
 
     method: Literal["substrings"]
-    min_words: int = Field(50, ge=2, le=10_000, description="Words of the shortest run that counts.")
+    min_words: int = Field(default=50, ge=2, le=10_000, description="Words of the shortest run that counts.")
 
     @property
     def span_units(self) -> int:
@@ -80,10 +86,10 @@ class DedupSpansConfig(Config):
 
     methods: tuple[AnyMethod, ...] = Field(min_length=1, description="What is compared; all are applied.")
     min_words_left: int = Field(
-        20, ge=0, description="A document that was cut and has fewer words left is dropped."
+        default=20, ge=0, description="A document that was cut and has fewer words left is dropped."
     )
     max_drop_fraction: float = Field(
-        0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
+        default=0.9, ge=0.0, le=1.0, description="The stage fails when more documents than this go."
     )
 
 

@@ -17,13 +17,16 @@ class DistillationConfig(Config):
     """How the teacher counts."""
 
     temperature: float = Field(
-        1.0, gt=0, description="Softens both distributions: more shows more of the improbable tokens."
+        default=1.0, gt=0, description="Softens both distributions: more shows more of the improbable tokens."
     )
     weight: float = Field(
-        0.9, ge=0, le=1, description="Of the divergence; the loss on the tokens themselves has the rest of 1."
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Of the divergence; the loss on the tokens themselves has the rest of 1.",
     )
     top_k: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Tokens compared one by one, all others together; none is the whole vocabulary, or as many as "
         "teacher_logits holds.",

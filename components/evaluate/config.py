@@ -11,17 +11,22 @@ class EvaluateConfig(Config):
     """Settings of ``evaluate``."""
 
     chat_models: tuple[str, ...] = Field(
-        (), description="Labels of models that get prompts as a user's turn; the others get plain text."
+        default=(),
+        description="Labels of models that get prompts as a user's turn; the others get plain text.",
     )
-    benchmarks: tuple[str, ...] = Field((), description="Names of the benchmarks to run; all when empty.")
+    benchmarks: tuple[str, ...] = Field(
+        default=(), description="Names of the benchmarks to run; all when empty."
+    )
     max_examples: int = Field(
-        200, ge=1, description="Most examples of a multiple-choice or generation benchmark."
+        default=200, ge=1, description="Most examples of a multiple-choice or generation benchmark."
     )
-    max_documents: int = Field(100, ge=1, description="Most documents per source of a text benchmark.")
+    max_documents: int = Field(
+        default=100, ge=1, description="Most documents per source of a text benchmark."
+    )
     max_document_bytes: int = Field(
-        2_048, ge=64, description="How much of a document's beginning counts for bits per byte."
+        default=2_048, ge=64, description="How much of a document's beginning counts for bits per byte."
     )
-    max_new_tokens: int = Field(48, ge=1, description="Longest generated answer.")
+    max_new_tokens: int = Field(default=48, ge=1, description="Longest generated answer.")
 
 
 COMPONENT = Component(

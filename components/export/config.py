@@ -18,27 +18,33 @@ class ExportConfig(Config):
     """Settings of ``export``."""
 
     name: str = Field(
-        "millrace-model",
+        default="millrace-model",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
         description="The model's name, which clients of the server use.",
     )
     license: str = Field(
-        "apache-2.0", min_length=1, description="Licence of the model, as the Hub spells it."
+        default="apache-2.0", min_length=1, description="Licence of the model, as the Hub spells it."
     )
-    languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages, as two-letter tags.")
-    intended_use: str = Field(USE, min_length=1, description="The card's section on what the model is for.")
-    group_size: int = Field(32, ge=2, le=4096, description="Weights that share a 4-bit scale.")
+    languages: tuple[str, ...] = Field(
+        default=("en",), min_length=1, description="Languages, as two-letter tags."
+    )
+    intended_use: str = Field(
+        default=USE, min_length=1, description="The card's section on what the model is for."
+    )
+    group_size: int = Field(default=32, ge=2, le=4096, description="Weights that share a 4-bit scale.")
     embedding_bits: Literal[4, 8] = Field(
-        4, description="Bits of the embedding, which is also the output layer."
+        default=4, description="Bits of the embedding, which is also the output layer."
     )
     evaluated_as: str | None = Field(
-        None, description="Label of this model in the evaluation; its stage's name when left out."
+        default=None, description="Label of this model in the evaluation; its stage's name when left out."
     )
     held_out_bytes: int = Field(
-        65_536, ge=1024, description="Held-out text per source on which the loss of 4 bits is measured."
+        default=65_536,
+        ge=1024,
+        description="Held-out text per source on which the loss of 4 bits is measured.",
     )
     max_loss_increase: float = Field(
-        0.1, gt=0, description="Largest relative growth of bits per byte through 4 bits."
+        default=0.1, gt=0, description="Largest relative growth of bits per byte through 4 bits."
     )
 
 

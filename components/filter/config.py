@@ -18,7 +18,9 @@ class FilterConfig(Config):
     rules: dict[str, tuple[AnyRule, ...]] = Field(
         description='Source -> its rules, in order; "*": every source that is not named.'
     )
-    max_drop_fraction: Fraction = Field(0.5, description="The stage fails when more documents than this go.")
+    max_drop_fraction: Fraction = Field(
+        default=0.5, description="The stage fails when more documents than this go."
+    )
 
 
 def fingerprint(config: FilterConfig) -> list[list[Any]]:

@@ -14,28 +14,33 @@ class MinScore(Config):
     """The least score that a model must reach."""
 
     min: float = Field(description="Least score, in the unit of the benchmark's metric.")
-    model: str | None = Field(None, description="Label of the model; the gate's `model` when left out.")
+    model: str | None = Field(
+        default=None, description="Label of the model; the gate's `model` when left out."
+    )
 
 
 class MaxScore(Config):
     """The greatest score that a model may have, for metrics where less is better."""
 
     max: float = Field(description="Greatest score, in the unit of the benchmark's metric.")
-    model: str | None = Field(None, description="Label of the model; the gate's `model` when left out.")
+    model: str | None = Field(
+        default=None, description="Label of the model; the gate's `model` when left out."
+    )
 
 
 class GateConfig(Config):
     """The rules."""
 
     model: str | None = Field(
-        None, description="Label of the model that is to ship; needed when the evaluation has several."
+        default=None,
+        description="Label of the model that is to ship; needed when the evaluation has several.",
     )
     max_contamination: float | dict[str, float] | None = Field(
-        None,
+        default=None,
         description="Largest share of a benchmark found in the training corpus: for all, or by benchmark.",
     )
     contamination: Literal["remaining", "found"] = Field(
-        "remaining",
+        default="remaining",
         description="Which share counts: repeated by the documents that stayed for training, or by all that came in.",
     )
     min_scores: dict[str, MinScore] = Field(
@@ -45,17 +50,18 @@ class GateConfig(Config):
         default_factory=dict, description="Benchmark -> greatest score, for bits per byte."
     )
     baseline: str | None = Field(
-        None,
+        default=None,
         description="Folder of an earlier package whose scores must not be lost, relative to the spec's.",
     )
     baseline_model: str | None = Field(
-        None, description="Label of the model in the baseline's evaluation; the gate's own when left out."
+        default=None,
+        description="Label of the model in the baseline's evaluation; the gate's own when left out.",
     )
     max_regression: float | dict[str, float] = Field(
-        0.0, description="How much worse than the baseline a score may be: for all, or by benchmark."
+        default=0.0, description="How much worse than the baseline a score may be: for all, or by benchmark."
     )
     regression_test: Literal["interval", "absolute"] = Field(
-        "interval", description="Count a loss only when it is beyond 95% confidence, or any loss."
+        default="interval", description="Count a loss only when it is beyond 95% confidence, or any loss."
     )
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ class IngestConfig(Config):
 
     sources: dict[SourceName, AnySource] = Field(min_length=1, description="Name -> source.")
     max_bad_fraction: float = Field(
-        0.01, ge=0.0, le=1.0, description="Share of a source that may be malformed."
+        default=0.01, ge=0.0, le=1.0, description="Share of a source that may be malformed."
     )
 
 

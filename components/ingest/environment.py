@@ -20,13 +20,13 @@ class PythonEnvironmentSource(Config):
 
     type: Literal["python_environment"] = "python_environment"
     content: Literal["code", "docs", "licences"] = Field(description="Which of their files.")
-    held_out: tuple[str, ...] = Field((), description="Distributions that go to the held_out port.")
+    held_out: tuple[str, ...] = Field(default=(), description="Distributions that go to the held_out port.")
     include: tuple[str, ...] | None = Field(
-        None, description="Only these distributions; python is the library."
+        default=None, description="Only these distributions; python is the library."
     )
-    exclude: tuple[str, ...] = Field((), description="Distributions that are left out.")
-    max_bytes: int | None = Field(None, ge=1, description="Sample at most this many bytes of files.")
-    max_document_bytes: DocumentBytes = Field(12 * 2**20, description="A larger file is malformed.")
+    exclude: tuple[str, ...] = Field(default=(), description="Distributions that are left out.")
+    max_bytes: int | None = Field(default=None, ge=1, description="Sample at most this many bytes of files.")
+    max_document_bytes: DocumentBytes = Field(default=12 * 2**20, description="A larger file is malformed.")
 
 
 def fingerprint(source: PythonEnvironmentSource) -> Any:

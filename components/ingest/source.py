@@ -72,30 +72,36 @@ class SourceType(NamedTuple):
 class CorpusSource(Config):
     """Fields of every source of a user's documents: how many, which share is held out, under which licence."""
 
-    language: str = Field("en", description="Language tag of documents that name none.")
-    license: str | None = Field(None, description="Licence of documents that name none, for their metadata.")
+    language: str = Field(default="en", description="Language tag of documents that name none.")
+    license: str | None = Field(
+        default=None, description="Licence of documents that name none, for their metadata."
+    )
     held_out_fraction: float = Field(
-        0.0, ge=0.0, lt=1.0, description="Share of documents kept out of training."
+        default=0.0, ge=0.0, lt=1.0, description="Share of documents kept out of training."
     )
     sample_fraction: float = Field(
-        1.0, gt=0.0, le=1.0, description="Share of documents to take, by the hash of their ids."
+        default=1.0, gt=0.0, le=1.0, description="Share of documents to take, by the hash of their ids."
     )
-    max_documents: int | None = Field(None, ge=1, description="Take at most so many, the first in order.")
-    max_bytes: int | None = Field(None, ge=1, description="Take at most so many bytes of text, likewise.")
+    max_documents: int | None = Field(
+        default=None, ge=1, description="Take at most so many, the first in order."
+    )
+    max_bytes: int | None = Field(
+        default=None, ge=1, description="Take at most so many bytes of text, likewise."
+    )
     max_document_bytes: DocumentBytes = Field(
-        12 * 2**20, description="A larger file, line or value is malformed."
+        default=12 * 2**20, description="A larger file, line or value is malformed."
     )
 
 
 class ColumnsSource(CorpusSource):
     """Fields of every source whose records have named values."""
 
-    text_column: str = Field("text", description="Key or column of the text.")
-    id_column: str | None = Field(None, description="Key or column of the user's own ids.")
-    language_column: str | None = Field(None, description="Key or column of the language tag.")
-    license_column: str | None = Field(None, description="Key or column of the licence.")
+    text_column: str = Field(default="text", description="Key or column of the text.")
+    id_column: str | None = Field(default=None, description="Key or column of the user's own ids.")
+    language_column: str | None = Field(default=None, description="Key or column of the language tag.")
+    license_column: str | None = Field(default=None, description="Key or column of the licence.")
     metadata_columns: tuple[str, ...] = Field(
-        ("license",), description="Copied into the documents' metadata."
+        default=("license",), description="Copied into the documents' metadata."
     )
 
 

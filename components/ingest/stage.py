@@ -99,7 +99,7 @@ def _without_repeats(context: Context, tasks: Sequence[Task], results: dict[int,
     if not more.any():
         return list(tasks)
     repeated = [
-        (doc_id.decode(), tasks[owners[place]].index)
+        (doc_id.decode(), tasks[int(owners[place])].index)
         for doc_id, place in zip(found[more], first[more], strict=True)
     ]
     touched = set(owners[more[codes]].tolist())

@@ -15,22 +15,30 @@ class InstructionsConfig(Config):
     """What to make, and which files to read."""
 
     tasks: tuple[Literal["docstring", "signature", "continuation"], ...] | None = Field(
-        None, description="Null makes docstring of Python and continuation of prose."
+        default=None, description="Null makes docstring of Python and continuation of prose."
     )
-    sources: tuple[str, ...] | None = Field(None, description="Sources to make pairs from; null takes all.")
+    sources: tuple[str, ...] | None = Field(
+        default=None, description="Sources to make pairs from; null takes all."
+    )
     chats: dict[Name, str] = Field(default_factory=dict, description="Name -> JSON Lines of {messages}.")
     preferences: dict[Name, str] = Field(
         default_factory=dict, description="Name -> JSON Lines of {prompt, chosen, rejected, head?}."
     )
     max_examples: int = Field(
-        4000, ge=0, description="Pairs made from documents, over both sides of the split."
+        default=4000, ge=0, description="Pairs made from documents, over both sides of the split."
     )
-    max_preferences: int = Field(4000, ge=0, description="Preferences made from documents, over both sides.")
-    max_prompt_characters: int = Field(500, ge=100, description="Longer prompts are passed over or cut.")
-    max_answer_characters: int = Field(200, ge=60, description="Longer answers are passed over or cut.")
-    max_per_document: int = Field(8, ge=1, description="Pairs of one document and task.")
+    max_preferences: int = Field(
+        default=4000, ge=0, description="Preferences made from documents, over both sides."
+    )
+    max_prompt_characters: int = Field(
+        default=500, ge=100, description="Longer prompts are passed over or cut."
+    )
+    max_answer_characters: int = Field(
+        default=200, ge=60, description="Longer answers are passed over or cut."
+    )
+    max_per_document: int = Field(default=8, ge=1, description="Pairs of one document and task.")
     held_out_fraction: float = Field(
-        0.1, gt=0.0, lt=1.0, description="Share of documents, or of a user's rows."
+        default=0.1, gt=0.0, lt=1.0, description="Share of documents, or of a user's rows."
     )
 
 

@@ -29,12 +29,12 @@ class RewardConfig(FittingConfig):
     warmup_steps: WarmupSteps = 10
     weight_decay: WeightDecay = 0.1
     max_sequence_tokens: int | None = Field(
-        None,
+        default=None,
         ge=8,
         description="Pairs with a longer exchange are left out, and counted; the model's own limit by default.",
     )
     unproven_heads: Literal["drop", "keep"] = Field(
-        "drop",
+        default="drop",
         description="Whether a head whose held-out accuracy cannot be told from chance gets no say or its weight.",
     )
 

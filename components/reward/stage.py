@@ -112,7 +112,7 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     context.metric("accuracy", report["all"]["score"])
     context.metric("loss", final_loss(history))
     reward.save(context.output("reward"), model_config, model, combined)
-    facts = {
+    facts: dict[str, Any] = {
         "steps": total_steps,
         "pairs": len(train),
         "epochs": config.epochs,

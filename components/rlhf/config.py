@@ -13,29 +13,29 @@ from millrace.components.training.settings import FittingConfig, LearningRate, W
 class RlhfConfig(FittingConfig):
     """Settings of ``rlhf``."""
 
-    steps: int = Field(40, ge=1, description="Updates of the policy.")
-    prompts_per_step: int = Field(8, ge=1, description="Prompts answered in a step.")
+    steps: int = Field(default=40, ge=1, description="Updates of the policy.")
+    prompts_per_step: int = Field(default=8, ge=1, description="Prompts answered in a step.")
     samples_per_prompt: int = Field(
-        4, ge=2, description="Answers to each; the others are each one's baseline."
+        default=4, ge=2, description="Answers to each; the others are each one's baseline."
     )
     beta: float = Field(
-        0.05, ge=0, description="Price of one nat of divergence from the start, in reward units."
+        default=0.05, ge=0, description="Price of one nat of divergence from the start, in reward units."
     )
     learning_rate: LearningRate = 1e-4
     warmup_steps: WarmupSteps = 3
     max_new_tokens: int = Field(48, ge=4, description="Longest answer.")
     max_prompt_tokens: int = Field(128, ge=8, description="Longer prompts are left out, and counted.")
     rule: Literal["docstring", "text"] = Field(
-        "docstring",
+        default="docstring",
         description="What answers are held to: `docstring` also asks that Python reads it as one.",
     )
-    rule_weight: float = Field(1.0, ge=0, description="Say of the checkable rules; 0 turns them off.")
-    min_answer_characters: int = Field(8, ge=1, description="Shorter answers break the length rule.")
-    max_answer_characters: int = Field(600, ge=1, description="Longer answers break the length rule.")
-    held_out_prompts: int = Field(48, ge=2, description="Held-out prompts answered before and after.")
-    held_out_samples: int = Field(2, ge=1, description="Answers to each of them.")
+    rule_weight: float = Field(default=1.0, ge=0, description="Say of the checkable rules; 0 turns them off.")
+    min_answer_characters: int = Field(default=8, ge=1, description="Shorter answers break the length rule.")
+    max_answer_characters: int = Field(default=600, ge=1, description="Longer answers break the length rule.")
+    held_out_prompts: int = Field(default=48, ge=2, description="Held-out prompts answered before and after.")
+    held_out_samples: int = Field(default=2, ge=1, description="Answers to each of them.")
     min_distinct_share: float = Field(
-        0.05,
+        default=0.05,
         ge=0,
         le=1,
         description="Fail when fewer of the held-out answers are distinct: the policy collapsed.",

@@ -31,7 +31,7 @@ class SftConfig(FittingConfig):
     router_balance_loss: RouterBalanceLoss = 0.01
     router_z_loss: RouterZLoss = 0.001
     max_sequence_tokens: int | None = Field(
-        None, ge=8, description="Tokens per row, and of the longest chat; the model's own by default."
+        default=None, ge=8, description="Tokens per row, and of the longest chat; the model's own by default."
     )
     evaluate_every_steps: int = Field(50, ge=1, description="Steps between held-out measurements.")
     held_out_chats: int = Field(200, ge=1, description="Most held-out chats that are measured.")

@@ -15,17 +15,21 @@ from millrace.components.training.mixture.phases import MixtureConfig
 class TeacherLogitsConfig(MixtureConfig):
     """Settings of ``teacher_logits``; the order of reading must be that of the stages which read them."""
 
-    tokens: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Training tokens of phases with shares."
+    tokens: Annotated[int, Field(ge=1)] | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  # narrower
+        default=None, description="Training tokens of phases with shares."
     )
     top_k: int = Field(
-        64, ge=1, description="Tokens that are stored of each position, beside one number for all others."
+        default=64,
+        ge=1,
+        description="Tokens that are stored of each position, beside one number for all others.",
     )
     temperature: float = Field(
-        1.0, gt=0, description="Divides the teacher's logits; the students' temperature."
+        default=1.0, gt=0, description="Divides the teacher's logits; the students' temperature."
     )
     shard_tokens: int = Field(
-        2**20, ge=1, description="Positions in a file, and the most that a kill makes the teacher read again."
+        default=2**20,
+        ge=1,
+        description="Positions in a file, and the most that a kill makes the teacher read again.",
     )
     mesh: device_mesh.MeshConfig = runtime(
         device_mesh.MeshConfig(), description="Devices along each axis; all of them by default."

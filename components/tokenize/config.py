@@ -10,7 +10,7 @@ from millrace.components.contract import Component, Config, Port, runtime
 class TokenizeConfig(Config):
     """How documents are encoded."""
 
-    min_tokens: int = Field(1, ge=1, description="Fewest tokens that the whole output may have.")
+    min_tokens: int = Field(default=1, ge=1, description="Fewest tokens that the whole output may have.")
     threads: int = runtime(
         2, ge=1, le=256, description="Threads per shard where SentencePiece itself has to encode."
     )

@@ -16,9 +16,13 @@ LEAST_EXAMPLES = 20
 class Label(Config):
     """Which documents carry a label: those of some sources, or with some values of a metadata field."""
 
-    sources: tuple[str, ...] = Field((), description="Sources whose documents all carry it.")
-    field: str | None = Field(None, description="Field of the documents' metadata that holds a label.")
-    values: tuple[str | bool | int | float, ...] = Field((), description="Values of the field that mean it.")
+    sources: tuple[str, ...] = Field(default=(), description="Sources whose documents all carry it.")
+    field: str | None = Field(
+        default=None, description="Field of the documents' metadata that holds a label."
+    )
+    values: tuple[str | bool | int | float, ...] = Field(
+        default=(), description="Values of the field that mean it."
+    )
 
     @model_validator(mode="after")
     def _says_how(self) -> Label:
@@ -40,15 +44,18 @@ class TrainClassifierConfig(Config):
     name: Name = Field(description="What it judges; filters refer to the classifier by it.")
     positive: Label = Field(description="Documents with the positive label.")
     negative: Label = Field(description="Documents with the negative label.")
-    max_examples: int = Field(20_000, ge=LEAST_EXAMPLES, description="Most documents of each label.")
-    max_words: int = Field(512, ge=8, le=10_000, description="Words of each document that count.")
+    max_examples: int = Field(default=20_000, ge=LEAST_EXAMPLES, description="Most documents of each label.")
+    max_words: int = Field(default=512, ge=8, le=10_000, description="Words of each document that count.")
     bits: int = Field(
-        20, ge=10, le=26, description="Features hash into two to the power of this many buckets."
+        default=20, ge=10, le=26, description="Features hash into two to the power of this many buckets."
     )
-    epochs: int = Field(4, ge=1, le=100, description="Passes over the training documents.")
-    batch_size: int = Field(64, ge=1, le=4096, description="Documents per step.")
+    epochs: int = Field(default=4, ge=1, le=100, description="Passes over the training documents.")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="Documents per step.")
     held_out_fraction: float = Field(
-        0.3, gt=0.0, lt=0.9, description="Share of documents that calibrates (a half) and tests (the other)."
+        default=0.3,
+        gt=0.0,
+        lt=0.9,
+        description="Share of documents that calibrates (a half) and tests (the other).",
     )
 
 

@@ -14,39 +14,45 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 class TrainTokenizerConfig(Config):
     """How the vocabulary is trained."""
 
-    vocab_size: int = Field(8_192, ge=300, le=2**20, description="Wanted number of token ids.")
-    algorithm: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece's model type.")
+    vocab_size: int = Field(default=8_192, ge=300, le=2**20, description="Wanted number of token ids.")
+    algorithm: Literal["unigram", "bpe"] = Field(default="unigram", description="SentencePiece's model type.")
     weights: dict[str, float] = Field(
         default_factory=dict,
         description="Source -> share of the sample; empty means in proportion to each source's bytes.",
     )
     language_alpha: float = Field(
-        1.0,
+        default=1.0,
         ge=0.0,
         le=1.0,
         description="Within a source, a language's share of the sample is its share of the bytes to this power: 1 as "
         "it comes, 0.3 to 0.7 for small languages, 0 all alike.",
     )
-    sample_bytes: int = Field(4_000_000, ge=1_000, description="UTF-8 bytes of text to train on.")
+    sample_bytes: int = Field(default=4_000_000, ge=1_000, description="UTF-8 bytes of text to train on.")
     max_document_bytes: int = Field(
-        65_536, ge=16, description="The most that one document gives to the sample."
+        default=65_536, ge=16, description="The most that one document gives to the sample."
     )
     character_coverage: float = Field(
-        0.9995, gt=0.9, le=1.0, description="Share of characters with a token of their own; others are bytes."
+        default=0.9995,
+        gt=0.9,
+        le=1.0,
+        description="Share of characters with a token of their own; others are bytes.",
     )
     modalities: tuple[Name, ...] = Field(
-        (), description="Names such as image: control tokens <|image_begin|>, <|image|> and <|image_end|>."
+        default=(),
+        description="Names such as image: control tokens <|image_begin|>, <|image|> and <|image_end|>.",
     )
     control_tokens: tuple[Name, ...] = Field(
-        (),
+        default=(),
         description="Further control tokens by name, tool_call for <|tool_call|>; text never encodes to them.",
     )
-    reserved_tokens: int = Field(8, ge=0, le=1_024, description="Control tokens kept free for later stages.")
+    reserved_tokens: int = Field(
+        default=8, ge=0, le=1_024, description="Control tokens kept free for later stages."
+    )
     fertility_bytes: int = Field(
-        200_000, ge=1, description="UTF-8 bytes per source on which fertility is measured."
+        default=200_000, ge=1, description="UTF-8 bytes per source on which fertility is measured."
     )
     compared_sizes: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (0.25, 0.5),
+        default=(0.25, 0.5),
         description="Parts of the vocabulary for which the report gives bytes per token; may be empty.",
     )
 

@@ -43,32 +43,37 @@ class ModelShape(Config):
     """Sizes of the decoder; the vocabulary comes from the tokenizer, the longest sequence from the phases."""
 
     preset: Preset | None = Field(
-        None, description="A shape by name (`millrace models` lists them); what stands beside it wins."
+        default=None,
+        description="A shape by name (`millrace models` lists them); what stands beside it wins.",
     )
-    layers: int = Field(4, ge=1, le=512, description="Number of decoder layers.")
-    model_size: int = Field(128, ge=8, description="Width of the residual stream.")
-    heads: int = Field(4, ge=1, description="Query heads.")
-    kv_heads: int = Field(1, ge=1, description="Key-value heads: 1 is multi-query attention.")
-    head_size: int = Field(32, ge=2, description="Width of one head; even.")
+    layers: int = Field(default=4, ge=1, le=512, description="Number of decoder layers.")
+    model_size: int = Field(default=128, ge=8, description="Width of the residual stream.")
+    heads: int = Field(default=4, ge=1, description="Query heads.")
+    kv_heads: int = Field(default=1, ge=1, description="Key-value heads: 1 is multi-query attention.")
+    head_size: int = Field(default=32, ge=2, description="Width of one head; even.")
     feed_forward_size: int = Field(
-        384, ge=8, description="Width of the gated feed-forward layer, or of one expert."
+        default=384, ge=8, description="Width of the gated feed-forward layer, or of one expert."
     )
-    rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary frequencies.")
-    activation: Literal["gelu", "silu"] = Field("gelu", description="Gate: GeGLU or SwiGLU.")
+    rope_base: float = Field(default=10_000.0, gt=1, description="Base of the rotary frequencies.")
+    activation: Literal["gelu", "silu"] = Field(default="gelu", description="Gate: GeGLU or SwiGLU.")
     compute_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Type of matrix products; bfloat16 pays on accelerators only."
+        default="float32", description="Type of matrix products; bfloat16 pays on accelerators only."
     )
-    tied_embedding: bool = Field(True, description="Whether the embedding also makes the logits.")
-    query_key_norm: bool = Field(False, description="RMSNorm of queries and keys, which steadies attention.")
-    logit_soft_cap: float | None = Field(None, gt=0, description="Bound of the logits by tanh.")
+    tied_embedding: bool = Field(default=True, description="Whether the embedding also makes the logits.")
+    query_key_norm: bool = Field(
+        default=False, description="RMSNorm of queries and keys, which steadies attention."
+    )
+    logit_soft_cap: float | None = Field(default=None, gt=0, description="Bound of the logits by tanh.")
     local_window_tokens: int | None = Field(
-        None, ge=1, description="What local layers see; none makes all layers global."
+        default=None, ge=1, description="What local layers see; none makes all layers global."
     )
     global_every_layers: int = Field(
-        6, ge=1, description="With a window, every such layer is global; layers is a multiple of it."
+        default=6, ge=1, description="With a window, every such layer is global; layers is a multiple of it."
     )
-    experts: int = Field(0, ge=0, description="Feed-forward networks to route between; 0 is a dense model.")
-    experts_per_token: int = Field(2, ge=1, description="Experts that each token goes through.")
+    experts: int = Field(
+        default=0, ge=0, description="Feed-forward networks to route between; 0 is a dense model."
+    )
+    experts_per_token: int = Field(default=2, ge=1, description="Experts that each token goes through.")
 
     def model_config_for(self, vocab_size: int, max_sequence_tokens: int) -> ModelConfig:
         """The model's configuration."""
@@ -101,9 +106,9 @@ class ModelShape(Config):
 class PhaseConfig(MixturePhase):
     """One stage of the staged mixture, as it is trained."""
 
-    learning_rate: float | None = Field(None, gt=0, description="Peak in this phase, if another.")
+    learning_rate: float | None = Field(default=None, gt=0, description="Peak in this phase, if another.")
     rope_base: float | None = Field(
-        None,
+        default=None,
         gt=1,
         description="Base of the rotary frequencies in this phase, if another: more for longer rows.",
     )
@@ -114,54 +119,64 @@ class TrainingConfig(RowsConfig, GradientConfig):
 
     model: ModelShape = Field(default_factory=ModelShape, description="Sizes of the decoder.")
     accumulate_steps: int = Field(
-        1, ge=1, description="Parts of a batch, one after the other; saves memory, changes the last bits."
+        default=1,
+        ge=1,
+        description="Parts of a batch, one after the other; saves memory, changes the last bits.",
     )
     optimizer: Literal["adamw", "muon"] = Field(
-        "adamw",
+        default="adamw",
         description="muon takes the hidden matrices and leaves the rest to AdamW, at one learning rate.",
     )
     decay: Decay = "stable"
-    decay_fraction: float = Field(0.4, ge=0, le=1, description="Share of the tokens that fall, if stable.")
-    final_fraction: float = Field(0.1, ge=0, le=1, description="Learning rate at the end over its peak.")
+    decay_fraction: float = Field(
+        default=0.4, ge=0, le=1, description="Share of the tokens that fall, if stable."
+    )
+    final_fraction: float = Field(
+        default=0.1, ge=0, le=1, description="Learning rate at the end over its peak."
+    )
     weight_decay: WeightDecay = 0.1
-    beta2: float = Field(0.95, gt=0, lt=1, description="Adam's decay of the second moment.")
+    beta2: float = Field(default=0.95, gt=0, lt=1, description="Adam's decay of the second moment.")
     clip_norm: ClipNorm = 1.0
     z_loss: float = Field(
-        0.0, ge=0, description="Weight of the squared log-normaliser; 1e-4 steadies long trainings."
+        default=0.0, ge=0, description="Weight of the squared log-normaliser; 1e-4 steadies long trainings."
     )
     router_balance_loss: RouterBalanceLoss = 0.01
     router_z_loss: RouterZLoss = 0.001
     capacity_factor: float | None = Field(
-        None, gt=0, description="Places of an expert over its even share; none is dropless."
+        default=None, gt=0, description="Places of an expert over its even share; none is dropless."
     )
     remat: Literal["none", "dots", "full"] = Field(
-        "none",
+        default="none",
         description="What the backward pass computes again: nothing, all but products and flash attention, or all of a "
         "layer.",
     )
     unroll_layers: bool = Field(
-        False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
+        default=False, description="Compile each layer by itself: faster steps on a GPU, slower compilation."
     )
-    held_out_bytes_per_source: int = Field(65_536, ge=256, description="Held-out text used per source.")
+    held_out_bytes_per_source: int = Field(
+        default=65_536, ge=256, description="Held-out text used per source."
+    )
 
 
 class PretrainConfig(TrainingConfig, FittingConfig, MixtureConfig):
     """Settings of ``pretrain``."""
 
-    phases: list[PhaseConfig] = Field(min_length=1, description="Mixture by phase, in order.")
-    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(
-        None,
+    phases: list[PhaseConfig] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  # phases that are also trained
+        min_length=1, description="Mixture by phase, in order."
+    )
+    tokens: Annotated[int, Field(ge=1)] | Literal["compute_optimal"] | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  # resolved before it is a mixture
+        default=None,
         description="Training tokens of phases with shares; compute_optimal takes 20 per (active) parameter.",
     )
-    over_train: float = Field(1.0, gt=0, description="Factor on compute_optimal.")
-    evaluate_every_steps: int = Field(200, ge=1, description="Steps between held-out measurements.")
+    over_train: float = Field(default=1.0, gt=0, description="Factor on compute_optimal.")
+    evaluate_every_steps: int = Field(default=200, ge=1, description="Steps between held-out measurements.")
     digest_every_steps: int = Field(
-        100,
+        default=100,
         ge=0,
         description="Steps between checksums of the parameters for `millrace replay`; 0 records nothing for it.",
     )
     keep_state_every_steps: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Steps between training states that stay in the output `states`, for `millrace replay` to begin with; "
         "0 keeps none.",

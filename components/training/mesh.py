@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 class MeshConfig(Config):
     """Devices along each axis of the mesh (see ``model/devices/sharding.py``)."""
 
-    data: int = Field(1, ge=1, description="Copies of the weights, each with its rows of the batch.")
+    data: int = Field(default=1, ge=1, description="Copies of the weights, each with its rows of the batch.")
     fsdp: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Slices of weights and moments, each with its rows; the remaining devices by default.",
     )
-    tensor: int = Field(1, ge=1, description="Slices of heads, feed-forward width and vocabulary.")
-    expert: int = Field(1, ge=1, description="Slices of a sparse layer's experts, each with its rows.")
-    sequence: int = Field(1, ge=1, description="Slices of every row.")
+    tensor: int = Field(default=1, ge=1, description="Slices of heads, feed-forward width and vocabulary.")
+    expert: int = Field(
+        default=1, ge=1, description="Slices of a sparse layer's experts, each with its rows."
+    )
+    sequence: int = Field(default=1, ge=1, description="Slices of every row.")
 
 
 def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:

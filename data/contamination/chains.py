@@ -87,7 +87,7 @@ class Matches(NamedTuple):
 
     def chosen(self, which: Any) -> Matches:
         """Some of them, by bool or by place."""
-        return Matches(*(column[which] for column in self))
+        return Matches._make(column[which] for column in self)
 
 
 def checkable(index: Index, rule: Rule) -> npt.NDArray[np.bool_]:

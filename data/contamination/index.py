@@ -196,7 +196,7 @@ def build(prepared: Prepared, sample: TextBatch, max_document_frequency: int) ->
     rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
     rarity[numbered.hashes & np.uint64(1) == 1] *= CHARACTER_SHARE
     rarity = rarity[numbered.numbers].astype(np.float32)
-    bits = rarity * np.float32(REPEATED) ** np.minimum(numbered.repeats, 60).astype(np.float32)
+    bits: Floats = rarity * np.power(np.float32(REPEATED), np.minimum(numbered.repeats, 60), dtype=np.float32)
     whole = np.add.reduceat(np.append(bits, 0), first_slot[:-1]) * (np.diff(first_slot) > 0)
     packed = screen.runs(posted, firsts, ~is_common, MAX_REPEATS, first_slot, bits)
     # Looked for are the others alone: of what a common text shares with examples a third is common triples.

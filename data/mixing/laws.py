@@ -168,7 +168,12 @@ def mixing_law(weights: Floats, losses: Floats) -> Predictor:
     starts.sort(key=lambda start: float(np.sum(residuals(start) ** 2)))
     refined = [
         scipy.optimize.least_squares(
-            residuals, start, jacobian, bounds=(least, most), x_scale="jac", max_nfev=200
+            residuals,
+            start,
+            jacobian,  # pyright: ignore[reportArgumentType]  # taken for a str, as its default is one
+            bounds=(least, most),
+            x_scale="jac",
+            max_nfev=200,
         )
         for start in starts[:REFINED_STARTS]
     ]

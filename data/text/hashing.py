@@ -28,7 +28,7 @@ MIX_FIRST, MIX_SECOND = (
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
-def mix(values: Unsigned) -> Unsigned:
+def mix(values: Any) -> Any:
     """Scrambles 64-bit numbers one to one (SplitMix64's output function).
 
     Args:

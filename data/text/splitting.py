@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -256,9 +256,7 @@ def _split(
 
 
 @kernel
-def _look(
-    tables: CharacterTables, data: np.ndarray, start: int, stop: int, end: int
-) -> tuple[np.uint16, int]:
+def _look(tables: CharacterTables, data: np.ndarray, start: int, stop: int, end: int) -> tuple[Any, int]:
     """What any of a word's characters is, and their number."""
     all_bits, one, beyond = ~np.uint64(0), np.uint64(1), np.uint16(2)  # NOT_PUNCTUATION
     kinds = np.uint16(0)

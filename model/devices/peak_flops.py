@@ -33,7 +33,7 @@ MEASURED_SIZE = 1_536
 MEASURED_TIMES = 5
 
 
-def flops_per_second(device: jax.Device, compute_dtype: str) -> float:
+def flops_per_second(device: jax.Device, compute_dtype: str) -> float:  # pyright: ignore[reportInvalidTypeForm]  # JAX assigns the name
     """Peak floating-point operations a second of one device.
 
     Args:
@@ -48,7 +48,7 @@ def flops_per_second(device: jax.Device, compute_dtype: str) -> float:
 
 
 @functools.cache
-def measured(device: jax.Device, compute_dtype: str, size: int = MEASURED_SIZE) -> float:
+def measured(device: jax.Device, compute_dtype: str, size: int = MEASURED_SIZE) -> float:  # pyright: ignore[reportInvalidTypeForm]
     """The rate of a square product on a device, the median of a few; found out once."""
     with jax.default_device(device):
         matrix = jnp.ones((size, size), compute_dtype)

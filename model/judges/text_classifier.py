@@ -85,7 +85,7 @@ def fit(
     @jax.jit
     def step(
         parameters: dict[str, jax.Array], state: optax.OptState, found: jax.Array, labels: jax.Array
-    ) -> tuple[dict[str, jax.Array], optax.OptState]:
+    ) -> tuple[optax.Params, optax.OptState]:
         updates, state = optimizer.update(jax.grad(loss)(parameters, found, labels), state)
         return optax.apply_updates(parameters, updates), state
 

@@ -100,7 +100,7 @@ class DistillationLoss:
         """
         hidden, router = read_rows(student, batch, self.next_token.mode)
         seen, table, cap = self._seen(batch, *weights)
-        loss, metrics = linear_loss(
+        loss, metrics = linear_loss(  # pyright: ignore[reportGeneralTypeIssues]  # functools.partial hides what custom_vjp returns
             hidden,
             student.logit_table(),
             (batch["tokens"][:, 1:], seen),

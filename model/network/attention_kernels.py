@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -185,11 +185,12 @@ def _splash(
         interpret=interpret,
     )
     queries = (q * h**-0.5).reshape(b, k.shape[1], groups, t, h)
-    return jax.vmap(jax.vmap(kernel))(queries, k, v).reshape(b, n, t, h)
+    mixed = cast("jax.Array", jax.vmap(jax.vmap(kernel))(queries, k, v))  # no residuals are asked for
+    return mixed.reshape(b, n, t, h)
 
 
 @functools.lru_cache
-def _blocks(length_tokens: int) -> object:
+def _blocks(length_tokens: int) -> Any:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 
     size = next(size for size in (512, 256, SPLASH_BLOCK_TOKENS) if length_tokens % size == 0)

@@ -81,7 +81,7 @@ def muon(
 def _match_adamw(updates: Any, _: Any) -> Any:
     """Scales orthogonal updates to AdamW's root mean square."""
 
-    def scaled(update: jax.Array, axes: contrib.MuonDimensionNumbers) -> jax.Array:
+    def scaled(update: jax.Array, axes: Any) -> jax.Array:
         longer = max(math.prod(update.shape[axis] for axis in side) for side in axes)
         return update * (ADAMW_RMS * math.sqrt(longer))
 

@@ -63,8 +63,8 @@ def learning_rate_schedule(
     decay_start = time(warmup_steps) if decay == "cosine" else round(total_steps * (1 - decay_fraction))
     decay_time = max(total_steps - decay_start, 1)
 
-    def schedule(step: jax.Array) -> jax.Array:
-        step = jnp.asarray(step, jnp.int32)
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(count, jnp.int32)
         phase = jnp.minimum(jnp.searchsorted(ends, step, side="right"), len(peaks) - 1)
         warmup = jnp.minimum((step + 1).astype(jnp.float32) / max(warmup_steps, 1), 1.0)
         done = jnp.clip((time(step + 1) - decay_start) / decay_time, 0.0, 1.0)

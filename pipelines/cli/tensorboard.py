@@ -43,7 +43,7 @@ def tensorboard(
         if written or run:
             break
     else:
-        name, written = "", {}
+        name, folder, written = "", output, {}
     if not written:
         which = (
             f"the run {name}"

@@ -64,6 +64,7 @@ class Conversation:
         room = min(self.max_tokens or context, context // ANSWER_SHARE)
         first = [{"role": "system", "content": self.system}] if self.system else []
         turns = [*self.turns, {"role": "user", "content": text}]
+        prompt: list[int] = []
         for dropped in range(0, len(turns), 2):  # a user's message goes with its answer
             prompt, _ = self.served.tokenizer.render_chat([*first, *turns[dropped:]], generate=True)
             if len(prompt) + room <= context:
@@ -141,17 +142,17 @@ def chat(
     """
     from .served import load
 
-    source, out = source or sys.stdin, out or sys.stdout
+    reader, writer = source or sys.stdin, out or sys.stdout
     served = load(package, weights, rows=1, warm_up=False)
     conversation = Conversation(served, system, temperature, top_p, max_tokens, seed)
-    if prompt is None and not source.isatty():
-        prompt = source.read()
+    if prompt is None and not reader.isatty():
+        prompt = reader.read()
     if prompt is None:
-        _loop(conversation, source, out)
+        _loop(conversation, reader, writer)
         return
     if not prompt.strip():
         raise ChatError("got an empty message, expected text in --prompt or on standard input")
-    _say(conversation, prompt.strip("\n"), out)
+    _say(conversation, prompt.strip("\n"), writer)
 
 
 def _loop(conversation: Conversation, source: TextIO, out: TextIO) -> None:

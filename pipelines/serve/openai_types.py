@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -131,8 +131,8 @@ class CompletionRequest(_Request):
         """The prompts, each a text or token ids."""
         prompt = self.prompt
         if isinstance(prompt, str) or isinstance(prompt[0], int):
-            return [prompt]
-        return list(prompt)
+            return [prompt]  # pyright: ignore[reportReturnType]  # it takes the first item's type for the list's
+        return list(cast("list[str | list[int]]", prompt))
 
 
 class TextPart(BaseModel):

@@ -49,19 +49,22 @@ class Accelerator(Strict):
 class Resources(Strict):
     """The machine that a stage needs. Never part of a stage's identity."""
 
-    cpu: float | None = Field(None, gt=0, description="CPU cores.")
-    memory: Memory | None = Field(None, description="Memory, for example 4Gi.")
-    accelerator: Accelerator | None = Field(None, description="GPUs or TPUs.")
+    cpu: float | None = Field(default=None, gt=0, description="CPU cores.")
+    memory: Memory | None = Field(default=None, description="Memory, for example 4Gi.")
+    accelerator: Accelerator | None = Field(default=None, description="GPUs or TPUs.")
     hosts: int = Field(
-        1,
+        default=1,
         ge=1,
         le=256,
         description="Processes that train together, one for each host; all on this machine under the local engine.",
     )
     retries: int = Field(
-        0, ge=0, le=20, description="Further attempts after a crash; a stage goes on from its checkpoints."
+        default=0,
+        ge=0,
+        le=20,
+        description="Further attempts after a crash; a stage goes on from its checkpoints.",
     )
-    timeout: Duration | None = Field(None, description="Longest time of one attempt, for example 2h.")
+    timeout: Duration | None = Field(default=None, description="Longest time of one attempt, for example 2h.")
 
     @property
     def timeout_seconds(self) -> int | None:
@@ -73,7 +76,7 @@ class Beam(Strict):
     """Which Beam runner executes the data stages. Never part of a stage's identity."""
 
     runner: str | None = Field(
-        None, description="Beam runner, for example FlinkRunner; in-process when left out."
+        default=None, description="Beam runner, for example FlinkRunner; in-process when left out."
     )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="Beam pipeline options."
@@ -96,7 +99,9 @@ class Stage(Strict):
     resources: Resources = Field(
         default_factory=Resources, description="What the stage needs from the machine."
     )
-    beam: Beam | None = Field(None, description="Beam runner of this stage; the spec's when left out.")
+    beam: Beam | None = Field(
+        default=None, description="Beam runner of this stage; the spec's when left out."
+    )
 
 
 class Spec(Strict):
@@ -273,7 +278,7 @@ def _configured(value: Any) -> Stage | None:
     if not isinstance(value, dict) or not isinstance(value.get("uses"), str):
         return None
     given = value.get("with", {})
-    return Stage(uses=value["uses"], with_=given) if isinstance(given, dict) else None
+    return Stage.model_validate({"uses": value["uses"], "with": given}) if isinstance(given, dict) else None
 
 
 def _config_mistakes(stage: Stage, source: Source, name: str) -> tuple[Config | None, list[Mistake]]:
@@ -365,7 +370,7 @@ def _mistakes(
         elif item["type"] == "value_error" and isinstance(item["input"], dict):
             message = item["msg"].removeprefix("Value error, ")  # a rule over several fields says it all
         elif item["type"] == "union_tag_invalid":
-            context = item["ctx"]
+            context = item.get("ctx", {})
             path = (*path, context["discriminator"].strip("'"))
             near = closest(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
             message = f"got {context['tag']!r}, expected one of {context['expected_tags']}{near}"

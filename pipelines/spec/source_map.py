@@ -154,7 +154,11 @@ class _Reader:
                 return None
             data = self._value(events, next(events), ())
             if (second := next(events, None)) is not None:
-                self._mistake(second.start_mark.line, (), "a second document begins here, expected one")
+                self._mistake(
+                    second.start_mark.line,  # pyright: ignore[reportOptionalMemberAccess]  # parsed events have marks
+                    (),
+                    "a second document begins here, expected one",
+                )
             return data
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line if error.problem_mark else 0
@@ -175,7 +179,7 @@ class _Reader:
         self.marks.setdefault(path, f"{self.name}:{line + 1}")
         if len(path) > MAX_DEPTH:
             raise _TooDeepError(line)
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+        if event.anchor is not None:  # an alias has one too
             self._mistake(
                 line, path, "anchors and aliases are not part of the spec language, write the value out"
             )

@@ -100,6 +100,7 @@ def run(request: Request, context: Context, emit: Any, work: Path, outputs: Mapp
             tuple(stack.enter_context(_memory(f"host {host}")) for _ in range(MEMORY_FILES))
             for host in range(request.hosts)
         ]
+        cause: str | None = None
         for attempt in range(request.retries + 1):
             cause = _attempt(request, context, told, work, outputs, memory)
             if cause is None:

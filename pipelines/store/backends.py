@@ -29,9 +29,11 @@ class Backend(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted; empty when there is none."""
+        raise NotImplementedError
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
+        raise NotImplementedError
 
     def remove(self, path: str) -> None:
         """Removes a file or folder with all in it; nothing happens when there is none."""
@@ -41,12 +43,15 @@ class Backend(Protocol):
 
     def local(self, path: str) -> Path:
         """A local folder with an artifact's files, downloaded if need be."""
+        raise NotImplementedError
 
     def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
         """Every file of a folder, open for reading, by its path inside: the store's own files, not a local copy."""
+        raise NotImplementedError
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
+        raise NotImplementedError
 
 
 class LocalBackend:

@@ -25,10 +25,14 @@ class Classified(Rule):
 
     rule: Literal["classifier"]
     classifier: str = Field(description="Its label in the stage's input port classifiers.")
-    keep: Literal["positive", "negative"] = Field("positive", description="The label of what is kept.")
-    min_probability: Fraction | None = Field(None, description="Least calibrated probability of that label.")
+    keep: Literal["positive", "negative"] = Field(
+        default="positive", description="The label of what is kept."
+    )
+    min_probability: Fraction | None = Field(
+        default=None, description="Least calibrated probability of that label."
+    )
     target_precision: Fraction | None = Field(
-        None, description="Or: the share of what is kept that has the label, on held-out texts."
+        default=None, description="Or: the share of what is kept that has the label, on held-out texts."
     )
 
     @model_validator(mode="after")

@@ -15,20 +15,20 @@ class Language(Rule):
 
     rule: Literal["language"]
     allowed: tuple[str, ...] | None = Field(
-        None, description='Codes of the languages that may stay ("en", "de"); null: all.'
+        default=None, description='Codes of the languages that may stay ("en", "de"); null: all.'
     )
     max_disallowed: Fraction | None = Field(
-        0.0, description="0 drops texts in languages that allowed does not name; null keeps them."
+        default=0.0, description="0 drops texts in languages that allowed does not name; null keeps them."
     )
     min_confidence: Fraction | None = Field(
-        None,
+        default=None,
         description="Of the model in its answer; 0.5 drops hardly a text of a sentence or more that is in one "
         "language. Null: no bound.",
     )
     head_bytes: int = Field(
-        512, ge=32, le=32_768, description="How much of the beginning of a text is looked at."
+        default=512, ge=32, le=32_768, description="How much of the beginning of a text is looked at."
     )
-    set_lang: bool = Field(True, description="Whether the column `lang` gets what was found.")
+    set_lang: bool = Field(default=True, description="Whether the column `lang` gets what was found.")
 
     def apply(self, rows: Rows) -> Outcome:
         """Identifies languages; ``disallowed`` is 1 where ``allowed`` does not name the one found."""

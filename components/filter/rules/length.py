@@ -15,9 +15,9 @@ class Length(Rule):
     rule: Literal["length"]
     min_characters: Count | None = None
     max_characters: Count | None = None
-    min_bytes: Count | None = Field(None, description="Of UTF-8.")
+    min_bytes: Count | None = Field(default=None, description="Of UTF-8.")
     max_bytes: Count | None = None
-    min_words: Count | None = Field(None, description="Runs between ASCII white space.")
+    min_words: Count | None = Field(default=None, description="Runs between ASCII white space.")
     max_words: Count | None = None
     min_lines: Count | None = None
     max_lines: Count | None = None

@@ -17,17 +17,20 @@ class Pii(Rule):
 
     rule: Literal["pii"]
     kinds: tuple[PiiKind, ...] = Field(
-        ("secret", "email", "iban", "card", "ip", "phone"), description="What to look for."
+        default=("secret", "email", "iban", "card", "ip", "phone"), description="What to look for."
     )
     replacements: dict[PiiKind, str] = Field(
-        {}, description="Kind -> what stands in its place; others get <EMAIL>, <IP> and so on."
+        default={}, description="Kind -> what stands in its place; others get <EMAIL>, <IP> and so on."
     )
-    private_addresses: bool = Field(False, description="Replace IP addresses of private networks as well.")
+    private_addresses: bool = Field(
+        default=False, description="Replace IP addresses of private networks as well."
+    )
     assigned_secrets: bool = Field(
-        False, description="Also replace quoted random-looking values of names like password; slower."
+        default=False, description="Also replace quoted random-looking values of names like password; slower."
     )
     max_found: Count | None = Field(
-        None, description="Drop texts with more places than this, as lists of addresses are; null: no bound."
+        default=None,
+        description="Drop texts with more places than this, as lists of addresses are; null: no bound.",
     )
 
     def apply(self, rows: Rows) -> Outcome:

@@ -13,14 +13,15 @@ class Unicode(Rule):
     """Repairs Unicode; drops nothing."""
 
     rule: Literal["unicode"]
-    mojibake: bool = Field(True, description="Undo text that was decoded in the wrong encoding.")
+    mojibake: bool = Field(default=True, description="Undo text that was decoded in the wrong encoding.")
     normal_form: Literal["NFC", "NFKC"] | None = Field(
-        "NFC", description="NFKC also takes ligatures, widths and superscripts away; null: as it is."
+        default="NFC", description="NFKC also takes ligatures, widths and superscripts away; null: as it is."
     )
-    line_ends: bool = Field(True, description="Every kind of line end becomes a line feed.")
-    controls: bool = Field(True, description="Take control characters and terminal escapes out.")
+    line_ends: bool = Field(default=True, description="Every kind of line end becomes a line feed.")
+    controls: bool = Field(default=True, description="Take control characters and terminal escapes out.")
     invisible: bool = Field(
-        True, description="Take byte order marks, zero-width spaces, soft hyphens and direction marks out."
+        default=True,
+        description="Take byte order marks, zero-width spaces, soft hyphens and direction marks out.",
     )
 
     def apply(self, rows: Rows) -> Outcome:

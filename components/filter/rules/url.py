@@ -26,17 +26,25 @@ class Url(Rule):
 
     rule: Literal["url"]
     metadata_field: str | None = Field(
-        None, description="The key of the metadata that holds the URL; null: the column uri."
+        default=None, description="The key of the metadata that holds the URL; null: the column uri."
     )
-    domains: tuple[str, ...] = Field((), description="Blocked with everything below them: example.com.")
-    domains_file: str | None = Field(None, description="A file with one a line.")
-    words: tuple[str, ...] = Field((), description="Blocked words, runs of letters and digits.")
-    words_file: str | None = Field(None, description="A file with one a line.")
-    soft_words: tuple[str, ...] = Field((), description="Words of which it takes several different ones.")
-    soft_words_file: str | None = Field(None, description="A file with one a line.")
-    parts: tuple[str, ...] = Field((), description="Blocked anywhere in the URL's letters and digits.")
-    parts_file: str | None = Field(None, description="A file with one a line.")
-    patterns: tuple[str, ...] = Field((), description="Regular expressions (RE2), found anywhere in the URL.")
+    domains: tuple[str, ...] = Field(
+        default=(), description="Blocked with everything below them: example.com."
+    )
+    domains_file: str | None = Field(default=None, description="A file with one a line.")
+    words: tuple[str, ...] = Field(default=(), description="Blocked words, runs of letters and digits.")
+    words_file: str | None = Field(default=None, description="A file with one a line.")
+    soft_words: tuple[str, ...] = Field(
+        default=(), description="Words of which it takes several different ones."
+    )
+    soft_words_file: str | None = Field(default=None, description="A file with one a line.")
+    parts: tuple[str, ...] = Field(
+        default=(), description="Blocked anywhere in the URL's letters and digits."
+    )
+    parts_file: str | None = Field(default=None, description="A file with one a line.")
+    patterns: tuple[str, ...] = Field(
+        default=(), description="Regular expressions (RE2), found anywhere in the URL."
+    )
     max_blocked_domains: Count | None = 0
     max_blocked_words: Count | None = 0
     max_soft_words: Count | None = 1

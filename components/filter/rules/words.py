@@ -21,11 +21,13 @@ class Words(Rule):
     """Bounds on words and phrases of a list, compared without case, accents and punctuation."""
 
     rule: Literal["words"]
-    words: tuple[str, ...] = Field((), description="Words and phrases.")
-    words_file: str | None = Field(None, description="A file with one a line; # starts a comment line.")
-    max_listed_count: Count | None = Field(0, description="Occurrences in a text; null: no bound.")
+    words: tuple[str, ...] = Field(default=(), description="Words and phrases.")
+    words_file: str | None = Field(
+        default=None, description="A file with one a line; # starts a comment line."
+    )
+    max_listed_count: Count | None = Field(default=0, description="Occurrences in a text; null: no bound.")
     min_listed_count: Count | None = None
-    max_listed_fraction: Fraction | None = Field(None, description="Listed words of all words.")
+    max_listed_fraction: Fraction | None = Field(default=None, description="Listed words of all words.")
     min_listed_fraction: Fraction | None = None
 
     def apply(self, rows: Rows) -> Outcome:

@@ -17,16 +17,16 @@ class MixturePhase(Config):
     """One stage of the staged mixture."""
 
     until_tokens: int | None = Field(
-        None, ge=1, description="Training tokens, from the start of the run, at which it ends."
+        default=None, ge=1, description="Training tokens, from the start of the run, at which it ends."
     )
     share: float | None = Field(
-        None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
+        default=None, gt=0, le=1, description="Its part of the run's tokens, in place of until_tokens."
     )
-    sequence_length_tokens: int = Field(256, ge=2, description="Tokens per row.")
+    sequence_length_tokens: int = Field(default=256, ge=2, description="Tokens per row.")
     weights: Annotated[dict[str, float], Field(min_length=1)] | Literal["proposed"] = Field(
         description="Source -> weight, which need not sum to one; or those that the input mixture proposes."
     )
-    batch_size: int | None = Field(None, ge=1, description="Rows per step in this phase, if another.")
+    batch_size: int | None = Field(default=None, ge=1, description="Rows per step in this phase, if another.")
 
     def numbers(self) -> dict[str, float]:
         """The weights.
@@ -59,11 +59,12 @@ class RowsConfig(Config):
     """How tokens become rows and batches, whatever the phases."""
 
     packing: Literal["concatenate", "documents"] = Field(
-        "concatenate", description="Whether a row's tokens see all before them, or their own document only."
+        default="concatenate",
+        description="Whether a row's tokens see all before them, or their own document only.",
     )
-    batch_size: int = Field(8, ge=1, description="Rows per step.")
+    batch_size: int = Field(default=8, ge=1, description="Rows per step.")
     max_epochs: float = Field(
-        16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
+        default=16.0, gt=0, description="Most passes over any source; a plan that needs more is an error."
     )
 
 
@@ -72,7 +73,7 @@ class MixtureConfig(RowsConfig):
 
     phases: Sequence[MixturePhase] = Field(min_length=1, description="Mixture by phase, in order.")
     tokens: Annotated[int, Field(ge=1)] | str | None = Field(
-        None, description="Training tokens of phases with shares."
+        default=None, description="Training tokens of phases with shares."
     )
 
     @model_validator(mode="after")

@@ -374,5 +374,5 @@ def clean(batch: TextBatch, rules: LineRules | None = None, structure: Structure
         values.T,
         edits.T,
     )
-    counts = dict(zip(EDITS, edits, strict=True))
+    counts: dict[str, np.ndarray] = dict(zip(EDITS, edits, strict=True))
     return Cleaned(dict(zip(VALUES, values, strict=True)), Edited(TextBatch(out, offsets), counts))

@@ -60,7 +60,7 @@ def open_file(uri: str) -> Any:
     if "://" in uri:
         import fsspec
 
-        return fsspec.open(uri, "rb").open()
+        return fsspec.open(uri, "rb").open()  # pyright: ignore[reportAttributeAccessIssue]  # one file, not OpenFiles
     return open(uri, "rb")
 
 

@@ -71,7 +71,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
             is_array = False  # whatever follows is looked at as well
             held.skip(held.at + 1)
             continue
-        problem, end = "", held.at + 1
+        value, problem, end = None, "", held.at + 1
         try:
             value, end = decoder.raw_decode(held.text, held.at)
         except json.JSONDecodeError as error:

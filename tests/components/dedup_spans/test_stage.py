@@ -160,7 +160,7 @@ def without_beam(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())))
 @given(texts=TEXTS, shards=st.integers(1, 3))
 def test_what_is_cut_equals_brute_force(
-    run_component: Any, tmp_path_factory, method: dict, texts: list[str], shards: int
+    run_component: Any, tmp_path_factory: pytest.TempPathFactory, method: dict, texts: list[str], shards: int
 ) -> None:
     """Every text becomes what comparing all pairs of windows makes of it, in any number of shards."""
     folder = corpus(tmp_path_factory.mktemp("c") / "c", [*texts, "an unique end"], shards)
@@ -222,7 +222,7 @@ def test_long_substrings_equal_brute_force_on_planted_passages(run_component: An
 
 def test_shards_do_not_change_a_byte(run_component: Any, tmp_path: Path) -> None:
     """The same documents in one shard or in seven: the same texts, decisions and report."""
-    methods = [
+    methods: list[dict] = [
         {"method": "lines"},
         {"method": "sentences", "max_occurrences": 2},
         {"method": "substrings", "min_words": 12},

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.small_training import files
@@ -160,7 +162,7 @@ def test_what_is_stored_is_what_the_teacher_says_of_each_step(
     _, model = weights.load(inputs["teacher"])
     opened = StoredLogits.load(logits["logits"])
     for step in (1, 7, 8, 15):
-        batch = read_batch(config, reading.streams, reading.mixture, step)
+        batch = jax.tree.map(jnp.asarray, read_batch(config, reading.streams, reading.mixture, step))
         theirs = np.asarray(model.unembed(teacher_states(model, batch)), np.float64)
         theirs -= np.log(np.exp(theirs).sum(-1, keepdims=True))
         log_probs, ids = opened.read(step)
@@ -184,7 +186,8 @@ class Killed(BaseException):
 @pytest.fixture
 def dying(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Reading of rows that kills the stage at a row: the first item; rows read are appended."""
-    read, asked = token_stream.TokenStreams.read, [0]
+    asked: list[Any] = [0]
+    read = token_stream.TokenStreams.read
 
     def counted(self: Any, *span: Any) -> Any:
         asked.append(span)

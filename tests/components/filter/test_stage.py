@@ -139,7 +139,7 @@ def test_an_edited_document_goes_on_with_its_new_text_and_says_what_was_cut(
 
 def test_later_rules_see_the_text_as_earlier_ones_left_it(run_component: Any, tmp_path: Path) -> None:
     documents = write(tmp_path / "in", [[("web", C4_TEXT)]])
-    length = {"rule": "gopher_quality", "min_words": 35, "min_mean_word_characters": None}
+    length: dict[str, Any] = {"rule": "gopher_quality", "min_words": 35, "min_mean_word_characters": None}
     for order, kept in (([{"rule": "c4"}, length], 0), ([length, {"rule": "c4"}], 1)):
         config = {"rules": {"*": [{**rule, **OFF.get(rule["rule"], {})} for rule in order]}}
         if kept:
@@ -149,14 +149,16 @@ def test_later_rules_see_the_text_as_earlier_ones_left_it(run_component: Any, tm
                 run_component("filter", config, {"documents": documents})
 
 
-OFF = {"gopher_quality": {"min_stop_words": None}}
+OFF: dict[str, dict[str, Any]] = {"gopher_quality": {"min_stop_words": None}}
 
 
 def test_documents_do_not_depend_on_how_they_are_cut_into_shards(run_component: Any, tmp_path: Path) -> None:
     texts = [
         ("web" if index % 3 else "docs", PROSE * (1 + index % 7) + f"It is {index}.") for index in range(40)
     ]
-    config = {"rules": {"*": [{"rule": "gopher_quality"}, {"rule": "fineweb"}, {"rule": "c4"}]}}
+    config: dict[str, Any] = {
+        "rules": {"*": [{"rule": "gopher_quality"}, {"rule": "fineweb"}, {"rule": "c4"}]}
+    }
     found = []
     for name, shards in (("one", [texts]), ("many", [texts[at : at + 7] for at in range(0, 40, 7)])):
         config["max_drop_fraction"] = 1.0

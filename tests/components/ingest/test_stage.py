@@ -218,9 +218,9 @@ def test_what_corruptions_cost_is_in_the_decisions_and_the_rest_is_read(
     decisions = rows(result.outputs["decisions"])
     places = [json.loads(row["evidence"])["uri"] for row in decisions if row["action"] == "drop"]
     assert sum(row["action"] == "keep" for row in decisions) == len(found)
-    for path, (one, kind) in happened.items():
-        texts = [row["text"] for row in found if row["uri"].split("!/")[0] == path]
-        account(one, kind, texts, any(place.split("!/")[0] == path for place in places))
+    for uri, (one, kind) in happened.items():
+        texts = [row["text"] for row in found if row["uri"].split("!/")[0] == uri]
+        account(one, kind, texts, any(place.split("!/")[0] == uri for place in places))
 
 
 def test_pages_and_web_archives_become_documents_with_addresses_the_same_every_time(

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -199,7 +201,7 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
     )
     mixture = plan(config, 0, streams.source_tokens, 64)
     decoder = network.create(config.model_shape(64), 0)
-    batch = read_batch(config, streams, mixture, 0)
+    batch = jax.tree.map(jnp.asarray, read_batch(config, streams, mixture, 0))
     packed = float(NextTokenLoss()(decoder, batch)[0])
     (_, first, length), *_ = mixture.locate(0)
     total = 0.0
@@ -207,7 +209,7 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
         # The boundary token, where the row holds the one before, and the tokens that are inside the row.
         alone = np.concatenate([[1], ids])[max(first - start + 1, 0) : max(first + length - start + 1, 0)]
         if len(alone) > 1:
-            value, _ = NextTokenLoss()(decoder, {"tokens": alone[None].astype(np.int32)})
+            value, _ = NextTokenLoss()(decoder, {"tokens": jnp.asarray(alone[None], jnp.int32)})
             total += float(value) * (len(alone) - 1)
     assert packed == pytest.approx(total / (length - 1), rel=1e-5)
     crossing = float(NextTokenLoss()(decoder, {"tokens": batch["tokens"]})[0])
@@ -229,21 +231,21 @@ def test_benchmarks_are_optional(tiny: SimpleNamespace) -> None:
     ],
 )
 def test_phases_that_do_not_fit_are_named(
-    run_component, corpus: dict[str, Path], change: dict[str, Any], message: str
+    run_component: Any, corpus: dict[str, Path], change: dict[str, Any], message: str
 ) -> None:
     """Unknown sources, short streams and too many epochs stop the stage at once."""
     with pytest.raises(ComponentError, match=message):
         run_component("pretrain", CONFIG | change, corpus)
 
 
-def test_a_foreign_tokenizer_is_refused(run_component, corpus: dict[str, Path], tmp_path: Path) -> None:
+def test_a_foreign_tokenizer_is_refused(run_component: Any, corpus: dict[str, Path], tmp_path: Path) -> None:
     """Token streams of another vocabulary are an error, not a bad model."""
     token_stream.write_index(tmp_path, 999, {})
     with pytest.raises(ComponentError, match="999 token ids in the tokens"):
         run_component("pretrain", CONFIG, corpus | {"tokens": tmp_path})
 
 
-def test_a_loss_that_explodes_stops_with_its_step(run_component, corpus: dict[str, Path]) -> None:
+def test_a_loss_that_explodes_stops_with_its_step(run_component: Any, corpus: dict[str, Path]) -> None:
     """A learning rate far too high ends in an error that names the step, its documents and what to lower."""
     config = CONFIG | {"learning_rate": 1e30, "clip_norm": 1e30, "warmup_steps": 0}
     without = {port: folder for port, folder in corpus.items() if port != "benchmarks"}

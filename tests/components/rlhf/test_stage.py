@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from flax import nnx
 from tests.small_training import first_step
 
 from millrace.components.contract import ComponentError
@@ -49,7 +49,7 @@ def inputs(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> d
     return {"policy": tiny.model, "reward": folder, "tokenizer": tiny.tokenizer, "prompts": tiny.chats}
 
 
-def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component) -> None:
+def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component: Any) -> None:
     """Trained for a reward it gets more of it on held-out prompts, starts at zero KL and reports both."""
     config = {**CONFIG, "steps": 25, "beta": 0.01, "min_distinct_share": 0, "learning_rate": 0.02}
     done = run_component("rlhf", config, inputs)
@@ -91,7 +91,7 @@ rlhf.run(context, rlhf.RlhfConfig.model_validate({CONFIG!r}), Inputs(inputs))
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(
-    inputs: dict[str, Path], run_component, tmp_path: Path
+    inputs: dict[str, Path], run_component: Any, tmp_path: Path
 ) -> None:
     """kill -9 after step 3, then again from the checkpoint of step 2: the files are those of an undisturbed run."""
     killed = subprocess.run([sys.executable, "-c", script(inputs, tmp_path, kill_at=3)], check=False)
@@ -104,7 +104,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 
 
 def test_settings_are_those_of_its_draws_and_its_step(
-    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], run_component: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So many prompts and answers before, in the step and after; Adam's first step is a quarter of the peak rate."""
     asked, original = [], answers.Sampler.answers
@@ -128,7 +128,7 @@ def test_settings_are_those_of_its_draws_and_its_step(
 
 
 def test_asked_to_end_it_saves_between_two_steps_and_goes_on_to_the_same_bytes(
-    inputs: dict[str, Path], run_component, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], run_component: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM comes while the answers of the fourth step are judged; the files are those of an undisturbed run."""
     score, calls = answers.Judge.score, []
@@ -152,7 +152,7 @@ def test_asked_to_end_it_saves_between_two_steps_and_goes_on_to_the_same_bytes(
 
 
 def test_a_reward_that_is_not_finite_stops_it_or_is_left_out(
-    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], run_component: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By default an error names the step; with ``skip`` the report does, and stays JSON that every reader takes."""
     score, calls = answers.Judge.score, []
@@ -174,12 +174,12 @@ def test_a_reward_that_is_not_finite_stops_it_or_is_left_out(
 
 
 def test_collapse_is_an_error(
-    inputs: dict[str, Path], run_component, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], run_component: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a trained policy gives one answer to everything, the stage fails and shows that answer."""
     original = generate.generate
 
-    def one_answer_after_training(policy: Decoder, prompts: list, **settings) -> generate.Samples:
+    def one_answer_after_training(policy: Decoder, prompts: list, **settings: Any) -> generate.Samples:
         samples = original(policy, prompts, **settings)
         if trained(policy):
             samples.tokens[:] = [samples.tokens[0]] * len(prompts)
@@ -188,7 +188,7 @@ def test_collapse_is_an_error(
     _, start = weights.load(inputs["policy"])
 
     def trained(policy: Decoder) -> bool:
-        one, other = (nnx.state(module)["embedding"][...] for module in (policy, start))
+        one, other = (np.asarray(module.embedding[...]) for module in (policy, start))
         return not np.array_equal(one, other)
 
     monkeypatch.setattr(answers, "generate", one_answer_after_training)
@@ -204,7 +204,7 @@ def test_collapse_is_an_error(
     ],
 )
 def test_settings_that_cannot_work_are_named(
-    inputs: dict[str, Path], run_component, config: dict, message: str
+    inputs: dict[str, Path], run_component: Any, config: dict, message: str
 ) -> None:
     """Each mistake ends in a message that says what to change."""
     with pytest.raises(ComponentError, match=message):

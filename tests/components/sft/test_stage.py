@@ -44,7 +44,7 @@ def say(prompt: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
-def test_held_out_answers_become_likelier(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_held_out_answers_become_likelier(run_component: Any, tiny: SimpleNamespace, tmp_path: Path) -> None:
     """Loss on held-out answers falls, and a run that starts again from its checkpoints gives the same bytes."""
     done = run_component("sft", CONFIG, inputs_of(tiny), work=tmp_path / "work")
     again = run_component("sft", CONFIG, inputs_of(tiny), work=tmp_path / "work")
@@ -58,7 +58,7 @@ def test_held_out_answers_become_likelier(run_component, tiny: SimpleNamespace, 
         assert (done.outputs[port] / name).read_bytes() == (again.outputs[port] / name).read_bytes()
 
 
-def test_a_step_has_the_configured_rate_decay_and_clip(run_component, tiny: SimpleNamespace) -> None:
+def test_a_step_has_the_configured_rate_decay_and_clip(run_component: Any, tiny: SimpleNamespace) -> None:
     """Clipped far below Adam's epsilon, gradients leave a first step of decay alone, at a quarter of the peak rate."""
     settings = {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 4}
     done = run_component("sft", settings | {"weight_decay": 20.0, "clip_norm": 1e-9}, inputs_of(tiny))
@@ -82,7 +82,7 @@ def test_as_many_held_out_chats_are_measured_as_asked(tiny: SimpleNamespace) -> 
     assert nats(held_out) != nats(replace(held_out, examples=held_out.examples[:2]))
 
 
-def test_routers_are_kept_even_and_small(run_component, tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_routers_are_kept_even_and_small(run_component: Any, tiny: SimpleNamespace, tmp_path: Path) -> None:
     """The first loss of a model with experts grows by each of its router's losses times the weight."""
     folder = tmp_path / "sparse"
     shutil.copytree(tiny.model, folder)
@@ -143,7 +143,7 @@ def test_long_chats_lose_the_beginning_of_their_prompt(tiny: SimpleNamespace, tm
     ],
 )
 def test_chats_that_teach_nothing_are_refused(
-    run_component, tiny: SimpleNamespace, tmp_path: Path, messages: Any, message: str
+    run_component: Any, tiny: SimpleNamespace, tmp_path: Path, messages: Any, message: str
 ) -> None:
     """Only cut answers, no answers, and lines that are no chats each stop the stage with what to do."""
     with pytest.raises(ComponentError, match=message):

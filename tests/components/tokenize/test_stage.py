@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,9 @@ def corpus(folder: Path, texts: list[str], shards: int) -> Path:
     return folder
 
 
-def test_streams_hold_each_document_and_its_boundary(run_component, tmp_path: Path, vocabulary: Path) -> None:
+def test_streams_hold_each_document_and_its_boundary(
+    run_component: Any, tmp_path: Path, vocabulary: Path
+) -> None:
     """Every document's span decodes to its text and ends in the boundary token."""
     done = run_component(
         "tokenize", {}, {"documents": corpus(tmp_path / "c", TEXTS, 3), "tokenizer": vocabulary}
@@ -49,7 +52,9 @@ def test_streams_hold_each_document_and_its_boundary(run_component, tmp_path: Pa
     tokenizer = tokenizers.Tokenizer.load(vocabulary)
     assert streams.sources == ("a", "b", "c")
     for index, text in enumerate(TEXTS):
-        source, start, length = streams.span_of(f"{index:032x}")
+        span = streams.span_of(f"{index:032x}")
+        assert span is not None
+        source, start, length = span
         ids = streams.read(source, start, length).tolist()
         assert source == "abc"[index % 3]
         assert ids == [*tokenizer.encode(text), tokenizer.eos_id]
@@ -58,7 +63,7 @@ def test_streams_hold_each_document_and_its_boundary(run_component, tmp_path: Pa
     assert done.metrics["bytes_in"] == sum(len(text.encode()) for text in TEXTS)
 
 
-def test_shards_and_threads_do_not_show(run_component, tmp_path: Path, vocabulary: Path) -> None:
+def test_shards_and_threads_do_not_show(run_component: Any, tmp_path: Path, vocabulary: Path) -> None:
     """One shard and many, one thread and several give the same files."""
     found = []
     for shards, threads in ((1, 1), (4, 3)):
@@ -69,7 +74,7 @@ def test_shards_and_threads_do_not_show(run_component, tmp_path: Path, vocabular
     assert len(found[0]) == 7
 
 
-def test_nothing_to_encode_is_an_error(run_component, tmp_path: Path, vocabulary: Path) -> None:
+def test_nothing_to_encode_is_an_error(run_component: Any, tmp_path: Path, vocabulary: Path) -> None:
     """An empty corpus ends in a message, not in an empty artifact."""
     with pytest.raises(ComponentError, match="no documents"):
         run_component("tokenize", {}, {"documents": corpus(tmp_path / "c", [], 1), "tokenizer": vocabulary})

@@ -62,7 +62,9 @@ def corpus(folder: Path, shards: int = 2, count: int = 240) -> Path:
     return folder
 
 
-def test_it_tells_held_out_documents_apart_and_its_thresholds_hold(run_component, tmp_path: Path) -> None:
+def test_it_tells_held_out_documents_apart_and_its_thresholds_hold(
+    run_component: Any, tmp_path: Path
+) -> None:
     done = run_component("train_classifier", BY_SOURCE | SMALL, {"documents": corpus(tmp_path / "c")})
     assert done.metrics["area_under_curve"] > 0.95
     made = Classifier.load(done.outputs["classifier"])
@@ -77,7 +79,7 @@ def test_it_tells_held_out_documents_apart_and_its_thresholds_hold(run_component
 
 
 def test_labels_in_metadata_and_in_sources_give_the_same_classifier_whatever_the_shards(
-    run_component, tmp_path: Path
+    run_component: Any, tmp_path: Path
 ) -> None:
     by_field = {
         "name": "quality",
@@ -113,7 +115,7 @@ def test_the_wanted_label_turns_probabilities_round(tmp_path: Path) -> None:
     ],
 )
 def test_labels_that_cannot_be_learnt_are_clear_errors(
-    run_component, tmp_path: Path, change: dict, message: str
+    run_component: Any, tmp_path: Path, change: dict, message: str
 ) -> None:
     with pytest.raises(ComponentError, match=message):
         run_component("train_classifier", BY_SOURCE | SMALL | change, {"documents": corpus(tmp_path / "c")})

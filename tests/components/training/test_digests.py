@@ -40,6 +40,7 @@ def test_the_first_changed_step_of_a_range_is_found(
 
     again = training(total_steps, every_steps)
     if name == "parameters":
+        assert again.checksums is not None
         again.checksums[wrong // every_steps] ^= 1
         wrong = min(wrong // every_steps * every_steps + every_steps, total_steps) - 1
     else:

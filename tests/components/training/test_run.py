@@ -150,7 +150,7 @@ def test_every_setting_of_adamw_is_in_its_steps(decay: str) -> None:
         gradient = draw.standard_normal(2) * 2
         updates, state = optimizer.update({"query": jnp.asarray(gradient, jnp.float32)}, state, params)
         params = jax.tree.map(jnp.add, params, updates)
-        clipped = gradient * min(0.5 / np.linalg.norm(gradient), 1)
+        clipped = gradient * min(0.5 / float(np.linalg.norm(gradient)), 1)
         mean, square = 0.9 * mean + 0.1 * clipped, 0.8 * square + 0.2 * clipped**2
         moment = np.sqrt(square / (1 - 0.8 ** (step + 1))) + 1e-8
         direction = mean / (1 - 0.9 ** (step + 1)) / moment

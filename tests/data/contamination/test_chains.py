@@ -34,7 +34,9 @@ def postings(fields: Sequence[Sequence[str]], answer: int) -> list[tuple[tuple[s
             for b in (1, 2):
                 if i + a + b < len(words):
                     found.append((i, i + a, i + a + b))
-    named = [(tuple(words[slot] for slot in at), at) for at in found]
+    named: list[tuple[tuple[str, ...], tuple[int, ...]]] = [
+        (tuple(words[slot] for slot in at), at) for at in found
+    ]
     if answer > 1:
         joined = [*range(starts[1])[-2:], *range(starts[answer], starts[answer + 1])[:2]]
         for at in range(len(joined) - 2):
@@ -60,7 +62,7 @@ def best_chain(
         fresh = range(max(end - place, 0), 3)
         offers = [at for words, at in own if words == tuple(text[place : place + 3])][: index.MAX_REPEATS]
         gains = [sum(bits[at[side]] for side in fresh if at[side] not in slots) for at in offers]
-        chosen = offers[int(np.argmax(np.float32(gains)))]
+        chosen = offers[int(np.argmax(np.asarray(gains, np.float32)))]
         score += max(gains)
         slots = slots | {chosen[side] for side in fresh}
         end = max(end, place + 3)

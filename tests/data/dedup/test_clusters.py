@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,11 +30,11 @@ def by_search(count: int, edges: list[tuple[int, int]]) -> list[int]:
 
 @settings(deadline=None)
 @given(EDGES, st.randoms())
-def test_components_equal_a_search(edges: list[tuple[int, int]], random) -> None:
+def test_components_equal_a_search(edges: list[tuple[int, int]], draw: random.Random) -> None:
     """Labels agree with walking the graph and do not depend on the order of the edges."""
     expected = by_search(20, edges)
     assert clusters.components(20, np.array(edges, np.int64).reshape(-1, 2)).tolist() == expected
-    random.shuffle(edges)
+    draw.shuffle(edges)
     assert clusters.components(20, np.array(edges, np.int64).reshape(-1, 2)).tolist() == expected
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,16 +34,18 @@ def shuffled(folder: Path, writers: list[list[int]]) -> list[tuple]:
 
 @given(HASHES, st.integers(1, 3))
 def test_windows_beyond_the_first_equal_a_dictionary(
-    tmp_path_factory, writers: list[list[int]], most: int
+    tmp_path_factory: pytest.TempPathFactory, writers: list[list[int]], most: int
 ) -> None:
     """All but the first occurrences are found in any partition, with the first and what it reaches into."""
-    found, groups = {}, []
+    found: dict[int, tuple[int, int]] = {}
+    groups: list[tuple[int, int]] = []
     for (hashes, places), runs in shuffled(tmp_path_factory.mktemp("x") / "x", writers):
         later, top = repeats.later(hashes, places, runs, 4, most)
         for record, skipped, first in zip(*later, strict=True):
             found[int(places[record])] = (int(first), int(skipped))
         groups += zip(top.firsts.tolist(), top.occurrences.tolist(), strict=True)
-    expected, seen = {}, {}
+    expected: dict[int, tuple[int, int]] = {}
+    seen: dict[int, list[int]] = {}
     flat = [value for values in writers for value in values]
     for place, value in enumerate(flat):
         own = seen.setdefault(value, [])
@@ -54,7 +57,9 @@ def test_windows_beyond_the_first_equal_a_dictionary(
 
 
 @given(HASHES, st.integers(1, 3))
-def test_frequent_records_equal_a_count(tmp_path_factory, writers: list[list[int]], most: int) -> None:
+def test_frequent_records_equal_a_count(
+    tmp_path_factory: pytest.TempPathFactory, writers: list[list[int]], most: int
+) -> None:
     """A record is frequent when its hash occurs too often in the whole corpus."""
     frequent = set()
     for (hashes, places), runs in shuffled(tmp_path_factory.mktemp("x") / "x", writers):

@@ -33,8 +33,8 @@ def shingle_hashes(text: str, size: int) -> list[int]:
     found = []
     for at in range(len(words) - size + 1 if words else 0):
         value = 0
-        for word in words[at : at + size]:
-            value = (value * 0x9E3779B97F4A7C15 + word) & U64
+        for hashed in words[at : at + size]:
+            value = (value * 0x9E3779B97F4A7C15 + hashed) & U64
         found.append(mixed(value))
     return found
 

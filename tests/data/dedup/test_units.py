@@ -74,14 +74,14 @@ def pieces(text: str, kind: str) -> list[str]:
     return found
 
 
-def cut(text: str, kind: str) -> units.Units:
+def cut(text: str, kind: units.Kind) -> units.Units:
     batch = from_texts([text])
     return units.units(batch.data, batch.offsets[:-1], batch.offsets[1:], kind)
 
 
 @pytest.mark.parametrize("kind", ["lines", "paragraphs", "sentences"])
 @given(text=TEXTS)
-def test_units_equal_the_reference(kind: str, text: str) -> None:
+def test_units_equal_the_reference(kind: units.Kind, text: str) -> None:
     """Same pieces in the same order, with the same words and characters; equal hashes for equal normal forms only."""
     expected = [piece.strip(SPACE) for piece in pieces(text, kind) if normal(piece)]
     found = cut(text, kind)

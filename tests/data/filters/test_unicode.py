@@ -40,8 +40,8 @@ def test_editing_twice_changes_nothing_more_and_rows_stay_apart(
     twice = unicode.edit(once.batch, normal_form=form)
     assert texts_of(twice.batch) == found
     assert not any(column.any() for column in twice.counts.values())
-    changed = sum(once.counts.values()) > 0
-    for before, after, is_changed in zip(texts, found, changed if texts else [], strict=True):
+    changed = [any(row) for row in zip(*once.counts.values(), strict=True)]
+    for before, after, is_changed in zip(texts, found, changed, strict=True):
         assert is_changed or before == after
         assert unicodedata.is_normalized(form, after)
         assert not re.search(

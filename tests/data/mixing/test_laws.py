@@ -67,7 +67,7 @@ def test_the_ridge_of_the_best_penalty_is_that_of_a_search_that_refits() -> None
     def solve(rows: Floats, values: Floats, penalty: float) -> Floats:
         with_one = np.column_stack([np.ones(len(rows)), rows])
         penalties = np.diag([0.0, penalty, penalty, penalty])
-        return np.linalg.solve(with_one.T @ with_one + penalties, with_one.T @ values)
+        return np.asarray(np.linalg.solve(with_one.T @ with_one + penalties, with_one.T @ values), float)
 
     def left_out(penalty: float) -> float:
         total = 0.0

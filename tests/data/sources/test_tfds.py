@@ -27,11 +27,11 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         warnings.simplefilter("ignore")  # of the library while it writes
         import tensorflow_datasets as library
 
-        class Words(library.core.GeneratorBasedBuilder):  # type: ignore[misc]
+        class Words(library.core.GeneratorBasedBuilder):
             VERSION = library.core.Version("1.0.0")
             BUILDER_CONFIGS = (library.core.BuilderConfig(name="en"),)
             pkg_dir_path = None
-            url_infos: ClassVar[dict[str, Any]] = {}  # nothing is downloaded
+            url_infos: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]  # nothing is downloaded
 
             def _info(self) -> Any:
                 features = {
@@ -65,7 +65,7 @@ def test_a_split_is_read_in_its_order_as_the_library_gives_it(data_dir: Path) ->
     import tensorflow_datasets as library
 
     found = [item for item in read(data_dir, "train") if isinstance(item, Record)]
-    source = library.builder_from_directory(str(data_dir / "words/en/1.0.0")).as_data_source("train")
+    source = library.builder_from_directory(str(data_dir / "words/en/1.0.0")).as_data_source("train")  # pyright: ignore[reportCallIssue]  # tfds decorates it
     assert [(item.text, item.metadata["meta/url"], item.metadata["id"]) for item in found] == [
         (row["body"].decode(), row["meta"]["url"].decode(), int(row["number"])) for row in source
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_shard_that_breaks_off_is_not_there(tmp_path: Path) -> None:
     """An error in the middle leaves nothing that is taken for a shard, and it can be written again."""
     part = np.zeros((1, 2, 3), np.float16), np.zeros((1, 2, 2), np.uint16)
 
-    def broken() -> object:
+    def broken() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield part
         raise KeyboardInterrupt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from millrace.model.answers.score import row_log_probs
 from millrace.model.network.decoder import Decoder
 
 PROMPTS = [[1, 2, 3], [4], [5] * 20, [6, 7] * 20]
-SETTINGS = {"max_new_tokens": 16, "seed": 3, "width_tokens": 48}
+SETTINGS: dict[str, Any] = {"max_new_tokens": 16, "seed": 3, "width_tokens": 48}
 
 
 def test_greedy_takes_the_most_likely_token(small_decoder: Decoder) -> None:
@@ -37,7 +39,7 @@ def test_a_sample_does_not_depend_on_its_company(small_decoder: Decoder) -> None
     together = generate(small_decoder, PROMPTS, temperature=1.0, **SETTINGS)
     alone = generate(small_decoder, PROMPTS[2:3], temperature=1.0, sample_ids=[2], **SETTINGS)
     narrow = generate(small_decoder, PROMPTS, temperature=1.0, max_new_tokens=16, seed=3)
-    other = generate(small_decoder, PROMPTS, temperature=1.0, **SETTINGS | {"seed": 4})
+    other = generate(small_decoder, PROMPTS, temperature=1.0, **dict(SETTINGS, seed=4))
     assert alone.tokens[0] == together.tokens[2]
     assert narrow.tokens == together.tokens
     assert all(a != b for a, b in zip(other.tokens, together.tokens, strict=True))

@@ -69,7 +69,7 @@ def reference(
     p, q = classes(theirs, ids), classes(log_softmax(logits / temperature, axis=-1), ids)
     with np.errstate(invalid="ignore"):
         kl = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - q)).sum(-1)
-    normaliser = logsumexp(logits, axis=-1)
+    normaliser = np.asarray(logsumexp(logits, axis=-1))
     hard = normaliser - np.take_along_axis(logits, TARGETS[..., None], -1)[..., 0]
     losses = weight * temperature**2 * kl + (1 - weight) * hard + z * normaliser**2
     return float(losses[MASK].mean())
@@ -105,7 +105,7 @@ def test_loss_and_slopes_are_those_of_the_definition(
     seen, table, their_cap = (jnp.asarray(STATES, jnp.float32), jnp.asarray(TABLE, jnp.float32), 3.0) if k is None else (stored(k, temperature), None, None)  # fmt: skip
 
     def loss(hidden: jax.Array, embedding: jax.Array) -> jax.Array:
-        value, _ = linear_loss(
+        value, _ = linear_loss(  # pyright: ignore[reportGeneralTypeIssues]  # functools.partial hides what custom_vjp returns
             hidden,
             embedding,
             (jnp.asarray(TARGETS, jnp.int32), seen),
@@ -136,7 +136,7 @@ def test_fewer_classes_never_tell_more(seed: int, scale: float) -> None:
     )
     whole, slope = divergence(ours, theirs)
     log_probs = np.asarray(theirs, np.float64)
-    last = 0.0
+    last, top_slope = 0.0, jnp.zeros_like(slope)
     for k in range(1, 7):
         ids = np.argsort(-log_probs, axis=-1, kind="stable")[..., :k]
         teacher = TopLogProbs(jnp.asarray(classes(log_probs, ids), jnp.float32), jnp.asarray(ids, jnp.int32))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -49,7 +50,7 @@ def fresh(width: int, seed: int) -> Decoder:
 def held_out(decoder: Decoder) -> float:
     """Nats per token of new walks."""
     graph, weights = nnx.split(decoder)
-    batch = rows(10**6, 64)
+    batch = jax.tree.map(jnp.asarray, rows(10**6, 64))
     return float(jax.jit(lambda weights: NextTokenLoss()(nnx.merge(graph, weights), batch)[0])(weights))
 
 

@@ -83,8 +83,8 @@ def reference(config: ModelConfig, tensors: dict[str, np.ndarray], ids: np.ndarr
             k = [turn(v, t) for t, v in enumerate(k)]
             v = h @ at["attention.value"][:, shared]
             for t in range(len(ids)):
-                is_local = config.local_window_tokens and (n + 1) % config.global_every_layers
-                seen = range(max(t + 1 - config.local_window_tokens, 0) if is_local else 0, t + 1)
+                window = config.local_window_tokens if (n + 1) % config.global_every_layers else None
+                seen = range(max(t + 1 - window, 0) if window else 0, t + 1)
                 scores = np.array([q[t] @ k[s] for s in seen]) / math.sqrt(config.head_size)
                 share = np.exp(scores - scores.max())
                 mixed[t] += (share / share.sum()) @ v[seen] @ at["attention.out"][head]

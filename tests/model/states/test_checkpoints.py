@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,13 @@ with Checkpoints(Path(sys.argv[1])) as checkpoints:
 """
 
 
+def newest(checkpoints: Checkpoints, like: Any) -> tuple[int, Any]:
+    """The newest checkpoint, of which there is one."""
+    found = checkpoints.restore_latest(like)
+    assert found is not None
+    return found
+
+
 def test_a_state_comes_back_exactly(tmp_path: Path) -> None:
     """Parameters, Optax's nested state, integers and host arrays have the same structure, dtypes and bits."""
     params = {"w": jnp.linspace(0, 1, 12, dtype=jnp.float32).reshape(3, 4)}
@@ -54,7 +62,7 @@ def test_a_state_comes_back_exactly(tmp_path: Path) -> None:
         for step in (5, 7, 9):
             checkpoints.save(step, {**state, "step": jnp.int32(step)})
     with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
-        step, restored = checkpoints.restore_latest(state)
+        step, restored = newest(checkpoints, state)
     assert (step, int(restored["step"])) == (9, 9)
     assert type(restored["optimizer"][0]) is type(state["optimizer"][0])
     assert np.array_equal(restored["params"]["w"], params["w"])
@@ -80,8 +88,8 @@ def test_a_killed_save_leaves_the_one_before(tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             completed = max([found, *map(int, process.stdout.read().split())])
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        step, state = checkpoints.restore_latest(
-            {"w": np.zeros((256, 256), np.float32), "step": np.zeros((), np.int32)}
+        step, state = newest(
+            checkpoints, {"w": np.zeros((256, 256), np.float32), "step": np.zeros((), np.int32)}
         )
     assert step >= completed > 0
     assert (np.asarray(state["w"]) == step).all()
@@ -122,14 +130,15 @@ def test_damage_to_any_file_is_named_and_the_checkpoint_before_is_used(
     files = [path.relative_to(saved) for path in sorted((saved / "6").rglob("*")) if path.is_file()]
     assert [file.name for file in files] == [integrity.FILE, state_file.FILE]
     for number, file in enumerate(files):
-        copy, lines = tmp_path / str(number), []
+        lines: list[str] = []
+        copy = tmp_path / str(number)
         shutil.copytree(saved, copy)
         size = (copy / file).stat().st_size
         if not size and damage is not Path.unlink:
             continue
         damage(copy / file)
         with Checkpoints(copy, log=lines.append) as checkpoints:
-            step, state = checkpoints.restore_latest(STATE)
+            step, state = newest(checkpoints, STATE)
             assert (step, int(state["step"])) == (3, 3)
             assert f"step 6 is damaged: {file.relative_to('6')}: " in lines[0]
             assert lines[1:] == ["going on from the checkpoint of step 3 instead of 6"]
@@ -139,7 +148,8 @@ def test_damage_to_any_file_is_named_and_the_checkpoint_before_is_used(
 
 def test_when_all_are_damaged_the_log_says_that_training_starts_afresh(saved: Path, tmp_path: Path) -> None:
     """Nothing is restored, and later saves of the same steps work."""
-    copy, lines = tmp_path / "copy", []
+    lines: list[str] = []
+    copy = tmp_path / "copy"
     shutil.copytree(saved, copy)
     for step in ("3", "6"):
         flip_a_byte(copy / step / integrity.FILE)
@@ -147,7 +157,7 @@ def test_when_all_are_damaged_the_log_says_that_training_starts_afresh(saved: Pa
         assert checkpoints.restore_latest(STATE) is None
         assert "no checkpoint is whole (damaged: 6, 3)" in lines[-1]
         checkpoints.save(3, state_of(3))
-        assert checkpoints.restore_latest(STATE)[0] == 3
+        assert newest(checkpoints, STATE)[0] == 3
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
@@ -166,7 +176,7 @@ def test_a_save_keeps_the_state_of_its_moment(tmp_path: Path) -> None:
         checkpoints.save(1, state)
         for _ in range(100):
             state = increase(state)
-        _, restored = checkpoints.restore_latest(STATE)
+        _, restored = newest(checkpoints, STATE)
     assert np.array_equal(restored["w"], STATE["w"])
 
 

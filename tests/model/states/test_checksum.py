@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from millrace.model.states import checksum
 
-TREE = {
+TREE: dict[str, jax.Array] = {
     "a": jnp.linspace(-1, 1, 24, dtype=jnp.float32).reshape(2, 3, 4),
     "b": jnp.arange(5, dtype=jnp.bfloat16),
 }
@@ -25,7 +25,10 @@ def mix(word: int) -> int:
 
 def test_it_is_the_sum_of_mixed_words() -> None:
     """Computed word by word with Python's integers, over row-major positions."""
-    words = [np.asarray(TREE["a"]).reshape(-1).view(np.uint32), np.asarray(TREE["b"]).view(np.uint16)]
+    words: list[np.ndarray] = [
+        np.asarray(TREE["a"]).reshape(-1).view(np.uint32),
+        np.asarray(TREE["b"]).view(np.uint16),
+    ]
     expected = [
         sum(
             mix(int(w) ^ mix(p ^ mix((n + salt) % 2**32)))

@@ -161,9 +161,7 @@ def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path, kill_at: int)
     with pytest.raises(Killed):
         train(Line(), folder=tmp_path / "work", batches=dying)
     asked: list[int] = []
-    history = train(
-        resumed, folder=tmp_path / "work", batches=lambda step: (asked.append(step), batch_of(step))[1]
-    )
+    history = train(resumed, folder=tmp_path / "work", batches=noting(asked))
     assert asked[1:] == list(range(kill_at // 10 * 10, 60))
     assert np.array_equal(resumed.slopes[...], undisturbed.slopes[...])
     for name, curve in expected.curves.items():
@@ -184,7 +182,17 @@ def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["10"]
 
 
-def broken_at(*steps: int):
+def noting(asked: list[int]) -> Callable[[int], Batch]:
+    """Batches that note the steps they are asked for."""
+
+    def batch(step: int) -> Batch:
+        asked.append(step)
+        return batch_of(step)
+
+    return batch
+
+
+def broken_at(*steps: int) -> Callable[[int], Batch]:
     """Batches of which some are not finite."""
     return lambda step: batch_of(step) | ({"y": np.full(16, np.nan, np.float32)} if step in steps else {})
 
@@ -205,7 +213,7 @@ def test_steps_left_out_are_the_same_after_a_kill(tmp_path: Path, policy: str, k
     expected, resumed = Line(), Line()
     history = train(expected, batches=broken_at(13, 37), on_non_finite="skip")
 
-    def dying(step: int) -> dict[str, np.ndarray]:
+    def dying(step: int) -> Batch:
         if step == kill_at:
             raise Killed
         return broken_at(13, 37)(step)
@@ -229,7 +237,8 @@ def test_a_rewind_gets_rid_of_spoilt_parameters(tmp_path: Path) -> None:
             return batch_of(step) | {"y": np.full(16, np.nan, np.float32)}
         return batch_of(step)
 
-    line, notices = Line(), []
+    line = Line()
+    notices: list[str] = []
     history = train(
         line,
         folder=tmp_path,
@@ -252,14 +261,15 @@ def test_too_many_skipped_steps_stop_it(policy: str) -> None:
 
 def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Path) -> None:
     """The step is no multiple of anything; the end is the undisturbed one, checksums included."""
-    undisturbed, resumed, asked = Line(), Line(), []
+    undisturbed, resumed = Line(), Line()
+    asked: list[int] = []
     expected = train(undisturbed, hooks=[Digests(7)])
     with pytest.raises(Preempted, match="stopped after 23 of 60 steps; the state is saved"):
         train(
             Line(),
             folder=tmp_path,
             hooks=[Digests(7)],
-            batches=lambda step: (asked.append(step), batch_of(step))[1],
+            batches=noting(asked),
             watched=Supervision(lambda: len(asked) > 23),
         )
     asked.clear()
@@ -267,10 +277,12 @@ def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Pat
         resumed,
         folder=tmp_path,
         hooks=[Digests(7)],
-        batches=lambda step: (asked.append(step), batch_of(step))[1],
+        batches=noting(asked),
     )
     assert asked[1:] == list(range(23, 60))
     assert np.array_equal(resumed.slopes[...], undisturbed.slopes[...])
+    assert history.checksums is not None
+    assert expected.checksums is not None
     assert np.array_equal(history.checksums, expected.checksums)
     assert np.unique(history.checksums, axis=0).shape == (9, 2)
 
@@ -280,6 +292,8 @@ def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
     whole = train(Line(), hooks=[Digests(7)])
     part = train(Line(), hooks=[Digests(7)], until_steps=30)
     assert np.array_equal(part.curves["loss"][:30], whole.curves["loss"][:30])
+    assert part.checksums is not None
+    assert whole.checksums is not None
     assert np.array_equal(part.checksums[:4], whole.checksums[:4])
 
 

@@ -48,7 +48,7 @@ def normal(seed: int, *shape: int) -> jax.Array:
 def updates_of(params: Any, gradients: list[Any], **settings: Any) -> Any:
     """The last update after several gradients of the same parameters."""
     optimizer = make_optimizer(0.1, **(SETTINGS | settings))
-    state = optimizer.init(params)
+    updates, state = params, optimizer.init(params)
     for gradient in gradients:
         updates, state = optimizer.update(gradient, state, params)
     return updates
@@ -60,7 +60,7 @@ def params_of(decoder: Decoder) -> Mapping[str, Any]:
 
 def test_every_matrix_of_a_layer_is_muons_and_nothing_else(small_decoder: Decoder) -> None:
     """Weights with stacked matrices have axes; embedding, norms, routers and outputs have none."""
-    tree = params_of(small_decoder) | {"output": jnp.zeros((32, 64)), "router": jnp.zeros((2, 32, 4))}
+    tree = dict(params_of(small_decoder)) | {"output": jnp.zeros((32, 64)), "router": jnp.zeros((2, 32, 4))}
     axes = jax.tree_util.tree_leaves_with_path(matrix_axes(tree), is_leaf=lambda x: not isinstance(x, dict))
     muons = {names_of(path) for path, value in axes if value is not None}
     leaves = jax.tree_util.tree_leaves_with_path(tree)

@@ -21,7 +21,7 @@ def rates(decay: str, **settings: Any) -> np.ndarray:
     schedule = learning_rate_schedule(
         [(60, 1.0), (100, 0.5)], total_steps=100, warmup_steps=10, decay=decay, **settings
     )
-    return np.asarray([float(schedule(jnp.int32(step))) for step in range(100)])
+    return np.asarray([float(np.asarray(schedule(jnp.int32(step)))) for step in range(100)])
 
 
 def test_stable_rises_stays_and_falls() -> None:
@@ -51,7 +51,7 @@ def test_decay_counts_tokens(decay: str) -> None:
     schedule = learning_rate_schedule(
         [(60, 1.0), (80, 1.0)], total_steps=80, warmup_steps=10, step_tokens=[100, 400], **settings
     )
-    rate = np.asarray([float(schedule(jnp.int32(step))) for step in range(80)])
+    rate = np.asarray([float(np.asarray(schedule(jnp.int32(step)))) for step in range(80)])
     tokens = np.cumsum([100] * 60 + [400] * 20)
     start = 7_000 if decay == "stable" else 1_000
     done = np.clip((tokens - start) / (14_000 - start), 0, 1)
@@ -81,7 +81,9 @@ def test_a_step_is_the_textbooks() -> None:
     gradients = {"query": jnp.asarray([3.0, 0.0]), "scale": jnp.asarray([4.0])}
     optimizer = make_optimizer(0.1, weight_decay=0.01, beta1=0.9, beta2=0.95, epsilon=1e-8, clip_norm=1.0)
     state = optimizer.init(params)
-    expected, mean, square = {k: np.asarray(v, float) for k, v in params.items()}, {}, {}
+    expected = {k: np.asarray(v, float) for k, v in params.items()}
+    mean: dict[str, np.ndarray] = {}
+    square: dict[str, np.ndarray] = {}
     for step in (1, 2):
         updates, state = optimizer.update(gradients, state, params)
         params = jax.tree.map(jnp.add, params, updates)

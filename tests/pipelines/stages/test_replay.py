@@ -77,9 +77,9 @@ def flipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_wrong(*given: Any, **named: Any) -> optax.GradientTransformation:
         sound = make(*given, **named)
 
-        def update(gradients: Any, state: Any, params: Any = None) -> Any:
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
             step = optax.tree.get_all_with_path(state, "count")[0][1]
-            return sound.update(flipped(gradients, step), state, params)
+            return sound.update(flipped(updates, step), state, params)
 
         return optax.GradientTransformation(sound.init, update)
 

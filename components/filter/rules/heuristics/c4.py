@@ -16,17 +16,21 @@ class C4(Rule):
     """
 
     rule: Literal["c4"]
-    max_lorem_ipsum: Literal[0] | None = Field(0, description="0 drops texts with the phrase.")
-    max_curly_brackets: Literal[0] | None = Field(0, description="0 drops texts with a curly bracket.")
-    min_sentences: Count | None = Field(5, description="In the lines that stay.")
-    line_min_words: Count = Field(3, description="Lines with fewer go.")
-    line_max_word_characters: int = Field(1000, ge=1, description="Lines with a longer word go.")
-    line_terminal_punctuation: bool = Field(
-        True, description="Lines that do not end in . ? ! or a quote, or that end in an ellipsis, go."
+    max_lorem_ipsum: Literal[0] | None = Field(default=0, description="0 drops texts with the phrase.")
+    max_curly_brackets: Literal[0] | None = Field(
+        default=0, description="0 drops texts with a curly bracket."
     )
-    cut_javascript_lines: bool = Field(True, description="Lines that mention JavaScript go.")
-    cut_policy_lines: bool = Field(True, description="Lines about cookies, privacy and terms of use go.")
-    cut_citations: bool = Field(True, description="Marks such as [1] and [citation needed] are cut.")
+    min_sentences: Count | None = Field(default=5, description="In the lines that stay.")
+    line_min_words: Count = Field(default=3, description="Lines with fewer go.")
+    line_max_word_characters: int = Field(default=1000, ge=1, description="Lines with a longer word go.")
+    line_terminal_punctuation: bool = Field(
+        default=True, description="Lines that do not end in . ? ! or a quote, or that end in an ellipsis, go."
+    )
+    cut_javascript_lines: bool = Field(default=True, description="Lines that mention JavaScript go.")
+    cut_policy_lines: bool = Field(
+        default=True, description="Lines about cookies, privacy and terms of use go."
+    )
+    cut_citations: bool = Field(default=True, description="Marks such as [1] and [citation needed] are cut.")
 
     def apply(self, rows: Rows) -> Outcome:
         """Cuts lines and measures what is left."""

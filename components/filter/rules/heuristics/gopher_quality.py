@@ -17,14 +17,14 @@ class GopherQuality(Rule):
     max_words: Count | None = 100_000
     min_mean_word_characters: Characters | None = 3.0
     max_mean_word_characters: Characters | None = 10.0
-    max_hash_fraction: float | None = Field(0.1, ge=0.0, description="Hash signs per word.")
-    max_ellipsis_fraction: float | None = Field(0.1, ge=0.0, description="Ellipses per word.")
+    max_hash_fraction: float | None = Field(default=0.1, ge=0.0, description="Hash signs per word.")
+    max_ellipsis_fraction: float | None = Field(default=0.1, ge=0.0, description="Ellipses per word.")
     max_bullet_line_fraction: Fraction | None = 0.9
     max_ellipsis_line_fraction: Fraction | None = 0.3
     min_alphabetic_word_fraction: Fraction | None = 0.8
-    min_stop_words: Count | None = Field(2, description="Different ones of stop_words.")
+    min_stop_words: Count | None = Field(default=2, description="Different ones of stop_words.")
     stop_words: tuple[str, ...] = Field(
-        ("the", "be", "to", "of", "and", "that", "have", "with"),
+        default=("the", "be", "to", "of", "and", "that", "have", "with"),
         description="Frequent words of the language.",
     )
 

@@ -110,7 +110,7 @@ def test_a_list_that_cannot_be_is_refused(run_component: Any, tmp_path: Path) ->
 
 def test_words_and_lengths_are_bounded(run_component: Any, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", ["a fine text", "a really bad text", "x"])
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"rule": "length", "min_words": 2, "max_bytes": 100},
         {"rule": "words", "words": ["Really, bad"]},
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ def cleaned(text: str, rules: c4.LineRules | None = None) -> tuple[str, dict[str
 def reference(text: str) -> tuple[str, dict[str, float]]:
     """The rules over Python strings."""
     kept: list[str] = []
-    values = dict.fromkeys(c4.VALUES, 0.0)
+    values: dict[str, float] = dict.fromkeys(c4.VALUES, 0.0)
     for raw in text.splitlines():
         words, line = raw.split(), CITATION.sub("", raw.strip())
         if not line.endswith((".", "?", "!", '"', "'")) or line.endswith("...") or len(words) < 3:
@@ -74,7 +75,7 @@ def test_lines_and_values_are_those_of_the_rules_over_strings(text: str) -> None
         ("One word is " + "x" * 1001 + ".", {"max_word_characters": 2000}),
     ],
 )
-def test_a_line_that_a_rule_cuts_stays_without_the_rule(line: str, switched_off: dict[str, int]) -> None:
+def test_a_line_that_a_rule_cuts_stays_without_the_rule(line: str, switched_off: dict[str, Any]) -> None:
     text = f"{GOOD}\n{line}\n{GOOD}"
     assert cleaned(text)[0] == f"{GOOD}\n{GOOD}"
     assert cleaned(text)[2]["lines"] == 1
