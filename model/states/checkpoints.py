@@ -13,8 +13,8 @@ On several hosts the folder is shared. Host 0 alone verifies, writes, seals and 
 leaf, so a checkpoint is the same file whatever the layout, and any number of hosts can go on from it, each reading
 what its devices hold. The price is that host 0's memory takes the whole state while it is written.
 
-Not Orbax: its folders took three times as long to write and seal, nearly twice as long to read, and 0.7 s to import,
-and its own background writing reads buffers that a donated step overwrites (``benchmarks/states.py``, docs/log.md).
+Not Orbax: with the seal its folders took two to four times as long to write and 1.5 to 1.8 times as long to read, and
+0.7 s to import (``benchmarks/states.py``, docs/log.md).
 """
 
 from __future__ import annotations
