@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import Field
 
 from millrace.components.contract import Component, Config, Port
+from millrace.components.filter.rules.classifier import Classified
 from millrace.components.filter.rules.registry import AnyRule
 
 from .rule import Fraction
@@ -33,6 +35,18 @@ def fingerprint(config: FilterConfig) -> list[list[Any]]:
     return [list(entry) for entry in files.fingerprint(paths)]
 
 
+def misfits(config: FilterConfig, ports: Collection[str]) -> Iterator[str]:
+    """Rules that ask a classifier, when the stage is given none."""
+    asked = sorted(
+        {rule.classifier for rules in config.rules.values() for rule in rules if isinstance(rule, Classified)}
+    )
+    if asked and "classifiers" not in ports:
+        yield (
+            f"got the rule classifier with {', '.join(asked)}, expected the input classifiers: add "
+            f"`classifiers: {{{asked[0]}: STAGE.classifier}}` to the stage's inputs"
+        )
+
+
 COMPONENT = Component(
     name="filter",
     summary="Drop documents that quality, repetition and code rules reject, per source.",
@@ -50,5 +64,6 @@ COMPONENT = Component(
     },
     run="millrace.components.filter.stage:run",
     key_metric="drop_fraction",
+    misfits=misfits,
     fingerprint=fingerprint,
 )

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from millrace.components.contract import Config
 
@@ -94,6 +94,16 @@ class Rule(Config):
     @abstractmethod
     def apply(self, rows: Rows) -> Outcome:
         """Measures or edits the documents."""
+
+    @model_validator(mode="after")
+    def _lets_something_pass(self) -> Self:
+        for name in type(self).model_fields:
+            low, high = getattr(self, name), getattr(self, f"max_{name[4:]}", None)
+            if name.startswith("min_") and low is not None and high is not None and low > high:
+                raise ValueError(
+                    f"got {name} {low} above max_{name[4:]} {high}, expected a range that something is in"
+                )
+        return self
 
     @property
     def label(self) -> str:

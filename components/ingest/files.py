@@ -27,7 +27,7 @@ class FilesSource(ColumnsSource):
     format: FormatName | None = Field(None, description="Format of all files, when their names do not tell.")
     encoding: Encoding = "auto"
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Between fields of CSV; a comma, or a tab in .tsv."
+        None, pattern=r"^[^\"\r\n]$", description="Between fields of CSV; a comma, or a tab in .tsv."
     )
     records: Literal["auto", "text", "json", "example"] = Field(
         "auto", description="What ArrayRecord files hold; auto goes by the first record of each."

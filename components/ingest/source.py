@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,9 +16,11 @@ if TYPE_CHECKING:
 def _is_encoding(value: str) -> str:
     if value != "auto":
         try:
-            codecs.lookup(value)
-        except LookupError:
-            raise ValueError(f"got encoding {value!r}, expected auto or one that Python knows") from None
+            "".encode(value)
+        except (LookupError, UnicodeError):  # none of that name, or one that is not of text, such as base64
+            raise ValueError(
+                f"got encoding {value!r}, expected auto or one that Python knows for text"
+            ) from None
     return value
 
 

@@ -58,6 +58,19 @@ class TrainClassifierConfig(Config):
         description="Share of documents that calibrates (a half) and tests (the other).",
     )
 
+    @model_validator(mode="after")
+    def _labels_exclude_each_other(self) -> TrainClassifierConfig:
+        one, other = self.positive, self.negative
+        both = sorted({*one.sources} & {*other.sources})
+        if one.field == other.field:
+            typed = [{(type(value), value) for value in label.values} for label in (one, other)]
+            both += sorted(repr(value) for _, value in typed[0] & typed[1])
+        if both:
+            raise ValueError(
+                f"got {', '.join(both)} with both labels, expected labels that exclude each other"
+            )
+        return self
+
 
 COMPONENT = Component(
     name="train_classifier",

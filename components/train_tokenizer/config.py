@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from millrace.components.contract import Component, Config, Port
 
+FIXED_IDS = 3 + 1 + 256  # padding, end of document and unknown; the tab; the bytes
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -16,7 +17,7 @@ class TrainTokenizerConfig(Config):
 
     vocab_size: int = Field(default=8_192, ge=300, le=2**20, description="Wanted number of token ids.")
     algorithm: Literal["unigram", "bpe"] = Field(default="unigram", description="SentencePiece's model type.")
-    weights: dict[str, float] = Field(
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="Source -> share of the sample; empty means in proportion to each source's bytes.",
     )
@@ -33,7 +34,7 @@ class TrainTokenizerConfig(Config):
     )
     character_coverage: float = Field(
         default=0.9995,
-        gt=0.9,
+        ge=0.98,
         le=1.0,
         description="Share of characters with a token of their own; others are bytes.",
     )
@@ -69,13 +70,20 @@ class TrainTokenizerConfig(Config):
         )
 
     @model_validator(mode="after")
-    def _names_differ(self) -> TrainTokenizerConfig:
+    def _can_be_trained(self) -> TrainTokenizerConfig:
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("got weights that are all 0, expected one above 0, or none at all")
         taken = ["system", "user", "assistant", "end", *self.control_tokens]
         taken += [f"{name}{part}" for name in self.modalities for part in ("_begin", "", "_end")]
         taken += [f"reserved_{index}" for index in range(self.reserved_tokens)]
         twice = sorted({name for name in taken if taken.count(name) > 1})
         if twice:
             raise ValueError(f"got the control tokens {', '.join(twice)} twice, expected different names")
+        if self.vocab_size <= FIXED_IDS + len(taken):
+            raise ValueError(
+                f"got vocab_size {self.vocab_size}, expected more than the {FIXED_IDS + len(taken)} ids that control "
+                "tokens, bytes and the tab take"
+            )
         return self
 
 

@@ -6,10 +6,11 @@ A list stands in the spec, in a file with one entry a line, or in both.
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millrace.components.contract import ComponentError
 from millrace.components.filter.rule import Count, Outcome, Rows, Rule
@@ -21,6 +22,35 @@ if TYPE_CHECKING:
 Listed = tuple[tuple[str, ...], str | None]  # what stands in the spec, and a file
 
 
+def _has_a_letter(entry: str) -> str:
+    if not LETTER.search(entry):
+        raise ValueError(f"got the list entry {entry!r}, expected a letter or digit in it")
+    return entry
+
+
+def _is_one_word(word: str) -> str:
+    if not re.fullmatch(f"{LETTER.pattern}+", word):
+        raise ValueError(f"got {word!r}, expected one word of letters and digits; put others under parts")
+    return word
+
+
+def _is_a_pattern(pattern: str) -> str:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"got the pattern {pattern!r} ({error}), expected RE2's syntax") from None
+    return pattern
+
+
+LETTER = re.compile(r"[^\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]")  # as ``data.filters.url`` has it
+Entry = Annotated[str, AfterValidator(_has_a_letter)]
+Word = Annotated[str, AfterValidator(_is_one_word)]
+Pattern = Annotated[str, AfterValidator(_is_a_pattern)]
+
+
 class Url(Rule):
     """Bounds on what of lists is in a document's URL (Penedo et al. 2023, G.1); null switches a bound off."""
 
@@ -28,21 +58,21 @@ class Url(Rule):
     metadata_field: str | None = Field(
         default=None, description="The key of the metadata that holds the URL; null: the column uri."
     )
-    domains: tuple[str, ...] = Field(
+    domains: tuple[Entry, ...] = Field(
         default=(), description="Blocked with everything below them: example.com."
     )
     domains_file: str | None = Field(default=None, description="A file with one a line.")
-    words: tuple[str, ...] = Field(default=(), description="Blocked words, runs of letters and digits.")
+    words: tuple[Word, ...] = Field(default=(), description="Blocked words, runs of letters and digits.")
     words_file: str | None = Field(default=None, description="A file with one a line.")
-    soft_words: tuple[str, ...] = Field(
+    soft_words: tuple[Word, ...] = Field(
         default=(), description="Words of which it takes several different ones."
     )
     soft_words_file: str | None = Field(default=None, description="A file with one a line.")
-    parts: tuple[str, ...] = Field(
+    parts: tuple[Entry, ...] = Field(
         default=(), description="Blocked anywhere in the URL's letters and digits."
     )
     parts_file: str | None = Field(default=None, description="A file with one a line.")
-    patterns: tuple[str, ...] = Field(
+    patterns: tuple[Pattern, ...] = Field(
         default=(), description="Regular expressions (RE2), found anywhere in the URL."
     )
     max_blocked_domains: Count | None = 0

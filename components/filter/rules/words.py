@@ -5,10 +5,12 @@ A list stands in the spec, in a file with one entry a line, or in both.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millrace.components.contract import ComponentError
 from millrace.components.filter.rule import Count, Fraction, Outcome, Rows, Rule
@@ -17,11 +19,19 @@ if TYPE_CHECKING:
     from millrace.data.filters.words import WordList
 
 
+def _has_a_word(entry: str) -> str:
+    if not re.search(r"\w", unicodedata.normalize("NFKD", entry)):
+        raise ValueError(f"got the list entry {entry!r}, expected a letter or digit in it")
+    return entry
+
+
 class Words(Rule):
     """Bounds on words and phrases of a list, compared without case, accents and punctuation."""
 
     rule: Literal["words"]
-    words: tuple[str, ...] = Field(default=(), description="Words and phrases.")
+    words: tuple[Annotated[str, AfterValidator(_has_a_word)], ...] = Field(
+        default=(), description="Words and phrases."
+    )
     words_file: str | None = Field(
         default=None, description="A file with one a line; # starts a comment line."
     )

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from millrace.components.contract import ComponentError
+from millrace.components.train_tokenizer.config import TrainTokenizerConfig
 from millrace.data.documents import shards as documents
 from millrace.data.tokenizer.tokenizer import Tokenizer
 
@@ -163,3 +164,20 @@ def test_control_tokens_can_be_named(run_component: Any, tmp_path: Path) -> None
     )
     with pytest.raises(ValidationError, match="image twice"):
         run_component("train_tokenizer", {"modalities": ["image"], "control_tokens": ["image"]})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"character_coverage": 0.95}, "greater than or equal to 0.98"),
+        ({"vocab_size": 300, "reserved_tokens": 100}, "more than the 364 ids"),
+        ({"weights": {"a": 0.0}}, "weights that are all 0"),
+        ({"weights": {"a": -1.0}}, "greater than or equal to 0"),
+    ],
+)
+def test_wishes_that_no_text_could_fulfil_are_refused_before_the_run(
+    config: dict[str, object], message: str
+) -> None:
+    """SentencePiece itself takes no coverage below 0.98, and no vocabulary smaller than its fixed ids."""
+    with pytest.raises(ValidationError, match=message):
+        TrainTokenizerConfig.model_validate(config)

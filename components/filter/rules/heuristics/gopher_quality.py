@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from millrace.components.filter.rule import Characters, Count, Fraction, Outcome, Rows, Rule
 
@@ -27,6 +27,15 @@ class GopherQuality(Rule):
         default=("the", "be", "to", "of", "and", "that", "have", "with"),
         description="Frequent words of the language.",
     )
+
+    @model_validator(mode="after")
+    def _has_enough_stop_words(self) -> GopherQuality:
+        if (self.min_stop_words or 0) > len(set(self.stop_words)):
+            raise ValueError(
+                f"got min_stop_words {self.min_stop_words} of {len(set(self.stop_words))} stop_words, expected at most "
+                "as many as there are"
+            )
+        return self
 
     def apply(self, rows: Rows) -> Outcome:
         """Measures prose against Gopher's quality rules."""
