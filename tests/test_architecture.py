@@ -211,7 +211,6 @@ WITHOUT = {
     "components/dedup_spans/passes.py",
     "components/filter/config.py",
     "components/filter/findings.py",
-    "components/filter/rule.py",
     "components/filter/rules/classifier.py",
     "components/filter/rules/heuristics/code.py",
     "components/filter/rules/language.py",
