@@ -24,19 +24,21 @@ class FilesSource(ColumnsSource):
 
     type: Literal["files"]
     paths: Patterns = Field(description="Patterns such as my/**/*.jsonl or s3://bucket/*.parquet.")
-    format: FormatName | None = Field(None, description="Format of all files, when their names do not tell.")
+    format: FormatName | None = Field(
+        default=None, description="Format of all files, when their names do not tell."
+    )
     encoding: Encoding = "auto"
     delimiter: str | None = Field(
-        None, pattern=r"^[^\"\r\n]$", description="Between fields of CSV; a comma, or a tab in .tsv."
+        default=None, pattern=r"^[^\"\r\n]$", description="Between fields of CSV; a comma, or a tab in .tsv."
     )
     records: Literal["auto", "text", "json", "example"] = Field(
-        "auto", description="What ArrayRecord files hold; auto goes by the first record of each."
+        default="auto", description="What ArrayRecord files hold; auto goes by the first record of each."
     )
     html: Literal["main", "all"] = Field(
-        "main", description="What is taken of a page: its main content, or all that is visible."
+        default="main", description="What is taken of a page: its main content, or all that is visible."
     )
-    max_ratio: float = Field(1000.0, ge=1.0, description="What inflates by more is malformed.")
-    max_member_bytes: int = Field(2**36, ge=1, description="What inflates to more is malformed.")
+    max_ratio: float = Field(default=1000.0, ge=1.0, description="What inflates by more is malformed.")
+    max_member_bytes: int = Field(default=2**36, ge=1, description="What inflates to more is malformed.")
 
 
 def fingerprint(source: FilesSource) -> Any:

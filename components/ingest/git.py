@@ -43,18 +43,20 @@ class GitSource(CorpusSource):
     repository: str = Field(
         min_length=1, description="A clone's folder, one inside of it, or a bare repository."
     )
-    revision: str = Field("HEAD", min_length=1, description="Branch, tag or commit.")
+    revision: str = Field(default="HEAD", min_length=1, description="Branch, tag or commit.")
     name: str | None = Field(
-        None, pattern=r"^[^@\s]+$", description="In addresses; the remote's address or the folder's name."
+        default=None,
+        pattern=r"^[^@\s]+$",
+        description="In addresses; the remote's address or the folder's name.",
     )
     languages: Annotated[tuple[str, ...] | None, Several, AfterValidator(_languages)] = Field(
-        None, description="Only files in these, such as python, cpp, markdown; all without."
+        default=None, description="Only files in these, such as python, cpp, markdown; all without."
     )
     include: Annotated[tuple[str, ...] | None, Several] = Field(
-        None, description="Only these: names anywhere (*.py, tests) or paths from the root (src/*)."
+        default=None, description="Only these: names anywhere (*.py, tests) or paths from the root (src/*)."
     )
     exclude: Annotated[tuple[str, ...] | None, Several] = Field(
-        None,
+        default=None,
         description="Not these, in place of the usual: copies of other projects, minified and generated files.",
     )
     encoding: Encoding = "auto"

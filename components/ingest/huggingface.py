@@ -21,11 +21,16 @@ class HuggingfaceSource(ColumnsSource):
     path: str = Field(
         min_length=1, description="owner/name on the Hub; or a folder of save_to_disk, the cache or a clone."
     )
-    name: str | None = Field(None, description="Configuration, such as en; the only or default one without.")
-    split: str = Field("train", min_length=1, description="Split.")
-    revision: str = Field("main", min_length=1, description="Branch, tag or commit; a commit never changes.")
+    name: str | None = Field(
+        default=None, description="Configuration, such as en; the only or default one without."
+    )
+    split: str = Field(default="train", min_length=1, description="Split.")
+    revision: str = Field(
+        default="main", min_length=1, description="Branch, tag or commit; a commit never changes."
+    )
     data_files: Patterns | None = Field(
-        None, description="Files such as data/*.parquet, where names and card do not tell the split's."
+        default=None,
+        description="Files such as data/*.parquet, where names and card do not tell the split's.",
     )
     encoding: Encoding = "auto"
 

@@ -21,8 +21,12 @@ class TfdsSource(ColumnsSource):
 
     type: Literal["tfds"]
     name: str = Field(min_length=1, description="Such as words, words/en or words/en:1.0.0.")
-    split: str = Field("train", min_length=1, description="Such as train, or slices: train[:10%]+test.")
-    data_dir: str = Field("~/tensorflow_datasets", min_length=1, description="Where datasets are prepared.")
+    split: str = Field(
+        default="train", min_length=1, description="Such as train, or slices: train[:10%]+test."
+    )
+    data_dir: str = Field(
+        default="~/tensorflow_datasets", min_length=1, description="Where datasets are prepared."
+    )
 
 
 def fingerprint(source: TfdsSource) -> Any:

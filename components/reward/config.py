@@ -23,8 +23,10 @@ class RewardConfig(FittingConfig):
         default_factory=dict,
         description="Head -> its say in the reward, in standard deviations; heads left out weigh 1.",
     )
-    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Pairs in a step.")
+    epochs: float = Field(
+        default=2.0, gt=0, le=100, description="Passes over the training pairs; may be a fraction."
+    )
+    batch_size: int = Field(default=16, ge=1, le=4096, description="Pairs in a step.")
     learning_rate: LearningRate = 3e-4
     warmup_steps: WarmupSteps = 10
     weight_decay: WeightDecay = 0.1

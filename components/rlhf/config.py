@@ -23,8 +23,8 @@ class RlhfConfig(FittingConfig):
     )
     learning_rate: LearningRate = 1e-4
     warmup_steps: WarmupSteps = 3
-    max_new_tokens: int = Field(48, ge=4, description="Longest answer.")
-    max_prompt_tokens: int = Field(128, ge=8, description="Longer prompts are left out, and counted.")
+    max_new_tokens: int = Field(default=48, ge=4, description="Longest answer.")
+    max_prompt_tokens: int = Field(default=128, ge=8, description="Longer prompts are left out, and counted.")
     rule: Literal["docstring", "text"] = Field(
         default="docstring",
         description="What answers are held to: `docstring` also asks that Python reads it as one.",

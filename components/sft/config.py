@@ -21,8 +21,8 @@ from millrace.components.training.settings import (
 class SftConfig(FittingConfig):
     """Settings of ``sft``."""
 
-    epochs: float = Field(2.0, gt=0, le=100, description="Passes over the chats; may be a fraction.")
-    batch_size: int = Field(8, ge=1, le=4096, description="Packed rows per step.")
+    epochs: float = Field(default=2.0, gt=0, le=100, description="Passes over the chats; may be a fraction.")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="Packed rows per step.")
     learning_rate: LearningRate = 5e-4
     warmup_steps: WarmupSteps = 5
     decay: Decay = "cosine"
@@ -33,8 +33,8 @@ class SftConfig(FittingConfig):
     max_sequence_tokens: int | None = Field(
         default=None, ge=8, description="Tokens per row, and of the longest chat; the model's own by default."
     )
-    evaluate_every_steps: int = Field(50, ge=1, description="Steps between held-out measurements.")
-    held_out_chats: int = Field(200, ge=1, description="Most held-out chats that are measured.")
+    evaluate_every_steps: int = Field(default=50, ge=1, description="Steps between held-out measurements.")
+    held_out_chats: int = Field(default=200, ge=1, description="Most held-out chats that are measured.")
 
 
 COMPONENT = Component(

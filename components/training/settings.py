@@ -35,11 +35,13 @@ class GradientConfig(Config):
     learning_rate: LearningRate = 3e-3
     warmup_steps: WarmupSteps = 20
     on_non_finite: Literal["stop", "skip", "rewind"] = Field(
-        "stop",
+        default="stop",
         description="A step whose loss or gradient is not finite ends the training, has no update, or makes it go back "
         "to the newest checkpoint to leave that update out.",
     )
-    max_skipped_steps: int = Field(10, ge=0, description="Most updates that skip or rewind leave out.")
+    max_skipped_steps: int = Field(
+        default=10, ge=0, description="Most updates that skip or rewind leave out."
+    )
     checkpoint_every_steps: int = runtime(50, ge=1, description="Steps between checkpoints.")
     log_every_steps: int = runtime(10, ge=1, description="Steps between live metrics.")
     mesh: MeshConfig = runtime(MeshConfig(), description="Devices along each axis; all of them by default.")

@@ -81,18 +81,18 @@ class Replicas:
         # [hosts, files, 2] int32: steps of a host's own part and of its neighbour's, -1 for none.
         self._held = np.full((1, 2, 2), -1, np.int32)
 
-    def lay_out(self, state: Any) -> None:
+    def lay_out(self, template: Any) -> None:
         """Reserves memory for states like this one; has to come first, and on all hosts.
 
         Args:
-            state: A pytree of JAX's arrays, or descriptions of some, as they are spread, and of NumPy arrays, the same
+            template: A pytree of JAX's arrays, or descriptions of some, as they are spread, and of NumPy arrays, the same
                 on all hosts.
 
         Raises:
             NoRoom: There is too little.
         """
         if self._layout is None:
-            self._layout = _Layout.of(state)
+            self._layout = _Layout.of(template)
             parts = 2 if self._layout.ring else 1
             size = HEADER_BYTES + parts * self._layout.part_bytes
             missing = sum(max(size - os.fstat(handle).st_size, 0) for handle in self._memory)

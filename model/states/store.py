@@ -45,6 +45,7 @@ class Store(Protocol):
 
     def due(self, moment: Moment) -> bool:
         """Whether a state is to be saved now."""
+        ...
 
     def save(self, step: int, state: Any) -> None:
         """Saves a pytree of arrays as the state after ``step`` steps; the caller may then overwrite its buffers."""

@@ -40,10 +40,10 @@ class Accelerator(Strict):
     """Accelerators of one stage."""
 
     type: str = Field(
-        "nvidia.com/gpu",
+        default="nvidia.com/gpu",
         description="Kubernetes resource name, for example nvidia.com/gpu or google.com/tpu.",
     )
-    count: int = Field(1, ge=1, description="How many, on each host.")
+    count: int = Field(default=1, ge=1, description="How many, on each host.")
 
 
 class Resources(Strict):
@@ -109,11 +109,11 @@ class Spec(Strict):
 
     name: Name = Field(description="The pipeline's name.")
     store: str = Field(
-        ".millrace",
+        default=".millrace",
         min_length=1,
         description="Where artifacts live: a folder beside the spec, or an fsspec URI (s3://, gs://).",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="The source of every random choice.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="The source of every random choice.")
     beam: Beam = Field(default_factory=Beam, description="Which Beam runner executes the data stages.")
     stages: dict[Name, Stage] = Field(min_length=1, description="Stage name -> stage.")
     profiles: dict[Name, dict[str, JsonValue]] = Field(

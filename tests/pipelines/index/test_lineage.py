@@ -63,6 +63,7 @@ def test_bringing_up_to_date_stage_by_stage_equals_building_at_once(
     aside = tmp_path / "aside"
     (small_store.store.scratch / "stages").rename(aside)
     (small_store.store.scratch / "stages").mkdir()
+    step_by_step: object = None
     for record in sorted(aside.iterdir(), reverse=True):
         record.rename(small_store.store.scratch / "stages" / record.name)
         step_by_step = contents(small_store.store)
