@@ -95,7 +95,8 @@ FACTS = CardFacts(
 
 def test_the_hub_reads_the_header() -> None:
     """Its own reader finds what it asks for, and the shipped model's scores as results of an evaluation."""
-    data: Any = huggingface_hub.ModelCard(render(FACTS)).data  # the library makes its type at run time
+    card = huggingface_hub.ModelCard(render(FACTS))
+    data: Any = card.data  # the library makes its type at run time
     assert (data.license, data.language) == ("apache-2.0", ["en", "de"])
     assert (data.library_name, data.pipeline_tag) == ("millrace", "text-generation")
     assert data.model_name == "tiny"
