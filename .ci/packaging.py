@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 FOLDERS = ("components", "data", "model", "pipelines")
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-BESIDE = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
+BESIDE = {"LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
 
 
 def expected() -> set[str]:
