@@ -32,7 +32,6 @@ RECORDED = (
     "numba",
     "numpy",
     "optax",
-    "orbax-checkpoint",
     "pyarrow",
     "sentencepiece",
 )
