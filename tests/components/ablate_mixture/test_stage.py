@@ -273,13 +273,3 @@ def test_proposed_weights_and_a_mixture_need_each_other(
     numbers = PRETRAIN | {"phases": PRETRAIN["phases"][1:]}
     with pytest.raises(ComponentError, match="got an input mixture and numbers"):
         run_component("pretrain", numbers, inputs | {"mixture": done.outputs["mixture"]})
-
-
-def test_a_mixture_of_other_sources_is_refused_by_name(
-    run_component: Any, corpus: dict[str, Path], tmp_path: Path
-) -> None:
-    weights = {"weights": {"useful": 0.5, "code": 0.25, "prose": 0.25}}
-    (tmp_path / "weights.json").write_text(json.dumps(weights))
-    inputs = {port: corpus[port] for port in ("tokens", "tokenizer")}
-    with pytest.raises(ComponentError, match="unknown: 'prose'; missing: 'noise'"):
-        run_component("pretrain", PRETRAIN, inputs | {"mixture": tmp_path})

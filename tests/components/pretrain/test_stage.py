@@ -13,22 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import pyarrow as pa
 import pytest
 from tests.small_training import CONFIG, PHASES, files
 
 from millrace.components.contract import ComponentError
 from millrace.components.training import digests
-from millrace.components.training import held_out as held_out_text
-from millrace.components.training.config import PretrainConfig
-from millrace.components.training.mixture.reading import plan, read_batch
-from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training import streams as token_stream
-from millrace.model.losses.next_token import NextTokenLoss
-from millrace.model.network import decoder as network
 from millrace.model.package import weights
 
 
@@ -184,42 +174,6 @@ def test_phases_may_grow_in_length_batch_and_base(run_component: Any, corpus: di
     assert (config.rope_base, config.max_sequence_tokens) == (50_000.0, 32)
     assert (report["tokens"], report["steps"]) == (8 * 32 * 20, 40 + 10)
     assert report["held_out"][-1]["bits_per_byte"] < 0.7 * report["held_out"][0]["bits_per_byte"]
-
-
-def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
-    """Each in a row of its own after the boundary token, as the model is scored and writes."""
-    documents = [np.asarray([*range(5, 5 + size), 1]) for size in (9, 3, 14, 6, 20)]
-    lengths = [len(ids) for ids in documents]
-    starts = [sum(lengths[:index]) for index in range(len(lengths))]
-    spans = pa.table({"doc_id": [f"{i:032x}" for i in range(5)], "start": starts, "length": lengths})
-    entry = token_stream.write_source(tmp_path, "a", documents, spans, 64)
-    token_stream.write_index(tmp_path, 64, {"a": entry})
-    streams = token_stream.TokenStreams.load(tmp_path)
-    phases = [{"until_tokens": 40, "sequence_length_tokens": 40, "weights": {"a": 1}}]
-    config = PretrainConfig.model_validate(
-        CONFIG | {"phases": phases, "batch_size": 1, "packing": "documents"}
-    )
-    mixture = plan(config, 0, streams.source_tokens, 64)
-    decoder = network.create(config.model_shape(64), 0)
-    batch = jax.tree.map(jnp.asarray, read_batch(config, streams, mixture, 0))
-    packed = float(NextTokenLoss()(decoder, batch)[0])
-    (_, first, length), *_ = mixture.locate(0)
-    total = 0.0
-    for start, ids in zip(starts, documents, strict=True):
-        # The boundary token, where the row holds the one before, and the tokens that are inside the row.
-        alone = np.concatenate([[1], ids])[max(first - start + 1, 0) : max(first + length - start + 1, 0)]
-        if len(alone) > 1:
-            value, _ = NextTokenLoss()(decoder, {"tokens": jnp.asarray(alone[None], jnp.int32)})
-            total += float(value) * (len(alone) - 1)
-    assert packed == pytest.approx(total / (length - 1), rel=1e-5)
-    crossing = float(NextTokenLoss()(decoder, {"tokens": batch["tokens"]})[0])
-    assert abs(crossing - packed) > 1e-4 * packed
-
-
-def test_benchmarks_are_optional(tiny: SimpleNamespace) -> None:
-    """Without held-out text nothing is measured."""
-    held_out = held_out_text.read(None, Tokenizer.load(tiny.tokenizer), 1000)
-    assert held_out_text.evaluation(held_out, 32, 10) is None
 
 
 @pytest.mark.parametrize(
