@@ -1,0 +1,58 @@
+"""A row with named values is a record, or says what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace.data.sources.records import Columns, Malformed, Options, Record, Where
+from millrace.data.sources.tables.rows import is_unicode, kind_of, metadata_of, record_of
+
+WHERE = Where("a.json", "a.json", 10)
+COLUMNS = Columns(text="body", id="key", language="tongue", license="rights", metadata=("score", "tags"))
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"text": "x"}, "got columns text, expected a text column 'body'"),
+        ({"body": ["x"]}, "got a JSON array in column 'body', expected a string"),
+        ({"body": None}, "got a JSON null in column 'body'"),
+        ({"body": " \n", "key": "k"}, "got no text"),
+        ({"body": "\ud800", "key": "k"}, "got a lone surrogate escape"),
+        ({"body": "x", "key": "\udfff"}, "got a lone surrogate escape"),
+        ({"body": "x", "key": 1.5}, "got a JSON number in column 'key', expected an id"),
+        ({"body": "x"}, "got a JSON null in column 'key', expected an id"),
+    ],
+)
+def test_a_row_that_cannot_be_used_says_why(row: dict[str, Any], problem: str) -> None:
+    item = record_of(row, WHERE, Options(columns=COLUMNS), "7", "line 2: ", 10)
+    assert isinstance(item, Malformed)
+    assert item.problem.startswith(f"line 2: {problem}")
+    assert (item.locator, item.size_bytes) == ("7", 10)
+    assert item.rule == ("empty" if "no text" in problem else "malformed")
+
+
+def test_columns_become_the_parts_of_a_record() -> None:
+    row = {"body": "x", "key": 12, "tongue": "fr", "rights": "MIT", "score": 2.5, "tags": ["a"], "other": 1}
+    item = record_of(row, WHERE, Options(columns=COLUMNS), "7", "", 10)
+    metadata = {"score": "2.5", "tags": "['a']", "license": "MIT", "id": 12}
+    assert item == Record("a.json", "7", "id=12", "x", "fr", metadata)
+
+
+def test_what_a_row_does_not_say_is_the_default() -> None:
+    """Its place is its key when no column is an id."""
+    options = Options(columns=Columns(language="tongue"), default_language="de", default_license="CC0")
+    item = record_of({"text": "x", "tongue": ""}, WHERE, options, "7", "", 10)
+    assert item == Record("a.json", "7", "7", "x", "de", {"license": "CC0"})
+    assert metadata_of(
+        {"license": "MIT"}, Options(columns=Columns(metadata=("license",)), default_license="CC0")
+    ) == {"license": "MIT"}
+
+
+def test_values_have_the_names_of_json() -> None:
+    values = [True, 1, 1.5, "", [], {}, None]
+    kinds = ["boolean", "number", "number", "string", "array", "object", "null"]
+    assert [kind_of(value) for value in values] == kinds
+    assert [is_unicode(text) for text in ("a", "é\U0001f600", "\ud83d")] == [True, True, False]
