@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,15 +65,15 @@ def test_packed_documents_have_the_loss_they_have_alone(tmp_path: Path) -> None:
     mixture = plan(config, 0, streams.source_tokens, 64)
     decoder = network.create(config.model_shape(64), 0)
     batch = read_batch(config, streams, mixture, 0)
-    packed = float(NextTokenLoss()(decoder, batch)[0])
+    packed = float(NextTokenLoss()(decoder, jax.tree.map(jnp.asarray, batch))[0])
     (_, first, length), *_ = mixture.locate(0)
     total = 0.0
     for start, ids in zip(starts, documents, strict=True):
         # The boundary token, where the row holds the one before, and the tokens that are inside the row.
         alone = np.concatenate([[1], ids])[max(first - start + 1, 0) : max(first + length - start + 1, 0)]
         if len(alone) > 1:
-            value, _ = NextTokenLoss()(decoder, {"tokens": alone[None].astype(np.int32)})
+            value, _ = NextTokenLoss()(decoder, {"tokens": jnp.asarray(alone[None], jnp.int32)})
             total += float(value) * (len(alone) - 1)
     assert packed == pytest.approx(total / (length - 1), rel=1e-5)
-    crossing = float(NextTokenLoss()(decoder, {"tokens": batch["tokens"]})[0])
+    crossing = float(NextTokenLoss()(decoder, {"tokens": jnp.asarray(batch["tokens"])})[0])
     assert abs(crossing - packed) > 1e-4 * packed
