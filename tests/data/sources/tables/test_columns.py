@@ -71,8 +71,8 @@ def test_records_stand_where_they_were_among_rows(default: str | None) -> None:
     assert isinstance(batch, Batch)
     assert batch.texts.to_pylist() == ["zero", "two", "three"]
     assert batch.locators.to_pylist() == ["0", "20", "30"]
+    assert batch.keys is not None
     assert batch.keys.to_pylist() == ["id=a", "id=c", "id=b"]
-    assert batch.lang is not None
     assert batch.lang.to_pylist() == ["fr", "en", "de"]
     own = {"license": default} if default else {}
     assert [json.loads(one) for one in batch.metadata.to_pylist()] == [
