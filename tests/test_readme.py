@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -63,3 +64,12 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
         r"(?<![\w./-])(?:data|components|model|pipelines|tests|benchmarks|docs|src)/[\w./]*[\w/]", text
     )
     assert sorted({path for path in named if "NAME" not in path and not (ROOT / path).exists()}) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_import_of_millrace_that_a_page_shows_works(page: Path) -> None:
+    """Readers copy the Python blocks of the documentation."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for node in (node for block in blocks for node in ast.walk(ast.parse(block))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("millrace"):
+            exec(ast.unparse(node), {})
