@@ -1,7 +1,8 @@
 """Connected components of "is a duplicate of", and the one document of each that stays.
 
 Union-find by the smaller label, compiled: 10 million edges over as many documents take a second, and the labels do not
-depend on the order of the edges.
+depend on the order of the edges. Not ``scipy.sparse.csgraph.connected_components``: it takes 7 to 18 times as long with
+the same labels, needs all edges at once where ``joined`` takes them shard by shard, and builds a matrix of them first.
 
 References:
     Tarjan & van Leeuwen 1984, "Worst-case analysis of set union algorithms": path halving.

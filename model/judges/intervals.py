@@ -5,6 +5,9 @@ examples and shares near 0 or 1, where the normal interval leaves [0, 1] and cov
 bootstrap resamples whole units (a document, a prompt): bits per byte is a ratio of two sums over documents whose
 lengths differ a hundredfold, and tokens of one document are not independent. It draws from a generator seeded by the
 caller, so the same figures give the same interval, bit for bit.
+
+Not by ``scipy.stats``, though a test compares Wilson's interval with it: importing that takes a stage of a second five
+more, and its bootstrap takes 1.5 times as long for the same percentiles.
 """
 
 from __future__ import annotations

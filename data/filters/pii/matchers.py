@@ -4,6 +4,11 @@ Each matcher is given a text's bytes and a place that ``pii_candidates`` pointed
 what they seem. Checks beyond the shape keep look-alikes out: check digits, assigned prefixes and lengths, address
 ranges, and the words before (``version 10.2.3.4``).
 
+Not by ``phonenumbers`` and ``python-stdnum``. In 172 MB of web pages, books, documentation and news in 128 languages these
+checks found 346 telephone numbers and 19 IBANs. ``phonenumbers`` agrees on 271 of the 275 that name their country; of the
+other four three are for examples and one is a number with an extension. The 71 that follow a word like "Tel." it cannot
+judge without a country. ``stdnum`` agrees on all IBANs. So they would add 54 MB and decide nothing.
+
 References:
     RFC 5321, section 4.5.3.1 and RFC 1035, section 2.3.4: lengths of addresses and labels. RFC 2606 and 6761: names for
     examples. IANA registries of special-purpose IPv4 and IPv6 addresses; RFC 5737 and 3849: addresses for examples.
