@@ -112,7 +112,7 @@ def _unchunked(body: bytes, is_truncated: bool) -> bytes:
             break  # text that begins like a chunk
         pieces.append(piece)
         at = after + (2 if ending == b"\r\n" else ending[:1] == b"\n")
-    if not pieces or (is_truncated and at >= len(body)):
+    if not pieces or is_truncated:
         return b"".join(pieces) or body
     raise Damaged("got a chunked body without its end")
 

@@ -17,8 +17,7 @@ from tests.corrupting import read_file
 
 from millrace.data.filters.url import compile_lists, measure
 from millrace.data.sources import files
-from millrace.data.sources.bytes.http_message import body_of, content_type, head_of
-from millrace.data.sources.bytes.streams import Damaged, Peeked
+from millrace.data.sources.bytes.streams import Peeked
 from millrace.data.sources.formats import warc
 from millrace.data.sources.records import Malformed, Options, Record, Where
 from millrace.data.text.batch import from_texts
@@ -143,29 +142,9 @@ def test_the_servers_charset_counts(tmp_path: Path) -> None:
     assert [one.metadata["encoding"] for one in found if isinstance(one, Record)] == ["cp1252", "cp1250"]
 
 
-RAW_DEFLATE = zlib.compressobj(wbits=-15)
-CODED = {
-    "identity": PAGE,
-    "gzip": gzip.compress(PAGE),
-    "deflate": zlib.compress(PAGE),
-    "Deflate": RAW_DEFLATE.compress(PAGE) + RAW_DEFLATE.flush(),
-    "br": brotli.compress(PAGE),
-    "zstd": zstandard.compress(PAGE),
-    "GZIP, br": brotli.compress(gzip.compress(PAGE)),
-}
-
-
 def chunked(body: bytes, size: int = 50) -> bytes:
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x;a=b\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-
-
-@pytest.mark.parametrize("coding", CODED)
-def test_bodies_are_decoded_as_far_as_they_were_left_encoded(coding: str) -> None:
-    http = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    for body in (CODED[coding], chunked(CODED[coding]), PAGE, chunked(PAGE)):
-        block = http + body
-        assert body_of(block, head_of(block), 10**6, 1e3, is_truncated=False) == PAGE
 
 
 def test_a_body_that_breaks_off_is_malformed_unless_the_crawler_says_so(tmp_path: Path) -> None:
@@ -237,15 +216,6 @@ def test_any_sequence_of_pieces_is_accounted_for_and_ends(pieces: list[bytes]) -
     data = b"".join(pieces)
     found = list(warc.read(Peeked(io.BytesIO(data)), Where("a.warc", "a.warc", len(data)), Options()))
     assert bool(found) == bool(data.strip(b"\r\n"))
-
-
-def test_media_types_and_heads_are_read_as_browsers_do() -> None:
-    assert content_type('Text/HTML ; x=y; Charset = "utf-8"') == ("text/html", "utf-8")
-    assert content_type(None) == (None, None)
-    head = head_of(b"HTTP/2 200\nA: b\n c\nA: d\nno header\n\nbody")
-    assert (head.status, dict(head.headers), head.size_bytes) == (200, {"a": "d"}, 35)
-    with pytest.raises(Damaged, match="max_document_bytes = 3"):
-        body_of(b"HTTP/1.1 200\r\n\r\nbody", head_of(b"HTTP/1.1 200\r\n\r\n"), 3, 1e3, is_truncated=False)
 
 
 def test_the_url_rule_finds_the_address_in_the_metadata(tmp_path: Path) -> None:
