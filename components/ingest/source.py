@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -53,21 +53,31 @@ class Limits(NamedTuple):
     has_own_ids: bool = False
 
 
-class SourceType(NamedTuple):
-    """How a type of source is read.
+class SourceType(Protocol):
+    """How a type of source is read: the functions that its module has beside its configuration."""
 
-    Attributes:
-        fingerprint: Configuration -> JSON value that changes when the source does; fast, from names and sizes.
-        plan: Configuration -> parts in the source's order, each a picklable value with ``files``, of which each has a
-            ``uri``; whatever the number of workers.
-        read: Part -> its records, as ``data.sources.records`` has them.
-        limits: Configuration -> which of the documents go on.
-    """
+    @property
+    def fingerprint(self) -> Callable[[Any], Any]:
+        """Configuration -> JSON value that changes when the source does; fast, from names and sizes."""
+        ...
 
-    fingerprint: Callable[[Any], Any]
-    plan: Callable[[Any], Sequence[Any]]
-    read: Callable[[Any], Iterator[Item]]
-    limits: Callable[[Any], Limits]
+    @property
+    def plan(self) -> Callable[[Any], Sequence[Any]]:
+        """Configuration -> parts in the source's order, whatever the number of workers.
+
+        Each is a picklable value with ``files``, of which each has a ``uri``.
+        """
+        ...
+
+    @property
+    def read(self) -> Callable[[Any], Iterator[Item]]:
+        """Part -> its records, as ``data.sources.records`` has them."""
+        ...
+
+    @property
+    def limits(self) -> Callable[[Any], Limits]:
+        """Configuration -> which of the documents go on."""
+        ...
 
 
 class CorpusSource(Config):

@@ -2,7 +2,7 @@
 
 To add a type ``example``: a configuration with ``type: Literal["example"]`` and the functions ``fingerprint``, ``plan``,
 ``read`` and ``limits`` in a file here, which import ``data/sources/example.py`` inside (a plain import statement, which
-the code's identity follows), and one line in each of the two tables below.
+the code's identity follows), and its name in each of the two tables below.
 """
 
 from __future__ import annotations
@@ -25,13 +25,9 @@ AnySource = Annotated[
 ]
 
 SOURCES: Mapping[str, SourceType] = {
-    "files": SourceType(files.fingerprint, files.plan, files.read, files.limits),
-    "git": SourceType(git.fingerprint, git.plan, git.read, git.limits),
-    "huggingface": SourceType(
-        huggingface.fingerprint, huggingface.plan, huggingface.read, huggingface.limits
-    ),
-    "python_environment": SourceType(
-        environment.fingerprint, environment.plan, environment.read, environment.limits
-    ),
-    "tfds": SourceType(tfds.fingerprint, tfds.plan, tfds.read, tfds.limits),
+    "files": files,
+    "git": git,
+    "huggingface": huggingface,
+    "python_environment": environment,
+    "tfds": tfds,
 }

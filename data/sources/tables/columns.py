@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,8 +89,12 @@ def _objects(values: Mapping[str, Any], default_license: str | None, count: int)
     pairs = [
         pc.binary_join_element_wise(f"{json.dumps(name)}: ", columns[name], "") for name in sorted(columns)
     ]
-    inside = pc.binary_join_element_wise(*pairs, ", ", null_handling="skip")
-    return pc.binary_join_element_wise("{", inside, "}", "")
+    is_some = reduce(pc.or_, (pc.is_valid(column) for column in columns.values()))
+    # Without the rows that have nothing: Arrow 25 leaves them out, and the result is shorter than its arguments.
+    some = [pair.filter(is_some) for pair in pairs]
+    inside = pc.binary_join_element_wise(*some, ", ", null_handling="skip")
+    objects = pc.binary_join_element_wise("{", inside, "}", "")
+    return pc.replace_with_mask(pa.repeat(pa.scalar("{}"), count), is_some, objects)
 
 
 def _merged(batch: Batch, places: np.ndarray, records: Sequence[tuple[int, Record]]) -> Batch:

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from millrace.components import registry
 from millrace.components.contract import ComponentError
 from millrace.data.documents.shards import document_id, read_shards, shard_paths
-from millrace.data.sources import git
 from millrace.data.sources.tables.tf_example import _example
 
 COUNT = 120
@@ -141,21 +140,6 @@ def test_planning_is_quick_and_its_fingerprint_changes_with_the_source(tmp_path:
     )
     command = [sys.executable, "-c", code, json.dumps({"sources": {"words": source}})]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
-
-
-def test_git_files_carry_commit_path_language_and_licence(run_component: Any, tmp_path: Path) -> None:
-    source = make_git(tmp_path / "my")
-    result = run_component("ingest", {"sources": {"code": {**source, "languages": "py"}}})
-    row = rows(result.outputs["documents"])[0]
-    commit = git.find(str(tmp_path / "my")).id
-    assert (row["uri"], row["lang"]) == (f"git+my@{commit}:lib/a0000.py", "python")
-    assert json.loads(row["metadata"]) == {
-        "commit": commit,
-        "language": "python",
-        "license": "MIT",
-        "path": "lib/a0000.py",
-        "repository": "my",
-    }
 
 
 @pytest.mark.parametrize(

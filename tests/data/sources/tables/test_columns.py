@@ -86,3 +86,23 @@ def test_nothing_makes_no_batch() -> None:
     texts = pa.array([], pa.large_string())
     rows = columns.Rows(np.zeros(0, np.int64), pa.array([], pa.string()), texts, None, None, {})
     assert list(columns.items_of(Where("u", "u", 0), Options(), rows, [])) == []
+
+
+VALUES = st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "license"]), VALUES, max_size=3), st.none() | st.just("MIT")
+)
+def test_metadata_has_what_each_row_has_whatever_the_others_lack(
+    values: dict[str, list[int | None]], default: str | None
+) -> None:
+    """Also where a row has nothing at all, which Arrow's join leaves out."""
+    given_values = {name: columns.json_values(pa.array(own, pa.int64())) for name, own in values.items()}
+    found = columns._objects(given_values, default, 4)
+    rows = [found] * 4 if isinstance(found, str) else found.to_pylist()
+    for row, text in enumerate(rows):
+        expected: dict[str, object] = {name: own[row] for name, own in values.items() if own[row] is not None}
+        if default is not None:
+            expected.setdefault("license", default)
+        assert text == json.dumps(expected, sort_keys=True)
