@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ANSWER = {"id": "g", "prompt": "Who wrote it?", "answer": "a miller"}
 RARE = "quartz zephyrs vex jumbled oxen while fjord wizards hum"
 
 
-def benchmark(name: str, kind: str, *rows: dict[str, object]) -> Benchmark:
+def benchmark(name: str, kind: str, *rows: Mapping[str, object]) -> Benchmark:
     return Benchmark(name=name, type=kind, examples=list(rows))
 
 

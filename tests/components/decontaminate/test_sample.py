@@ -13,7 +13,7 @@ from millrace.data.documents.shards import document_id, documents_table, shard_n
 def shard(folder: Path, number: int, texts: list[str]) -> tuple[int, str]:
     rows = [
         {"doc_id": document_id(text, ""), "text": text, "source": "s", "uri": text[:9]}
-        | {"lang": None, "locator": "", "metadata": "{}"}
+        | {"lang": "en", "locator": "", "metadata": "{}"}
         for text in texts
     ]
     path = folder / shard_name(number)

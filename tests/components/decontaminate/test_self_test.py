@@ -42,7 +42,7 @@ def made(texts: list[str]) -> tuple[Numbered, Indexed]:
 
 def test_the_same_examples_are_planted_whatever_their_order() -> None:
     numbered, _ = made(TEXTS)
-    turned = Numbered(*(own[::-1] for own in numbered))
+    turned = Numbered(numbered.ids[::-1], numbered.fields[::-1], numbered.answers[::-1])
     one, other = (self_test.plant(examples, HOSTS, 4, 7) for examples in (numbered, turned))
     assert {numbered.ids[at] for at in one.chosen} == {turned.ids[at] for at in other.chosen}
     assert sorted(one.texts) == sorted(other.texts)

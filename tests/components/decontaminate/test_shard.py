@@ -55,7 +55,7 @@ def clean(
         Path(folder).mkdir(exist_ok=True)
     rows = [
         {"doc_id": document_id(str(n), ""), "text": text, "source": "s", "uri": str(n)}
-        | {"lang": None, "locator": "", "metadata": "{}"}
+        | {"lang": "en", "locator": "", "metadata": "{}"}
         for n, text in enumerate(texts)
     ]
     path = work / "in.parquet"

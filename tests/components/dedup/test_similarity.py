@@ -59,7 +59,7 @@ def made(corpus: Corpus, folder: Path, *, verify: bool) -> Similarity:
     for number, own in enumerate(CUTS):
         rows = [
             {"doc_id": document_id(str(at), ""), "text": TEXTS[at], "source": "s", "uri": str(at)}
-            | {"lang": None, "locator": "", "metadata": "{}"}
+            | {"lang": "en", "locator": "", "metadata": "{}"}
             for at in own
         ]
         path = folder / shard_name(number)

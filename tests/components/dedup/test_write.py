@@ -59,7 +59,7 @@ def rows_of(shard: list[int]) -> Any:
     return documents_table(
         [
             {"doc_id": IDS[at], "text": TEXTS[at], "source": "s", "uri": f"made://{at}"}
-            | {"lang": None, "locator": "", "metadata": "{}"}
+            | {"lang": "en", "locator": "", "metadata": "{}"}
             for at in shard
         ]
     )

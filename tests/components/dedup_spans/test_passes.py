@@ -45,7 +45,7 @@ def test_a_line_goes_wherever_it_comes_again_with_its_first_document(tmp_path: P
     for number, own in enumerate(texts):
         rows = [
             {"doc_id": document_id(text, ""), "text": text, "source": f"s{number}", "uri": text[:9]}
-            | {"lang": None, "locator": "", "metadata": "{}"}
+            | {"lang": "en", "locator": "", "metadata": "{}"}
             for text in own
         ]
         path = tmp_path / shard_name(number)

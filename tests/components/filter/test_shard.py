@@ -20,7 +20,7 @@ from millrace.data.documents.shards import document_id, documents_table, shard_n
 
 
 def rules(*own: dict[str, Any]) -> list[Rule]:
-    return TypeAdapter(list[AnyRule]).validate_python(list(own))
+    return [*TypeAdapter(list[AnyRule]).validate_python(list(own))]
 
 
 def run(

@@ -60,9 +60,11 @@ def test_every_record_has_one_decision(tmp_path: Path) -> None:
     assert all(path.name.startswith("part-000004-") for path in Path(made.folders[0]).iterdir())
 
 
-@pytest.mark.parametrize(("limits", "count"), [({"max_documents": 3}, 3), ({"max_bytes": 30}, 2), ({}, 5)])
-def test_a_limit_takes_the_first_documents(tmp_path: Path, limits: dict[str, int], count: int) -> None:
-    made = task(tmp_path / "in", [line(number) for number in range(5)], Limits(**limits))
+@pytest.mark.parametrize(
+    ("limits", "count"), [(Limits(max_documents=3), 3), (Limits(max_bytes=30), 2), (Limits(), 5)]
+)
+def test_a_limit_takes_the_first_documents(tmp_path: Path, limits: Limits, count: int) -> None:
+    made = task(tmp_path / "in", [line(number) for number in range(5)], limits)
     told = ingest_part(made)
     assert [row["text"] for row in read(made.folders[0])] == [f"document {n:03d}" for n in range(count)]
     assert (told["documents"], told["is_cut"]) == (count, count < 5)

@@ -57,7 +57,7 @@ def test_without_them_the_licence_alone_is_copied(run_component: Any, tmp_path: 
 def test_limits_are_those_of_the_source() -> None:
     assert limits_of(source()) == Limits()
     fields = {"held_out_fraction": 0.1, "sample_fraction": 0.5, "max_documents": 7, "max_bytes": 90}
-    assert limits_of(source(**fields, id_column="id")) == Limits(*fields.values(), has_own_ids=True)
+    assert limits_of(source(**fields, id_column="id")) == Limits(0.1, 0.5, 7, 90, has_own_ids=True)
 
 
 def test_options_are_those_of_the_source() -> None:

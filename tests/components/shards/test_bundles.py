@@ -29,7 +29,11 @@ def test_every_task_runs_once_in_each_bundle() -> None:
 
 def test_as_many_run_at_once_as_there_are_threads() -> None:
     together = threading.Barrier(3, timeout=30)
-    run(RunTasks(lambda number, task: together.wait() and None, threads=3), 6)
+
+    def work(number: int, task: int) -> None:
+        together.wait()
+
+    run(RunTasks(work, threads=3), 6)
     assert together.n_waiting == 0
 
 
