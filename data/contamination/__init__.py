@@ -1,1 +1,3 @@
-"""Which benchmark examples a document repeats: shared triples of words, weighed by rarity and chained along the text."""
+"""Finds the benchmark examples that a document repeats: shared triples of words, weighed by rarity, chained along the
+text.
+"""

@@ -1,4 +1,4 @@
-"""Which stretch of a document repeats which example: triples that both have, chained along the document.
+"""Finds the stretch of a document that repeats an example: shared triples, chained along the document.
 
 Going through a document from left to right, every word that a shared triple covers for the first time earns the bits of
 the example's word that it stands for, and every word between two triples costs ``GAP_BITS``; a chain that has nothing
@@ -52,7 +52,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Rule(NamedTuple):
-    """What counts as contamination.
+    """The limits above which a repetition counts as contamination.
 
     Attributes:
         min_coverage: Share of the bits of a question or of a whole example.
@@ -91,7 +91,7 @@ class Matches(NamedTuple):
 
 
 def checkable(index: Index, rule: Rule) -> npt.NDArray[np.bool_]:
-    """Which examples would be found if they stood whole in a document, bool [examples].
+    """Whether each example would be found if a document held all of it, bool [examples].
 
     Others have too few words or too common ones: "2 + 2 = 4" is no evidence wherever it stands.
     """

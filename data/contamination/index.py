@@ -29,7 +29,7 @@ from .triples import Lookup, Postings
 from .words import Integers, Words
 
 MAX_BITS = 12.0
-REPEATED = 0.5  # what a word is worth again, where an example repeats it
+REPEATED = 0.5  # the worth of a word that an example repeats
 CHARACTER_SHARE = 0.5  # what a character is worth of scripts without spaces: about two of them are a word
 MAX_EXAMPLES = 32
 MAX_REPEATS = 4  # places of a triple in one example: a table of zeros would have thousands
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Examples:
-    """What may not be in training.
+    """The examples that may not be in training.
 
     Attributes:
         texts: All fields of all examples, one example after the other; of each the question first.
@@ -76,7 +76,7 @@ class Index:
         runs: See ``screen.Runs``.
         slots: See ``screen.Runs``.
         first_slot: First slot of each example and the end of the last, int64 [examples + 1].
-        bits: What each slot is worth, float32 [slots].
+        bits: Worth of each slot in bits, float32 [slots].
         question_slots: Words of each example's question, int32 [examples].
         answer_slots: First and end slot of each example's right answer within the example, int32 [examples, 2].
         total_bits: What all words of an example, of its question and of its right answer are worth,
@@ -96,7 +96,7 @@ class Index:
 
     @property
     def lookup(self) -> Lookup:
-        """What finds a triple."""
+        """The tables that find a triple."""
         return Lookup(self.bitmap, self.buckets, self.entries)
 
     def save(self, folder: Path) -> None:
@@ -117,8 +117,8 @@ class Common:
 
     Attributes:
         text: Its words, as an example has them.
-        documents: Texts of the sample that have it.
-        examples: Examples that have it.
+        documents: Number of texts of the sample that have it.
+        examples: Number of examples that have it.
     """
 
     text: str
@@ -128,10 +128,10 @@ class Common:
 
 @dataclass(frozen=True)
 class Built:
-    """What comes of indexing.
+    """The result of indexing.
 
     Attributes:
-        index: What documents are searched with.
+        index: The index that documents are searched with.
         common: The most common triples that it leaves out.
         common_triples: How many it leaves out.
         whole_bits: What all words of each example would be worth were none of its triples common, float32 [examples].
@@ -144,7 +144,7 @@ class Built:
 
 
 class Prepared(NamedTuple):
-    """What indexing can do before there is a sample, which is most of it.
+    """The part of indexing, most of it, that needs no sample.
 
     Attributes:
         examples: The examples.
@@ -153,7 +153,7 @@ class Prepared(NamedTuple):
         firsts: First posting of each kind of triple and the end of the last, int64 [kinds + 1].
         having: Examples that have each kind, int64 [kinds].
         numbered: Their words as numbers.
-        sought: What finds the kinds of triples.
+        sought: The tables that find the kinds of triples.
     """
 
     examples: Examples
@@ -192,7 +192,7 @@ def build(prepared: Prepared, sample: TextBatch, max_document_frequency: int) ->
         words.hashes(sample), triples.lookup(numbered.hashes[order]), sought
     )
     is_common = (documents > max_document_frequency) | (having > MAX_EXAMPLES)
-    having_word = word_documents + numbered.examples - 1  # besides the example that has it anyway
+    having_word = word_documents + numbered.examples - 1  # not counting the example itself
     rarity = np.log2((len(sample) + len(examples) + 1) / (having_word + 1)).clip(0.0, MAX_BITS)
     rarity[numbered.hashes & np.uint64(1) == 1] *= CHARACTER_SHARE
     rarity = rarity[numbered.numbers].astype(np.float32)

@@ -45,9 +45,9 @@ class Numbered(NamedTuple):
 
     Attributes:
         hashes: Each word that there is, once, in the order of their first appearance, uint64 [kinds].
-        numbers: Which of them each word is, int64 [words].
+        numbers: Number of each word's kind, int64 [words].
         repeats: How often its example has had it before, int64 [words].
-        examples: How many examples have it, int64 [kinds].
+        examples: Number of examples that have it, int64 [kinds].
     """
 
     hashes: npt.NDArray[np.uint64]

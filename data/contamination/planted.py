@@ -1,4 +1,4 @@
-"""Copies of benchmark examples as they turn up in documents: what a search for contamination is tested with.
+"""Makes copies of benchmark examples as they turn up in documents, to test a search for contamination.
 
 A copy is an example in one of the layouts that people print questions in, then changed in one way: not at all, in its
 case, its punctuation, its white space (with characters that do not show), cut to its beginning, with words left out.
@@ -23,7 +23,7 @@ def layout(fields: Sequence[str], answer: int, draw: random.Random) -> str:
 
     Args:
         fields: Its question and its choices, or its question and its answer, or a text alone.
-        answer: Which field is the right answer, 0 for none.
+        answer: Number of the field that is the right answer, 0 for none.
         draw: Chooses the layout.
     """
     question, right = fields[0], fields[answer]

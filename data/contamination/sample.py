@@ -12,7 +12,7 @@ from millrace.data.text.kernels import kernel
 
 
 def is_chosen(ids: TextBatch, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which documents are in the sample.
+    """Whether each document is in the sample.
 
     Args:
         ids: The documents' ids.

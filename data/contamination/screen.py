@@ -1,4 +1,4 @@
-"""Which pairs of document and example chaining has to look at: those whose bound is high enough.
+"""Selects the pairs of document and example that have to be chained: those whose upper bound is high enough.
 
 Of natural text every eighth triple is also in some example, most often in several, and nearly all are chance. So each
 example has a running bound of what a chain that ends here could score, and of the bits that it could have: every word

@@ -7,8 +7,8 @@ of up to ``DENSE_WORDS`` words also give the triples that leave one word out bet
 one look-up a word.
 
 The look-up is made for few misses of the cache: a bitmap of 2 MB turns most words away, then 32 bits of the hash and
-what is known of it stand side by side, in buckets of about three by the first bits. What each step reads is asked for
-some hundred look-ups ahead, which took 6.0 to 3.5 ms a MB on a machine whose memory others used too.
+what is known of it stand side by side, in buckets of about three by the first bits. Each step prefetches some hundred
+look-ups ahead; this cut 6.0 ms a MB to 3.5 on a machine with contended memory.
 
 References:
     Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A closer look at skip-gram
@@ -40,7 +40,7 @@ AHEAD = 512  # look-ups that are on their way together
 
 
 class Postings(NamedTuple):
-    """Which triples which examples have, sorted by hash, then by example and slots.
+    """The triples of every example, sorted by hash, then by example and slots.
 
     Attributes:
         hashes: uint64 [postings].
@@ -55,7 +55,7 @@ class Postings(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """What finds a hash among ascending ones.
+    """Tables that find a hash in an ascending array.
 
     Attributes:
         bitmap: Two bits for every hash, in the same word, by its last bits; uint64 [a power of two].

@@ -4,9 +4,9 @@ Words are folded as in ``data/text/folding.py``; apostrophes are not seen and un
 ``dont``, ``has_close_elements`` and ``has close elements`` are the same.
 
 Words are found 64 bytes at a time: a question about so many bytes (letter? digit?) has the bits of a number for an answer,
-and words are its runs of ones. Those of ASCII letters and digits are hashed sixteen bytes at a time, with the bit set that
-makes small letters of capitals; runs with other bytes are folded character by character into a buffer first, where
-the same word has the same bytes. On prose that takes half of the time of a hash that goes on byte by byte.
+and words are its runs of ones. Those of ASCII letters and digits are hashed sixteen bytes at a time, with the bit set
+that turns capitals into small letters; runs with other bytes are folded character by character into a buffer first,
+where the same word has the same bytes. On prose that takes half of the time of a hash that goes on byte by byte.
 
 References:
     Langdale & Lemire 2019, "Parsing Gigabytes of JSON per Second", arXiv 1902.08318, section 3.1: answers as bits, and
@@ -211,7 +211,7 @@ def _odd_words(
         begin: Where the text starts.
         start: Where the run starts.
         end: Where the run ends.
-        table: What characters are folded to.
+        table: Folded form of each character.
         folded: Room for two bytes for each of the run's, and 80.
         hashes: Filled in.
         starts: Filled in with where words start in the text, or None.

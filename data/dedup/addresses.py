@@ -1,7 +1,8 @@
 """Hashes of URLs that are the same for spellings of one address.
 
 Two addresses are the same when they differ in scheme (http, https), a leading ``www.``, the host's case, the default
-port, a user name, a fragment, tracking parameters, or a slash at the end. What has no scheme is compared as it is.
+port, a user name, a fragment, tracking parameters, or a slash at the end. A string without a scheme is compared
+unchanged.
 
 Not by ``w3lib.url.canonicalize_url``: it spells an address so that it can be fetched, and keeps scheme, ``www.``, port,
 user and tracking parameters, so it finds fewer duplicates; address by address it takes 4 to 6 times as long.

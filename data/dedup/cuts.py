@@ -33,7 +33,7 @@ class Runs(NamedTuple):
 
 
 class Cuts(NamedTuple):
-    """What is cut from the texts of a batch, in their order.
+    """The spans cut from the texts of a batch, in the order of the texts.
 
     Attributes:
         rows: The text of each cut, int64 [cuts].
@@ -60,7 +60,7 @@ def runs(places: Integers, skipped: Integers, size: int) -> Runs:
 
 
 def cuts(batch: TextBatch, rows: Integers, starts: Integers, ends: Integers) -> Cuts:
-    """What to take out of a batch's texts for spans to be gone.
+    """The byte ranges to remove from a batch's texts so that the spans are gone.
 
     Args:
         batch: The texts.

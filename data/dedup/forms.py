@@ -24,14 +24,14 @@ from millrace.data.text.exchange import Beyond, CharacterMap, beyond_ascii
 from millrace.data.text.hashing import GOLDEN, MIX_FIRST, MIX_SECOND
 from millrace.data.text.kernels import kernel
 
-# Byte -> what it becomes: ASCII letters in lower case, white space a space. Bytes beyond ASCII were exchanged before.
+# Byte -> normal form: ASCII letters in lower case, white space as a space. Bytes beyond ASCII were exchanged before.
 _PLAIN = np.arange(256, dtype=np.uint8)
 _PLAIN[65:91] += 32
 _PLAIN[[byte for byte in range(128) if chr(byte).isspace()]] = 32
 
 
 def look(batch: TextBatch) -> Beyond:
-    """Which texts have characters beyond ASCII, and which have some that can combine or have several spellings."""
+    """Whether each text has characters beyond ASCII, and whether some of them can combine or have several encodings."""
     return beyond_ascii(batch, _unsettled())
 
 
@@ -40,7 +40,7 @@ def digests(batch: TextBatch, seen: Beyond | None = None) -> npt.NDArray[np.uint
 
     Args:
         batch: The texts.
-        seen: What ``look`` saw in them, if that was asked already.
+        seen: Result of ``look`` for them, if already known.
 
     Returns:
         uint64 [documents, 2].
@@ -64,7 +64,7 @@ _CASELESS = CharacterMap(_becomes)
 
 
 def _composed(batch: TextBatch, rows: npt.NDArray[np.int64]) -> dict[int, bytes]:
-    """Those of some texts that NFC changes, by row, in NFC."""
+    """Row -> text in NFC, for the texts that NFC changes."""
     changed: dict[int, bytes] = {}
     for row in rows.tolist():
         text = batch.data[batch.offsets[row] : batch.offsets[row + 1]].tobytes().decode(errors="replace")

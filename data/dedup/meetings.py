@@ -1,4 +1,4 @@
-"""Which documents meet: pairs that share a band key.
+"""Finds the candidate pairs of documents: those that share a band key.
 
 A bucket of n documents has n (n - 1) / 2 pairs; licence headers and templates make buckets of thousands. Two documents
 are in one cluster as soon as a chain of similar pairs joins them, so not all pairs need to be looked at: every document

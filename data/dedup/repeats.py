@@ -1,4 +1,4 @@
-"""Which windows repeat an earlier one: hash tables over the partitions of a shuffle.
+"""Finds windows that repeat an earlier one: hash tables over the partitions of a shuffle.
 
 Windows go to one of 4,096 buckets by hash, so that a table of one bucket is small: at a GB of text it fits the cache of
 one core. Within a bucket windows are looked at in the order of the corpus; the first
@@ -8,7 +8,7 @@ Windows are the same when their 64-bit hashes are. Among the 15 billion lines of
 lines are expected to share one.
 
 References:
-    Lee et al. 2021 (arXiv 2107.06499), 4.1: what is repeated is cut, here with the first occurrence left in place.
+    Lee et al. 2021 (arXiv 2107.06499), 4.1: repeated text is cut; here the first occurrence stays.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def bucket(hashes: npt.NDArray[np.uint64]) -> Integers:
 def is_frequent(
     hashes: npt.NDArray[np.uint64], runs: Integers, max_occurrences: int
 ) -> npt.NDArray[np.bool_]:
-    """Which records' hashes occur more than ``max_occurrences`` times.
+    """Whether the hash of each record occurs more than ``max_occurrences`` times.
 
     Args:
         hashes: The records of some buckets, one writer after the other, uint64 [records].
@@ -84,7 +84,7 @@ def later(
         max_occurrences: How many stay.
 
     Returns:
-        What to cut, and for the report which windows occur too often.
+        The spans to cut, and for the report the windows that occur too often.
     """
     records, skipped, firsts, group_firsts, occurrences = _later(
         hashes, places, runs, size, max_occurrences, _BUCKET_BITS

@@ -74,7 +74,7 @@ def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int, seen: Beyo
         shingle_words: Words per shingle; a shorter text is one shingle of all its words.
         bands: Bands of the signature.
         rows: Hash functions per band.
-        seen: What ``exchange.beyond_ascii`` saw in the texts, if that was asked already.
+        seen: Result of ``exchange.beyond_ascii`` for the texts, if already known.
     """
     folded = fold_batch(batch, seen)
     functions = bands * rows
@@ -100,7 +100,7 @@ def shingle_sets(batch: TextBatch, rows: npt.NDArray[np.int64], shingle_words: i
 
     Args:
         batch: The texts.
-        rows: Which texts, int64.
+        rows: Rows of the texts, int64.
         shingle_words: As for ``sign``.
     """
     part = TextBatch(*_rows(batch.data, batch.offsets, rows))

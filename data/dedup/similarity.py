@@ -27,7 +27,7 @@ def jaccard(shingles: npt.NDArray[np.uint64], starts: Integers, sizes: Integers,
         shingles: Values of all sets, those of each distinct.
         starts: Where each set starts, int64 [sets].
         sizes: Values of each set, int64 [sets].
-        pairs: Which sets to compare, int64 [pairs, 2]; fastest when equal first ones are neighbours.
+        pairs: Numbers of the sets to compare, int64 [pairs, 2]; fastest when equal first ones are neighbours.
     """
     found: Floats = _jaccard(shingles, starts, sizes, pairs)
     return found

@@ -80,7 +80,7 @@ def units(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers, kind: K
         data: UTF-8 bytes.
         begins: Where each text starts, int64 [texts].
         ends: Where it ends, exclusive.
-        kind: What to cut into.
+        kind: Kind of unit.
     """
     table = fold_table()
     plain = np.where((table[:256] > 32) & (table[:256] <= _POINT), table[:256], 0).astype(np.uint8)
@@ -104,7 +104,7 @@ def windows(found: Units, size: int, min_words: int, min_characters: int) -> Win
 
 @cache
 def fold_table() -> npt.NDArray[np.uint32]:
-    """What each code point below 0x20000 counts as, uint32; takes 0.06 s to make."""
+    """The folded form of each code point below 0x20000, uint32; takes 0.06 s to make."""
     table = np.empty(_TABLE_POINTS, np.uint32)
     for point in range(_TABLE_POINTS):
         table[point] = _folded(chr(point))

@@ -1,4 +1,4 @@
-"""What is looked up by number over all shards: which document a unit belongs to, and where a document came from.
+"""Looks up, by number over all shards, the document of a unit and the origin of a document.
 
 Shards write their parts; joined, they are flat files that are read in place, so that a look-up costs a page and not the
 corpus's memory: 8 bytes a document for units, some 100 for ids and addresses.

@@ -1,4 +1,4 @@
-"""Choices that depend on a seed and on what is chosen, never on its place: order, machine and threads do not count."""
+"""Choices that depend on a seed and on the item itself, never on its place: order, machine and threads do not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage decided on the documents of one shard, as columns.
+"""A stage's decisions on the documents of one shard, as columns.
 
 One decision per document and stage: ``keep``, ``drop``, or ``edit`` for a document that goes on with another text. At
 100 MB a second some 33,000 documents pass, so nothing here is done document by document in Python, except for the few
@@ -32,7 +32,7 @@ class Verdicts:
     Attributes:
         actions: ``KEEP``, ``DROP`` or ``EDIT``, int8 [documents].
         sizes: UTF-8 bytes of each text as it came in, int64 [documents].
-        sizes_after: UTF-8 bytes of each text as it goes on, int64 [documents]; what is dropped counts 0.
+        sizes_after: UTF-8 bytes of each text as it goes on, int64 [documents]; a dropped document counts 0.
         scores: The value that decided, float64 [documents]; NaN where there is none.
     """
 
@@ -41,7 +41,7 @@ class Verdicts:
 
         Args:
             sizes: UTF-8 bytes of each text.
-            kept_rule: What the decisions of documents say that no rule touches, "passed".
+            kept_rule: Rule named in the decisions of documents that no rule touches, "passed".
         """
         self.sizes = np.asarray(sizes, np.int64)
         self.sizes_after = self.sizes.copy()
@@ -53,7 +53,7 @@ class Verdicts:
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
-        """Which documents go on, as they came or edited, bool [documents]."""
+        """Whether each document goes on, unchanged or edited, bool [documents]."""
         return np.asarray(self.actions != DROP)
 
     def drop(self, rows: Rows, rule: str, scores: Floats | None = None) -> None:
@@ -61,7 +61,7 @@ class Verdicts:
 
         Args:
             rows: Places in the shard, integers or bool [documents].
-            rule: Which rule drops them.
+            rule: The rule that drops them.
             scores: The values that decided, one per row, or one for all.
         """
         self._decide(rows, DROP, rule, scores)
@@ -78,7 +78,7 @@ class Verdicts:
 
         Args:
             rows: Places in the shard, integers or bool [documents].
-            rule: Which rule changed them.
+            rule: The rule that changed them.
             sizes_after: UTF-8 bytes of the new texts, one per row.
             scores: The values that decided, one per row, or one for all.
         """

@@ -66,7 +66,7 @@ def document_ids(uri: str, keys: Any) -> Any:
 
     Args:
         uri: Where the file is.
-        keys: What identifies each record, pyarrow string array [records] without nulls.
+        keys: Key of each record, pyarrow string array [records] without nulls.
 
     Returns:
         pyarrow string array [records]: ``document_id(uri, key)`` for each key.

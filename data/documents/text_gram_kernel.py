@@ -1,4 +1,4 @@
-"""The bits of the grams of many documents at once, at some 150 MB a second and core; ``text_grams`` says what they are."""
+"""The bits of the grams of many documents at once, at some 150 MB a second and core; ``text_grams`` defines them."""
 
 from __future__ import annotations
 

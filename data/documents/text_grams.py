@@ -1,4 +1,4 @@
-"""Which runs of bytes a text contains, as bits: what tells blocks of documents that cannot contain a phrase.
+"""Marks the runs of bytes that a text contains, as bits, to rule out blocks of documents that cannot contain a phrase.
 
 A gram is ``GRAM_BYTES`` bytes of a document after every run of ASCII white space has become one space, hashed to a bit.
 A phrase can only stand in a block of documents that has the bits of all its grams, whether its white space is taken

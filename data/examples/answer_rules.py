@@ -22,7 +22,7 @@ RULES: dict[Form, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """Which rules an answer is held to.
+    """The rules that an answer must keep.
 
     Attributes:
         form: ``docstring`` also asks that the answer can stand as the docstring of a function.
@@ -42,7 +42,7 @@ class AnswerRules:
             )
 
     def check(self, answer: str, ended: bool) -> dict[str, bool]:
-        """Which rules the answer keeps.
+        """Whether the answer keeps each rule.
 
         Args:
             answer: The generated text, without control tokens.

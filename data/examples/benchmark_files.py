@@ -30,7 +30,7 @@ class Benchmark:
     """One benchmark with its examples.
 
     Attributes:
-        name: What reports call it.
+        name: Name in reports.
         type: ``multiple_choice``, ``generation`` or ``text``.
         examples: Rows as the file has them, checked for the keys of the type.
     """
@@ -44,7 +44,7 @@ def read(folder: Path) -> list[Benchmark]:
     """The benchmarks of an artifact in the order of its index.
 
     Raises:
-        ValueError: An unknown type, or an example without what its type needs; says the file and line.
+        ValueError: An unknown type, or an example that lacks a field its type needs; says the file and line.
     """
     index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     benchmarks = []

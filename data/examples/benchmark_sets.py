@@ -61,7 +61,7 @@ class Candidate:
 
     Attributes:
         id: Document id and place in the document.
-        prompt: What is asked.
+        prompt: The question.
         answer: The right answer.
         group: Answers of the same group could be right as well: the function's name, the document.
         kind: Distractors are of the same kind: source and language, which would give the answer away.
@@ -197,7 +197,8 @@ def _generation(candidates: Sequence[Candidate], limit: int, seed: int) -> list[
 
 
 def last_return(source: str) -> tuple[str, str] | None:
-    """Splits a function before what its last line returns, if that is a name that the function mentions before.
+    """Splits a function before the value that its last line returns, if that value is a name used earlier in the
+    function.
 
     Args:
         source: The function, signature first.

@@ -45,7 +45,7 @@ def functions(text: str) -> list[Function]:
     """The functions with docstrings and a body of their own, in the order of the source.
 
     Args:
-        text: Python source. What does not parse on this interpreter gives no functions.
+        text: Python source. Source that this interpreter cannot parse gives no functions.
     """
     if '"""' not in text and "'''" not in text:
         return []  # parsing is what costs, and four files of ten have no docstring

@@ -50,13 +50,13 @@ class Pair:
 
     Attributes:
         id: Document id, task and place in the document.
-        task: Which task it is.
-        prompt: What the user says.
-        answer: What the assistant should say.
+        task: Name of the task.
+        prompt: The user's message.
+        answer: The assistant's message.
         source: The document's source.
         lang: The document's language.
         doc_id: The document.
-        is_held_out: Which side of the split it is on.
+        is_held_out: Whether the pair is held out of training.
     """
 
     id: str
@@ -76,10 +76,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a pair may look like.
+    """The limits on a pair.
 
     Attributes:
-        tasks: Which tasks to make; None takes ``docstring`` of Python and ``continuation`` of everything else.
+        tasks: Names of the tasks to make; None takes ``docstring`` of Python and ``continuation`` of everything else.
         prompt_characters: Longer functions are passed over, passages keep their end.
         answer_characters: Longer docstrings and signatures are passed over, passages keep their start.
         per_document: Most pairs of one document and task.
@@ -98,7 +98,7 @@ def pairs_of(row: Mapping[str, Any], sizes: Sizes, seed: int) -> list[Pair]:
 
     Args:
         row: A document, with the columns of ``data.documents.shards.DOCUMENTS``.
-        sizes: What pairs may look like.
+        sizes: Limits on pairs.
         seed: Chooses among a document's pairs, and its side of the split.
     """
     is_python = row["lang"] == "python"

@@ -14,7 +14,7 @@ def rows(path: Path) -> Iterator[tuple[str, Any]]:
     A line ends at ``\n`` alone: JSON leaves U+2028 and the other ends that ``str.splitlines`` knows as they are in text.
 
     Args:
-        path: The file; lines of nothing but white space count but are no rows.
+        path: The file; blank lines are counted but give no rows.
 
     Returns:
         ``file:line``, from 1, and the value.

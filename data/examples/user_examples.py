@@ -1,7 +1,7 @@
 """A user's own examples as JSON Lines: questions, chats and preferences, checked line by line.
 
 Unlike a corpus, these are few and chosen by hand, so one bad line stops the stage instead of being dropped: a missing
-question changes a score. All bad lines are reported at once, each with file, line and what was expected.
+question changes a score. All bad lines are reported at once, each with its file, its line and the expected form.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A ``classifier`` artifact: what a trained text classifier needs to give documents probabilities.
+"""A ``classifier`` artifact: a trained text classifier that gives documents probabilities.
 
     classifier.json        name, bits, max_words, bias, calibration, and per wanted label its precision curve
     weights.safetensors    weights, float32 [2**bits]
@@ -31,7 +31,7 @@ class Classifier:
     """A trained classifier.
 
     Attributes:
-        name: What it tells apart ("quality").
+        name: The property it classifies ("quality").
         bits: Features hash into ``2**bits`` buckets.
         max_words: Words of a text that it reads.
         weights: float32 [2**bits].
@@ -63,7 +63,7 @@ class Classifier:
         return np.asarray(positive if wanted == "positive" else 1 - positive)
 
     def threshold(self, target_precision: float, wanted: str = "positive") -> float:
-        """The lowest threshold at which as much of what lies above it is right as is asked for.
+        """The lowest threshold that reaches the precision asked for.
 
         Raises:
             ValueError: No threshold reaches the precision.

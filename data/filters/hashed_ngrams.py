@@ -1,8 +1,8 @@
 """Texts as bags of hashed word n-grams, for linear classifiers.
 
 Words and pairs of words hash into a fixed number of buckets, so there is no vocabulary to build, to store or to agree
-on between machines (the hashing trick). A text is its first ``max_words`` words: a classifier has seen enough of it by
-then, and a whole novel costs what a page does.
+on between machines (the hashing trick). A text is its first ``max_words`` words: they are enough for a classifier, and
+a whole novel costs no more than a page.
 
 References:
     Weinberger et al. 2009, "Feature hashing for large scale multitask learning" (arXiv 0902.2206); Joulin et al. 2016,
@@ -77,7 +77,7 @@ def scores(found: Features, weights: npt.NDArray[np.float32], bias: float) -> np
     Args:
         found: The texts' features.
         weights: float32 [buckets].
-        bias: What a text without words scores.
+        bias: Score of a text without words.
 
     Returns:
         float64 [documents].

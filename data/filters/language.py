@@ -1,4 +1,4 @@
-"""Which language a text is in: py3langid's model, run over whole batches by a compiled kernel.
+"""Identifies the language of a text: py3langid's model, run over whole batches by a compiled kernel.
 
 py3langid (BSD-3, pure Python, 4.6 MB, nothing to download) is langid.py with a newer model: naive Bayes over byte
 n-grams that an automaton finds. The same automaton and table in a kernel give the same answers eleven times as fast and
@@ -21,7 +21,7 @@ sentences in 54), and documents of 1,000 bytes per CPU second:
     whatlang-pyo3 0.6             0.891    0.773        8,900    1.4  none
     ============================  =====  =======  ===========  =====  ============================================
 
-What it gets wrong in NTREX is Serbian in Latin script, which it calls Croatian or Bosnian.
+Its errors in NTREX are Serbian texts in Latin script, which it calls Croatian or Bosnian.
 
 References:
     Lui & Baldwin 2012, "langid.py: An Off-the-shelf Language Identification Tool", ACL 2012 system demonstrations: the

@@ -7,8 +7,8 @@ mojibake those with a sequence that reads as UTF-8 once it is written in the wro
 languages that were planted as mojibake it points out all, and ftfy restores 98.4%; of the 12,928 that they came from
 it points out 119, of which 18 change, all for real C1 controls in them.
 
-What goes: byte order marks, zero-width spaces and joiners, word joiners, soft hyphens, direction marks, C0 and C1
-controls besides tab and line feed, terminal escapes. What stays, because it means something: joiners between
+Removed: byte order marks, zero-width spaces and joiners, word joiners, soft hyphens, direction marks, C0 and C1
+controls besides tab and line feed, terminal escapes. Kept, because they carry meaning: joiners between
 characters outside ASCII (Persian, Indic scripts, emoji) and zero-width spaces in scripts without spaces.
 
 References:
@@ -34,7 +34,7 @@ _MOJIBAKE, _FORM, _CLEAN = 1, 2, 4
 LONGEST_ACCENTS = (
     256  # on one letter; to sort more takes time in the square of them, so such a text keeps its form
 )
-_ROUNDS = 8  # of repairs on one text, each of which may uncover another; all that is real settles in two
+_ROUNDS = 8  # of repairs on one text, as each may uncover another; all that is real settles in two
 
 
 def edit(
@@ -165,7 +165,7 @@ def _form_table(form: NormalForm) -> npt.NDArray[np.int16]:
             table[point] |= 256
         canonical = unicodedata.decomposition(character).split()
         if len(canonical) == 2 and not canonical[0].startswith("<"):
-            table[int(canonical[1], 16)] |= 256  # what it is composed with
+            table[int(canonical[1], 16)] |= 256  # the character it composes with
     table[0x1161:0x1176] |= 256  # Hangul vowels and final consonants compose with what comes before them
     table[0x11A8:0x11C3] |= 256
     return table
@@ -173,7 +173,7 @@ def _form_table(form: NormalForm) -> npt.NDArray[np.int16]:
 
 @kernel
 def _flags(data: Any, offsets: Any, form_table: Any, longest_run: int) -> Any:
-    """Which repairs each text may need, as a sum of the constants above."""
+    """The repairs that each text may need, as a sum of the constants above."""
     out = np.zeros(offsets.size - 1, np.uint8)
     for row in range(offsets.size - 1):
         start, end = offsets[row], offsets[row + 1]
@@ -245,7 +245,7 @@ def _flags(data: Any, offsets: Any, form_table: Any, longest_run: int) -> Any:
             run = run + 1 if last_class > 0 else 0
             if run > longest_run:
                 is_endless = True
-            # What the bytes 80 to BF become in Windows-1252 and its kin: symbols, quotes, a few letters.
+            # The characters of bytes 80 to BF in Windows-1252 and its kin: symbols, quotes, a few letters.
             symbol = point < 0xC0 or 0x2010 <= point <= 0x2044 or point == 0x20AC or point == 0x2122
             symbol |= 0x0152 <= point <= 0x0192 or point == 0x02C6 or point == 0x02DC
             if expected > 0 and symbol:

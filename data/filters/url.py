@@ -39,7 +39,7 @@ class UrlLists(NamedTuple):
     Attributes:
         domains: Hashes of domains, from their last byte to their first.
         words: Hashes of words.
-        soft_words: Hashes of words of which it takes more.
+        soft_words: Hashes of words that count only together.
         parts: Hashes of substrings.
         part_lengths: Their different lengths, int64 [lengths].
         pattern: Regular expressions of RE2 as one, or empty.
@@ -65,7 +65,7 @@ def compile_lists(
     Args:
         domains: ``example.com`` is itself and every domain below it; a leading ``*.`` or ``www.`` says nothing.
         words: Words, runs of letters and digits, in any case.
-        soft_words: Words of which ``measure`` counts the different ones.
+        soft_words: Words of which ``measure`` counts the distinct ones.
         parts: Looked for in the URL without everything but letters and digits, in any case.
         patterns: Regular expressions of RE2, found anywhere in the URL as it is.
 
@@ -95,10 +95,10 @@ def compile_lists(
 
 
 def measure(urls: TextBatch, lists: UrlLists) -> dict[str, np.ndarray]:
-    """What of the lists is in each URL.
+    """The entries of the lists found in each URL.
 
     Args:
-        urls: One URL per document, empty where there is none. Only what has a scheme (``https://``) or starts with
+        urls: One URL per document, empty where there is none. Only a URL with a scheme (``https://``) or a leading
             ``//`` has a domain; words, parts and patterns are looked for in any string.
         lists: The lists.
 
@@ -164,7 +164,7 @@ def _host(data: Any, start: int, end: int) -> Any:
         return start, start
     first = last = at + 2
     while last < end and data[last] != 47 and data[last] != 63 and data[last] != 35:
-        if data[last] == 64:  # what is before @ is a user's name
+        if data[last] == 64:  # a user's name precedes the @
             first = last + 1
         last += 1
     for port in range(first, last):

@@ -70,7 +70,7 @@ def compile_list(entries: Sequence[str]) -> WordList:
 
 
 def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
-    """What of a list is in each text.
+    """The entries of a list found in each text.
 
     Args:
         batch: The texts.

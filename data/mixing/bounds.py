@@ -1,4 +1,4 @@
-"""Which weights of sources may be tried, and weights drawn among them.
+"""Bounds on the weights of sources, and weights drawn within them.
 
 Weights are whole numbers of ten-thousandths. A mixture of some thousand rows resolves no finer, a person can copy them,
 and what an optimizer finds on one machine is the same on another whose last bits differ.
@@ -110,8 +110,8 @@ def within(most: Mapping[str, float], min_weight: float = 0.0) -> Bounds:
 def draw(bounds: Bounds, mean: Floats, concentration: float, count: int, seed: Sequence[int]) -> Floats:
     """Weights from a Dirichlet distribution, inside the bounds.
 
-    A weight that is drawn beyond its bound becomes any weight up to it, evenly, and the others take the rest in the
-    ratios that they were drawn in: at the bound alone, such a source would not tell what it does.
+    A weight drawn beyond its bound is drawn again, uniformly up to the bound, and the others share the rest in their
+    drawn ratios: a source always at its bound would not show its effect.
 
     Args:
         bounds: Of the sources.

@@ -1,4 +1,5 @@
-"""What weights do to a loss: published forms fitted to measured mixtures, and how well each predicts what it has not seen.
+"""Predicts the loss from weights: published forms fitted to measured mixtures, each judged on mixtures left out of the
+fit.
 
 Every form is judged by leaving one mixture out: it is fitted to the others and predicts the one, for each in turn. A
 form with many coefficients fits anything and is found out here. All arrays are float64: weights [N, K] of N mixtures
@@ -41,7 +42,7 @@ class Surrogate:
         models: For each held-out source what predicts it.
         folds: For each mixture the models that have not seen it.
         importance: [H] weights of the held-out sources in the objective, which sum to one.
-        left_out: [N, H] what the folds predict of the mixture that each has not seen.
+        left_out: [N, H] predictions for each mixture by the fold that left it out.
         r2: Of the objective's left-out predictions, against left-out means: one is perfect, at zero or below the mean
             predicts as well.
         spearman: Rank correlation of the same with the measured ones; NaN when all are equal.
@@ -210,7 +211,7 @@ def quadratic(weights: Floats, losses: Floats) -> Predictor:
 
 
 def _ridge(weights: Floats, losses: Floats, features: Predictor) -> Predictor:
-    """Least squares with the penalty that predicts best what it has not seen, in closed form.
+    """Least squares with the penalty that predicts left-out mixtures best, in closed form.
 
     References:
         Allen 1974, The Relationship between Variable Selection and Data Augmentation, Technometrics 16 (PRESS).

@@ -1,4 +1,4 @@
-"""The search for weights: measure what is given, fit, measure what the fit proposes, keep the best of all that was measured.
+"""The search for weights: measure the given mixtures, fit, measure the fit's proposal, keep the best of all.
 
 What is kept was measured, as everything else was: a fit may be wrong, and then its proposal measures worse than a
 mixture that was tried before, which wins.
@@ -44,11 +44,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         tried: All measured mixtures, the prior first, proposals last.
-        fits: Every form that could be fitted to what was given, the best first.
+        fits: Every form that could be fitted, the best first.
         doubts: What a person should know before using the weights, a sentence each; empty when all went well.
     """
 
@@ -80,7 +80,7 @@ def search(
     Args:
         measure: Name and weights [K] of a mixture -> its losses [H].
         given: Names and weights of the mixtures to begin with, the prior first.
-        bounds: Of what is proposed.
+        bounds: Bounds on proposals.
         importance: [H] weights of held-out sources in the objective, which sum to one.
         proposals: How many mixtures to propose and measure, each from a fit to all before.
         seed: Of the starts of the minimisation.
@@ -145,7 +145,7 @@ def _doubt_of(fits: Sequence[laws.Surrogate], mixtures: int, sources: int) -> st
 
 
 def _doubts_of(found: Found) -> list[str]:
-    """What the measured mixtures leave open."""
+    """The questions that the measured mixtures leave open."""
     doubts = []
     best, prior = found.best, found.prior
     asked = [one for one in found.tried if one.is_proposal]

@@ -39,7 +39,7 @@ _HINTS = ("ipsum", "poli", "cook", "of use")
 
 
 class LineRules(NamedTuple):
-    """Which lines stay, and what ends a page.
+    """The rules for lines that stay, and for text that drops a page.
 
     Attributes:
         min_words: Lines with fewer words go.
@@ -93,7 +93,7 @@ def _starts(data: np.ndarray, at: int, end: int, phrases: _Phrases, which: int) 
 
 @kernel
 def _holds(data: np.ndarray, start: int, end: int, phrases: _Phrases, first: int, last: int) -> bool:
-    """Whether one of some phrases stands in these bytes, in any case."""
+    """Whether the bytes contain one of the phrases, ignoring case."""
     for at in range(start, end):
         for which in range(first, last):
             if _lower(data[at]) == phrases.data[phrases.offsets[which]] and _starts(
@@ -105,7 +105,7 @@ def _holds(data: np.ndarray, start: int, end: int, phrases: _Phrases, first: int
 
 @kernel
 def _kind(tables: CharacterTables, data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
-    """What the character that starts here is, and its size in bytes."""
+    """The kind of the character that starts here, and its size in bytes."""
     lead = np.int64(data[at])
     if lead < 0x80:
         return np.int64(tables.of_byte[lead]), 1
@@ -145,7 +145,7 @@ def _sentences(tables: CharacterTables, data: np.ndarray, start: int, end: int) 
 
 @kernel
 def _ends_sentence(data: np.ndarray, start: int, end: int) -> bool:
-    """Whether a word ends a sentence: a mark, then nothing but closing quotes and brackets."""
+    """Whether a word ends a sentence: a mark, followed only by closing quotes and brackets."""
     last = data[end - 1]
     while (last == 34 or last == 39 or last == 41 or last == 93) and end - 1 > start:
         end -= 1
@@ -333,7 +333,7 @@ def _edit(
 
 
 class Cleaned(NamedTuple):
-    """What the rules measured and made of a batch.
+    """The measurements of a batch and its edited texts.
 
     Attributes:
         values: Each name of ``VALUES`` -> float64 [documents]: whether the page ended at a line with the phrase or
@@ -347,11 +347,11 @@ class Cleaned(NamedTuple):
 
 
 def clean(batch: TextBatch, rules: LineRules | None = None, structure: Structure | None = None) -> Cleaned:
-    """Cuts lines out of texts and measures what is left.
+    """Cuts lines out of texts and measures the rest.
 
     Args:
         batch: The texts.
-        rules: Which lines stay.
+        rules: The rules for lines that stay.
         structure: The batch's words and lines, where they are known.
     """
     found = structure or structure_of(batch)

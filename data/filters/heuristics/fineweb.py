@@ -103,7 +103,7 @@ def measure(
 
     Args:
         batch: The texts.
-        short_line_characters: Lines of at most so many are short.
+        short_line_characters: Longest line that counts as short.
         structure: The batch's words and lines, where they are known.
 
     Returns:

@@ -1,8 +1,8 @@
 """Gopher's quality rules: does a text look like prose that somebody wrote?
 
-Words are runs between white space, lengths are in characters, lines are those of ``str.splitlines``. Words of nothing
-but punctuation are not counted as words, nor in the mean length, as in datatrove's GopherQualityFilter, whose
-decisions these are on the same words; stop words count as they are written, in lower case with nothing attached.
+Words are runs between white space, lengths are in characters, lines are those of ``str.splitlines``. Words of
+punctuation alone count neither as words nor in the mean length, as in datatrove's GopherQualityFilter; on the same
+words the decisions are the same; stop words count as they are written, in lower case with nothing attached.
 
 References:
     Rae et al. 2021, "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", arXiv 2112.11446,
@@ -186,7 +186,7 @@ def measure(
 
     Args:
         batch: The texts.
-        stop_words: Words of which a text of the language has several.
+        stop_words: Frequent words of the language.
         structure: The batch's words and lines, where they are known.
 
     Returns:

@@ -8,7 +8,7 @@ beyond three words.
 
 Three choices are those of datatrove's GopherRepetitionFilter, whose decisions these are on the same words: duplicate
 n-grams are looked for from left to right, going on behind each one found; the top n-gram is the first of those that
-occur most often, even if that is once; paragraphs are what two or more line feeds separate.
+occur most often, even if that is once; paragraphs are separated by two or more line feeds.
 
 References:
     Rae et al. 2021, arXiv 2112.11446, appendix A.1.1 "Repetition removal" and table A1, for the rules and all default

@@ -30,8 +30,8 @@ class Candidates(NamedTuple):
     """Places to look at, in the order of the texts.
 
     Attributes:
-        rows: Which text, int64 [candidates].
-        kinds: What it may be: ``EMAIL`` ... ``SECRET``, int64 [candidates].
+        rows: Row of the text, int64 [candidates].
+        kinds: Possible kind: ``EMAIL`` ... ``SECRET``, int64 [candidates].
         starts: Where it starts, a place in the batch's data, int64 [candidates].
         ends: Where it ends, exclusive; for ``SECRET`` and ``IBAN`` where it starts.
     """
@@ -53,7 +53,7 @@ class _Tables(NamedTuple):
 
 
 def tables(prefixes: tuple[bytes, ...]) -> _Tables:
-    """What the pass looks up.
+    """The look-up tables of the pass.
 
     Args:
         prefixes: How secrets begin, two ASCII characters or more each.
@@ -97,7 +97,7 @@ def candidates(batch: TextBatch, found: _Tables) -> Candidates:
 
     Args:
         batch: The texts.
-        found: What ``tables`` made.
+        found: Result of ``tables``.
     """
     # A candidate takes three bytes or more; pages of the array that nothing is written to take no memory.
     size = int(batch.offsets[-1] - batch.offsets[0]) // 3 + 1

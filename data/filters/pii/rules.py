@@ -55,8 +55,8 @@ def edit(
 
     Args:
         batch: The texts.
-        kinds: Which of ``KINDS`` to look for.
-        replacements: Kind -> what stands in its place.
+        kinds: The members of ``KINDS`` to look for.
+        replacements: Kind -> replacement text.
         private_addresses: Replace IP addresses of private networks as well; those for examples never.
         assigned_secrets: Also replace quoted values of high entropy that are assigned to a name like ``password``,
             at 20 MB/s.
@@ -65,7 +65,7 @@ def edit(
         The batch, and per kind how many places of each text were replaced. Editing the result again changes nothing.
 
     Raises:
-        ValueError: A replacement is itself what is looked for.
+        ValueError: A replacement is itself a match.
     """
     wanted = tuple(kind for kind in KINDS if kind in kinds)
     _check_replacements(wanted, tuple(replacements[kind] for kind in wanted), private_addresses)
@@ -115,7 +115,7 @@ def _bytes(batch: TextBatch, row: int) -> bytes:
 def _spans(
     batch: TextBatch, kinds: tuple[str, ...], private_addresses: bool, assigned_secrets: bool
 ) -> dict[int, list[tuple[int, int, str]]]:
-    """Row -> (start, end, kind) of what is to be replaced in it, in order and apart; rows in order."""
+    """Row -> (start, end, kind) of each span to replace, in order, without overlaps; rows in order."""
     found = candidates.candidates(batch, _tables())
     edges = np.flatnonzero(np.diff(found.rows, prepend=-1, append=-1))
     groups = {int(found.rows[first]): (int(first), int(end)) for first, end in pairwise(edges)}
@@ -142,7 +142,7 @@ def _spans(
 def _matched(
     text: bytes, places: list[tuple[int, int, int]], kinds: tuple[str, ...], private_addresses: bool
 ) -> list[tuple[int, int, str]]:
-    """What the exact matchers find at the places of one text."""
+    """The spans that the exact matchers find at the places of one text."""
     matched: list[tuple[int, int, str]] = []
     for kind, start, end in places:
         if kind == candidates.EMAIL and "email" in kinds:

@@ -1,4 +1,4 @@
-"""Keys and tokens that say what they are: how they begin, and what they look like as a whole.
+"""Keys and tokens with a recognisable prefix: the prefix, and the pattern of the whole.
 
 Vendors give their secrets prefixes so that scanners find them. A match needs a random-looking body, so that
 ``ghp_xxxxxxxx…`` in a manual stays; the keys that vendors print in their own documentation stay as well.
