@@ -28,7 +28,7 @@ BATCH_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class Samples:
-    """What was generated.
+    """The generated texts.
 
     Attributes:
         tokens: New tokens per prompt; a stop token, when one came, is the last.
@@ -176,7 +176,7 @@ def generate(
 
     Args:
         decoder: The model.
-        prompts: Token ids, at least one each. One that leaves no room for ``max_new_tokens`` within
+        prompts: Token ids, at least one each. A prompt that leaves no room for ``max_new_tokens`` within
             ``max_sequence_tokens`` is cut at its left end.
         max_new_tokens: Most tokens to add; less than ``max_sequence_tokens``.
         temperature: 0 is greedy.
@@ -185,8 +185,8 @@ def generate(
         stop_ids: Tokens that end a row.
         sample_ids: Row ids; the prompts' indices by default. Pass them to draw the same sample in another batch.
         batch_tokens: Most tokens (prompt and new, padded) of one batch.
-        width_tokens: Prompts are padded to at least this many tokens. At the longest prompt there is one shape and one
-            compilation, which is what a training that samples in every step wants.
+        width_tokens: Prompts are padded to at least this many tokens. Padding to the longest prompt gives one shape and
+            one compilation, for a training that samples in every step.
 
     Returns:
         The samples, in the order of the prompts.

@@ -120,7 +120,7 @@ def windows(tokens: Sequence[int], window_tokens: int) -> list[Sequence[int]]:
     A window's first token is the last of the window before: it is seen there, not predicted, and nothing earlier is.
 
     Args:
-        tokens: The document's tokens after the one that stands for its beginning (the boundary token).
+        tokens: The document's tokens after the boundary token that begins it.
         window_tokens: Most tokens that a window predicts.
     """
     return [tokens[start : start + window_tokens + 1] for start in range(0, len(tokens) - 1, window_tokens)]

@@ -1,4 +1,4 @@
-"""Several hosts, one process each: how they join, agree, and fetch what is spread over them.
+"""Several hosts, one process each: how they join, agree, and fetch arrays that are spread over them.
 
 Every function but ``join`` is a collective: all processes call it at the same point of the program. With one process
 they communicate with nobody.
@@ -46,7 +46,7 @@ def every(value: np.ndarray) -> np.ndarray:
 
 
 def gathered(leaf: Any) -> Any:
-    """An array of which every host holds all; what is not an array of JAX's, or is copied already, stays as it is."""
+    """The array, whole on every host; a value that is no JAX array, or is replicated already, is returned unchanged."""
     if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
         return leaf
     assert isinstance(leaf.sharding, NamedSharding)

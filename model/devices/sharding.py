@@ -88,7 +88,7 @@ class MeshShape:
 
 
 def spec_for(axes: tuple[str | None, ...], shape: tuple[int, ...], sizes: Mapping[str, int]) -> PartitionSpec:
-    """Which mesh axes split each axis of an array.
+    """The mesh axes that split each axis of an array.
 
     Args:
         axes: Logical name of each of its last axes, None for one that is never split.
@@ -120,8 +120,8 @@ def weight_shardings(mesh: Mesh, params: Any) -> Any:
 
     Args:
         mesh: The devices.
-        params: Pytree of arrays or their shapes, whose paths end in the decoder's names; what has no rule (norms,
-            a reward model's head) is copied to all devices.
+        params: Pytree of arrays or their shapes, whose paths end in the decoder's names; a weight without a rule
+            (norms, a reward model's head) is replicated on all devices.
     """
 
     def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
@@ -137,7 +137,8 @@ def weight_shardings(mesh: Mesh, params: Any) -> Any:
 
 
 def state_shardings(mesh: Mesh, state: Any, params: Any) -> Any:
-    """The layout of a training state: what has a weight's path and shape lies as the weight, the rest is copied.
+    """The layout of a training state: an array with a weight's path and shape is laid out like the weight, the rest is
+    replicated.
 
     Args:
         mesh: The devices.
@@ -180,7 +181,7 @@ def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray | jax.Array]) -> dict
 def read_own_rows(
     mesh: Mesh, rows: int, read: Callable[[Sequence[int]], Mapping[str, np.ndarray]]
 ) -> dict[str, jax.Array]:
-    """A batch of which each process reads only the rows that its devices hold.
+    """Puts a batch on the devices; each process reads only the rows that its own devices hold.
 
     Args:
         mesh: The devices.

@@ -40,7 +40,7 @@ BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Head:
-    """What turns a head's raw score into its part of the reward.
+    """The scale that turns a head's raw score into its part of the reward.
 
     Attributes:
         name: The objective it judges.

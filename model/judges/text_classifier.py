@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 
     Attributes:
         weights: float32 [buckets].
-        bias: What a text without features scores.
+        bias: Score of a text without features.
     """
 
     weights: npt.NDArray[np.float32]
@@ -184,7 +184,7 @@ def area_under_curve(scores: Floats, is_positive: Flags) -> AreaUnderCurve:
 
 
 class Point(NamedTuple):
-    """What a threshold gives: of what lies at or above it, how much is right, and how much of the right it holds."""
+    """Precision and recall at a threshold."""
 
     threshold: float
     precision: float

@@ -57,13 +57,14 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, mask: jax.Array) -> jax
 
 @dataclass(frozen=True)
 class LogitTerms:
-    """What is done with logits besides comparing them with targets.
+    """Options of the loss besides logits and targets.
 
     Attributes:
         soft_cap: Their bound; None is none.
         z_loss: Weight of the mean squared log-normaliser, which keeps logits from drifting.
         chunk_tokens: Tokens whose logits are held at once. By default 512, and more where that would make more than 16
-            chunks: each adds to the slope of the whole table, so many small ones spend their time moving it.
+            chunks: every chunk adds to the gradient of the whole table, so many small chunks spend their time moving
+                it.
 
     References:
         Chowdhery et al. 2022, PaLM, arXiv 2204.02311, section 5 (z-loss of 1e-4).
@@ -113,7 +114,7 @@ def _next_token(
 
 
 def hard_targets(logits: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Cross-entropy with the target tokens, and what its slope is made of.
+    """Cross-entropy with the target tokens, and the parts of its gradient.
 
     Args:
         logits: [C, V] float32.
@@ -144,7 +145,7 @@ def linear_loss(
     Args:
         hidden: [B, T, D] final normed states.
         embedding: [V, D] float32.
-        parts: Pytree of [B, T, ...], what the loss compares the logits with; not differentiated.
+        parts: Pytree of [B, T, ...], the targets that the loss compares the logits with; not differentiated.
         shared: Pytree of arrays that the loss of any position takes; not differentiated.
         mask: [B, T] bool, the positions that count.
         row_loss: The loss and its slope.

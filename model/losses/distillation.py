@@ -9,10 +9,10 @@ The teacher's distribution is whole, or its k most probable tokens and one class
 is put into the same k + 1 classes, so the divergence is never more than the whole one (merging classes loses
 information), equals it at k = V, and is 0 only where the student's k probabilities are the teacher's. Dropping the rest
 and renormalising, the obvious other way, teaches the student that the rest does not exist: its k probabilities come out
-too large by what the teacher leaves to the rest (Anshumann et al., who sample tokens to be without bias; that is noisy,
-and the loss of a model that is its own teacher is then not 0). What is left of the bias: among the other tokens a class
-of their own says nothing, so the student shares the teacher's rest as it would by itself, and with a weight of 1 it
-shares it anyhow. A tenth of the loss on the tokens mends that: on a toy of 32 tokens and 60 steps, k = 4 ended at 3.33
+too large, by the probability that the teacher gives the rest (Anshumann et al., who sample tokens to be without bias;
+that is noisy, and the loss of a model that is its own teacher is then not 0). A bias remains: one class for all other
+tokens does not tell them apart, so the student divides the rest by its own distribution, and with a weight of 1 nothing
+teaches it how. A tenth of the loss on the tokens mends that: on a toy of 32 tokens and 60 steps, k = 4 ended at 3.33
 nats held out with a weight of 1 and at 2.83 with 0.9 (3.64 without a teacher, 2.55 with all of its distribution).
 
 Nothing of the size [B, T, V] is ever held: teacher's and student's logits exist for one chunk of positions at a time.
@@ -112,7 +112,7 @@ class DistillationLoss:
         return self.next_token.with_router(loss, router), {**metrics, **router}
 
     def _seen(self, batch: Mapping[str, jax.Array], *weights: Any) -> tuple[Any, Any, float | None]:
-        """What ``SoftTargets`` takes: the teacher's parts of positions, its table, its soft cap."""
+        """The input of ``SoftTargets``: the teacher's parts of positions, its table, its soft cap."""
         if self.teacher is None:
             return TopLogProbs(batch[TEACHER_LOG_PROBS], batch[TEACHER_IDS]), None, None
         teacher: Decoder = nnx.merge(self.teacher, *weights)
@@ -226,7 +226,8 @@ def top_divergence(ours: jax.Array, teacher: TopLogProbs) -> tuple[jax.Array, ja
     top, rest = given[:, :-1], given[:, -1]
     our_top = jnp.take_along_axis(ours, teacher.ids, axis=-1)
     others = _with(jnp.exp(ours), teacher.ids, jnp.zeros_like(top))
-    # A sum of what is there and no difference from one, which would lose a small rest; it may be too small for a float.
+    # A sum of the other probabilities and not one minus the k, which would lose a small rest; it may be too small for a
+    # float.
     our_rest = jnp.log(jnp.maximum(jnp.sum(others, axis=-1), jnp.finfo(jnp.float32).tiny))
     nats = jnp.sum(jnp.exp(top) * (top - our_top), axis=-1)
     nats += jnp.where(jnp.isneginf(rest), 0.0, jnp.exp(rest) * (rest - our_rest))

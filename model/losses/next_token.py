@@ -62,7 +62,7 @@ class NextTokenLoss:
 def read_rows(
     decoder: Decoder, batch: Mapping[str, jax.Array], mode: TrainingMode
 ) -> tuple[jax.Array, RouterLosses]:
-    """The final normed states [B, T, D] of a batch's inputs, of which packed rows see their segment only."""
+    """The final normed states [B, T, D] of a batch's inputs; tokens of packed rows attend within their segment only."""
     mask = None
     if "segments" in batch:
         inside = batch["segments"][:, :-1]

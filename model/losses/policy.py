@@ -72,11 +72,11 @@ def answer_logits(decoder: Decoder, batch: Mapping[str, jax.Array]) -> jax.Array
 
 
 def compare(policy: Decoder, reference: Decoder, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """What the policy and the reference make of sampled answers.
+    """The log-probabilities that policy and reference give sampled answers.
 
     Args:
         policy: Where the answers came from.
-        reference: What the policy is held to; gets no gradient.
+        reference: The weights that the KL penalty holds the policy to; gets no gradient.
         batch: See ``Rollouts.arrays``.
 
     Returns:

@@ -128,7 +128,7 @@ class Attention(nnx.Module):
             x: [B, T, D], normed.
             positions: [B, T] int32.
             angles: Rotary angles of the positions.
-            sight: Which keys each query may see.
+            sight: The keys that each query may attend to.
             slots: This layer's cached keys and values, [B, K, S, H] each, or None.
 
         Returns:

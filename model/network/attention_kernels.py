@@ -1,8 +1,8 @@
 """Softmax attention by the fastest correct program of each platform: XLA on CPU, cuDNN on NVIDIA, splash on TPU.
 
 All take the same arguments and give the same values up to rounding; the tests hold each that runs on a CPU (splash in
-Pallas's interpreter) against float64. Which one is taken depends only on static facts, so a program is compiled for
-one. Plain XLA stays where a kernel has no rule for the mask: it holds the scores [B, N, T, S], the others do not.
+Pallas's interpreter) against float64. The choice depends only on static facts, so a program is compiled for one kernel.
+Plain XLA stays where a kernel has no rule for the mask: it holds the scores [B, N, T, S], the others do not.
 
 References:
     Dao et al. 2022, FlashAttention, arXiv 2205.14135, algorithm 1, which both kernels descend from.
@@ -24,12 +24,12 @@ MASKED_SCORE = -1e30
 SPLASH_BLOCK_TOKENS = 128
 # Heads of more than 128 need Hopper or later.
 CUDNN_WIDEST_HEAD, CUDNN_WIDEST_HEAD_BEFORE_HOPPER = 256, 128
-# What splash calls its output and normalisers.
+# Splash attention's names for its output and normalisers.
 RESIDUALS = "flash_attention"
 
 
 def is_flash_result(primitive: Any, params: Mapping[str, Any]) -> bool:
-    """Whether an operation gives what a flash kernel's backward pass needs besides its inputs.
+    """Whether an operation returns the residuals of a flash kernel's backward pass.
 
     Args:
         primitive: A ``jax.extend.core.Primitive``.
@@ -43,7 +43,7 @@ def is_flash_result(primitive: Any, params: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Sight:
-    """Which keys each query may see.
+    """The keys that each query may attend to.
 
     Attributes:
         visible: [B or 1, T, S] bool, all rules but the window's.
@@ -108,8 +108,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, sight: Sight, kernel: Kerne
         q: [B, N, T, H].
         k: [B, K, S, H].
         v: [B, K, S, H].
-        sight: Which keys each query may see; at least one each.
-        kernel: Which program; by default the platform's fastest.
+        sight: The keys that each query may attend to; at least one each.
+        kernel: Name of the program; by default the platform's fastest.
 
     Returns:
         [B, N, T, H] in the queries' dtype.

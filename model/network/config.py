@@ -168,6 +168,6 @@ class ModelConfig:
         return 2 * self.model_size * self.head_size * (self.heads + self.kv_heads)
 
     def _feed_forward_weights(self, experts: int) -> int:
-        """Weights of so many experts and their router, or of the one network of a dense model."""
+        """Number of weights of this many experts and their router, or of the one network of a dense model."""
         network = 3 * self.model_size * self.feed_forward_size
         return experts * network + self.model_size * self.experts if self.experts else network

@@ -72,12 +72,12 @@ class FeedForward(nnx.Module):
 
 @dataclass(frozen=True)
 class TrainingMode:
-    """What a forward pass does otherwise when it is differentiated.
+    """Options of a forward pass that is differentiated.
 
     Attributes:
-        remat: What a layer keeps for its backward pass: ``none`` keeps all, ``dots`` the results of matrix products
-            with weights and of flash attention (fastest on a GPU, where memory is slower to move than cheap operations
-            are to repeat), ``full`` the layer's input only (least memory, a third more computation).
+        remat: The results that a layer keeps for its backward pass: ``none`` keeps all, ``dots`` the results of matrix
+            products with weights and of flash attention (fastest on a GPU, where memory is slower to move than cheap
+            operations are to repeat), ``full`` the layer's input only (least memory, a third more computation).
         capacity_factor: See ``Experts``; None is dropless.
         unroll: Whether every layer is compiled by itself: on a GPU 1.05 times as fast, since nothing is copied into and
             out of a loop, but the time to compile and the memory grow with depth.
@@ -246,7 +246,7 @@ class Decoder(nnx.Module):
 
         Args:
             tokens: [B, T] int32.
-            mode: What is recomputed, and how experts are filled.
+            mode: The results to recompute, and how experts are filled.
             positions: As in ``hidden``.
             mask: As in ``hidden``.
             rope_base: [B] float32 in place of the configuration's, for phases that extend the context.
@@ -260,8 +260,9 @@ class Decoder(nnx.Module):
     def extend(
         self, tokens: jax.Array, cache: Cache, *, mask: jax.Array | None = None
     ) -> tuple[jax.Array, Cache]:
-        """As a call with a cache, but final normed states [B, T, D] in place of logits: for long prompts, of which
-        only the last position is unembedded."""
+        """Like a call with a cache, but returns final normed states [B, T, D] in place of logits: of a long prompt only
+        the last position is unembedded.
+        """
         hidden, after, _ = self._states(tokens, cache, None, mask)
         assert after is not None
         return hidden, after
@@ -303,7 +304,7 @@ class Decoder(nnx.Module):
 
         Args:
             tokens: [B, T] int32.
-            cache: What came before; None starts afresh and keeps nothing.
+            cache: Keys and values of the tokens before; None starts afresh and keeps nothing.
             positions: [B, T] int32; by default 0..T-1, with a cache continued from each row's length.
             mask: Without a cache as in ``hidden``. With a cache [B, T] bool, True for tokens and False for padding
                 to their right, which does not count towards the row's length.

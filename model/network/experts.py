@@ -1,7 +1,7 @@
 """A sparse feed-forward layer: a router sends each token through a few of many gated networks.
 
 Two ways to compute the same sum. Dropless sorts the tokens by expert and multiplies ragged groups, so that no token is
-lost however uneven the router is; it is what inference always does. Capacity gives each expert a fixed number of
+lost however uneven the router is; inference always does so. Capacity gives each expert a fixed number of
 places in every row, so that all shapes are known and experts can lie on different devices; tokens beyond it skip the
 layer, first choices before second ones. With a capacity that nothing exceeds the two agree.
 

@@ -51,13 +51,13 @@ PRESETS: Mapping[str, ModelConfig] = _DENSE | {
 
 @dataclass(frozen=True)
 class Memory:
-    """What a device holds while training, in bytes.
+    """The memory of a device while training, in bytes.
 
     Attributes:
         state: Weights, two moments and the step, in float32.
         gradients: One gradient, in float32.
-        activations: Layer inputs kept for the backward pass where all else is computed again (``remat: full``), and
-            what the one layer in hand keeps, in the compute dtype; its scores only without a flash kernel.
+        activations: Layer inputs kept for the backward pass where all else is computed again (``remat: full``), and all
+            results of the one layer being differentiated, in the compute dtype; its scores only without a flash kernel.
     """
 
     state: int

@@ -58,7 +58,7 @@ _METADATA_KEY = "quantisation"
 
 
 class PackageError(ValueError):
-    """A folder is not a package that this version can use: says what is wrong and what to do."""
+    """A folder is not a package that this version can use; the message names the fault and the remedy."""
 
 
 def _order(axes: int, inputs: tuple[int, ...]) -> list[int]:
@@ -176,7 +176,7 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
 
     Args:
         folder: The package, complete but for its manifest.
-        facts: What the manifest says besides format version and files: name, parameters, weights, chat, loss.
+        facts: Facts for the manifest besides format version and files: name, parameters, weights, chat, loss.
     """
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}

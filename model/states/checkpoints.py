@@ -10,8 +10,8 @@ before it is used. When all are damaged, training starts afresh, which costs tim
 inputs give the same bits.
 
 On several hosts the folder is shared. Host 0 alone verifies, writes, seals and deletes: a save gathers the state leaf by
-leaf, so a checkpoint is the same file whatever the layout, and any number of hosts can go on from it, each reading
-what its devices hold. The price is that host 0's memory takes the whole state while it is written.
+leaf, so a checkpoint is the same file whatever the layout, and any number of hosts can resume from it, each reading
+only the shards of its own devices. The price is that host 0's memory takes the whole state while it is written.
 
 Not Orbax: with the seal its folders took two to four times as long to write and 1.5 to 1.8 times as long to read, and
 0.7 s to import (``benchmarks/states.py``, docs/log.md).

@@ -39,7 +39,7 @@ def seal(folder: Path) -> None:
 
 
 def damage(folder: Path) -> list[str]:
-    """What is wrong with a sealed folder, one line for each damaged file; empty when it is whole."""
+    """The faults of a sealed folder, one line for each damaged file; empty when it is whole."""
     try:
         digest, _, body = (folder / FILE).read_bytes().partition(b"\n")
     except OSError as error:

@@ -108,5 +108,5 @@ def folder_name(step: int) -> str:
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of which a folder has a state, whole or not."""
+    """Steps that have a state in a folder, complete or not."""
     return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))

@@ -1,8 +1,9 @@
 """Copies of the training state in memory that outlives the training process, for going on after a crash.
 
 A checkpoint on disk is written rarely, since it is slow; a copy in memory can be made every few steps, and a restart
-loses only those. Each host keeps what its own devices hold in two files in memory that belong to its supervisor. One is
-written while the other stays whole: a kill at any instant leaves a whole one, as a header with the checksums comes last.
+loses only those. Each host keeps the shards of its own devices in two files in memory that belong to its supervisor.
+One is written while the other stays whole: a kill at any instant leaves a whole one, as a header with the checksums
+comes last.
 
 Where hosts hold different parts of the state, each keeps its neighbour's, too: host h sends its part to host h + 1 (a
 ring) through the devices' network, so the state survives the loss of one host's memory, or of several that are not
@@ -278,7 +279,7 @@ class _File:
         self._all[: len(header)] = np.frombuffer(header, np.uint8)
 
     def check(self) -> tuple[tuple[int, int], str]:
-        """The steps of the two parts, -1 for one that is not whole, and what is damaged."""
+        """The steps of the two parts, -1 for an incomplete one, and the faults found."""
         header = self._all[:HEADER_BYTES].tobytes().rstrip(b"\0")
         if not header or header[:8] != b"%08x" % zlib.crc32(header[8:]):
             return (-1, -1), "its header does not fit its checksum" if header else ""

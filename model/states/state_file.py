@@ -1,7 +1,7 @@
 """A training state as one file: safetensors named by their path in the state (``train.params.layers.attention.query``).
 
 The same state is the same bytes, so that an artifact can hold it. A state that was written on any number of hosts and
-devices is read on any other: host 0 writes whole arrays, and each host reads what its devices hold.
+devices is read on any other: host 0 writes whole arrays, and each host reads the shards of its own devices.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store of training states: what the loop asks of checkpoints on disk, copies in memory and states that stay."""
+"""The interface of a store of training states: checkpoints on disk, copies in memory, states that stay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Store(Protocol):
     """One kind of saved states of a training; on several hosts every method but ``due`` is a collective.
 
     Attributes:
-        loses: What the time that a save takes is counted as.
+        loses: The kind of lost time that a save counts as.
         same_bytes: Whether equal trainings have to leave equal bytes in it, so that it may hold no wall time.
     """
 

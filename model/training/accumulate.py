@@ -4,8 +4,8 @@ A mean over what counts is not the mean of the microbatches' means when they cou
 learn more tokens in one microbatch than in the next. Each therefore enters with its share of the whole batch's weight.
 A term that is no such mean (a balance of experts, say) becomes its weighted mean over the microbatches.
 
-Sums are in another order than the unsplit batch's, so the last bits differ: how often a batch is split belongs to what a
-training is, as its batch size does.
+Sums are in another order than the unsplit batch's, so the last bits differ: the number of parts is part of a training's
+identity, like its batch size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def split(microbatches: int, weight: Callable[[Batch], jax.Array]) -> Callable[[
 
     Args:
         microbatches: Number of parts; divides the rows of every batch.
-        weight: What the loss is a mean over: the number of learnt targets in a batch, scalar float32.
+        weight: Number of learnt targets in a batch, over which the loss is a mean, scalar float32.
 
     Returns:
         From a loss to its gradient function. Loss, metrics and gradients are float32 sums.

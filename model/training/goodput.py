@@ -64,10 +64,10 @@ class Goodput:
             self.reading_seconds += self._clock() - start
 
     def resumed(self, useful_seconds: float, reason: str | None = None) -> None:
-        """The training stands where so many seconds of steps have brought it; the rest of the time until now is lost.
+        """Sets the useful time to that of a restored state; the rest of the time until now is lost.
 
         Args:
-            useful_seconds: What ``useful_seconds`` gave when the state was saved; 0 for a fresh one.
+            useful_seconds: Value of ``useful_seconds`` when the state was saved; 0 for a fresh one.
             reason: Why; starting or earlier attempts when left out.
         """
         reason = reason or self._before

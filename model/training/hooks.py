@@ -1,4 +1,4 @@
-"""Hooks: what happens between the steps of a training, each every so many steps.
+"""Hooks run between the steps of a training, each every N steps.
 
 A hook looks at the training and may change its state (see ``Digests``). Those that read values of the devices set
 ``waits``: the loop then checks first that the losses are finite, and asks on several hosts whether to stop.
@@ -29,10 +29,10 @@ class Training:
 
     Attributes:
         step: Its compiled step.
-        clock: What its time is lost to.
+        clock: Clock that books lost time.
         state: The state on the devices.
-        measured: What hooks measured, as they asked for in ``Hook.measures``.
-        sampled: What batches told that the model made itself.
+        measured: The measurements that hooks asked for in ``Hook.measures``.
+        sampled: The reports of batches that the model made itself.
         done: Steps that are done.
         start: Steps that were done when it was begun, resumed or rewound.
     """
@@ -61,7 +61,7 @@ class Hook:
     waits = False
 
     def begin(self, state: TrainState, total_steps: int) -> TrainState:
-        """Adds to a fresh state what the hook keeps there; traced."""
+        """Adds the hook's own arrays to a fresh state; traced."""
         del total_steps
         return state
 

@@ -67,7 +67,7 @@ class Supervision:
 
 @dataclass(frozen=True)
 class History:
-    """What a training recorded.
+    """The record of a training.
 
     Attributes:
         curves: Name -> [steps]; ``loss``, ``gradient_norm`` (before clipping) and the loss function's metrics, float32;
@@ -101,23 +101,24 @@ def fit(
     """Trains a module in place.
 
     Args:
-        module: Whose ``nnx.Param`` variables are trained.
-        objective: What is minimised, and how.
+        module: The module whose ``nnx.Param`` variables are trained.
+        objective: The loss to minimise, and how to minimise it.
         batches: Step -> arrays; a pure function, because a resumed training asks again. On several hosts each gives
             the whole batch, or arrays that are spread already (``sharding.read_own_rows``). Or ``Sampled``.
         total_steps: Number of steps.
         stores: Where to keep and look for the state, in the order of writing; the newest of all is gone on from.
-        hooks: What happens between steps, in this order.
+        hooks: Hooks to run between steps, in this order.
         supervision: Who watches; nobody by default.
         mesh: Devices to spread state and batches over (see ``sharding``); None is one device.
         shared: The compiled step of trainings of the same module, objective and mesh, to compile once for all.
-        until_steps: Ends after so many steps of the ``total_steps``, as a replay does.
+        until_steps: Ends after this many of the ``total_steps``, as a replay does.
 
     Returns:
         The curves, also of the steps before a resumption.
 
     Raises:
-        NonFiniteLoss: At the next hook that waits, store that is due, or end after it happened; no store holds it.
+        NonFiniteLoss: A loss was not finite; raised at the next hook that waits, the next save, or the end; no store
+            holds it.
         Preempted: ``stop`` said so; the state is saved when there are stores.
         ValueError: ``shared`` is the step of another training.
     """
@@ -153,7 +154,7 @@ class _Loop:
         self._metrics: tuple[str, ...] | None = None
 
     def run(self, end: int) -> History:
-        """Trains to the end of so many steps."""
+        """Trains until this many steps are done."""
         training = self._resumed()
         if training.done:
             self._notice(f"going on after {training.done} of {self._total_steps} steps")

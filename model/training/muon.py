@@ -1,10 +1,10 @@
-"""Muon: momentum whose every matrix is made orthogonal before the step; what is no hidden matrix stays with AdamW.
+"""Muon: momentum, with every matrix made orthogonal before the step; AdamW trains all other weights.
 
 A gradient's few large singular values drown the directions that matter less; Newton-Schulz sets all of them near 1.
-Optax brings momentum and iteration. What is here is what it cannot know: which weights are matrices, and which of
-their axes are inputs and outputs. Layers are stacked on a leading axis (and experts on a second one), and attention
-has heads: the axes are counted from the end, so that every leading axis is a batch of matrices, each made orthogonal by
-itself. A query is D by N H and not one matrix a head.
+Optax brings momentum and iteration. This module adds the facts that optax cannot know: which weights are matrices, and
+which of their axes are inputs and outputs. Layers are stacked on a leading axis (and experts on a second one), and
+attention has heads: the axes are counted from the end, so that every leading axis is a batch of matrices, each made
+orthogonal by itself. A query is D by N H and not one matrix a head.
 
 One learning rate and one weight decay serve both groups, because an update is scaled to the root mean square that
 AdamW's has: 0.2, where an orthogonal matrix of a by b entries has 1 / sqrt(max(a, b)). So settings found for one

@@ -1,9 +1,9 @@
-"""What training does about a step whose loss or gradient is not finite: stop, skip its update, or rewind.
+"""Handles a step whose loss or gradient is not finite: stop, skip its update, or rewind.
 
 ``skip`` decides on the device, in the step itself, so the host waits for nothing. ``rewind`` goes back to the newest
 checkpoint and does the steps again without the update of the bad one; where the data made it bad, both give the same
-bits, but a rewind also gets rid of parameters that a fault of the machine has spoilt. Which steps were left out is
-part of the training state (the curves, or a mask), never of the process, so a resumed training leaves out the same.
+bits, but a rewind also gets rid of parameters that a fault of the machine has spoilt. The skipped steps are part of the
+training state (the curves, or a mask), never of the process, so a resumed training skips the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class NonFiniteLoss(ArithmeticError):
     """The loss or its gradient became infinite or not a number.
 
     Attributes:
-        step: The first step (from 0) of which this holds.
+        step: The first step (from 0) that is not finite.
         skipped_steps: Steps that were left out before it.
     """
 
@@ -42,7 +42,7 @@ class Guard:
     """Holds a training to a policy; asked whenever the curves have come from the devices.
 
     Args:
-        policy: What becomes of a bad step.
+        policy: Treatment of a bad step.
         most_skipped_steps: More than this end the training under ``skip`` and ``rewind`` too.
         notice: Takes one line for each update that ``skip`` left out.
     """

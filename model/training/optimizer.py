@@ -1,6 +1,6 @@
 """AdamW or Muon, with clipping and a learning-rate schedule of warmup, plateau and decay.
 
-The decay phase of a stable schedule is what a staged mixture needs: the peak may differ per phase, and the last share
+The decay phase of a stable schedule suits a staged mixture: the peak may differ per phase, and the last share
 of the steps, where domain data gain weight, anneals to the floor.
 """
 
@@ -102,7 +102,7 @@ def make_optimizer(
     epsilon: float = 1e-8,
     clip_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW, or Muon with AdamW for what is no hidden matrix, after clipping by the global norm.
+    """AdamW, or Muon with AdamW for all weights but hidden matrices, after clipping by the global norm.
 
     Args:
         schedule: Learning rate per step, or a constant; the same for both optimizers (see ``muon``).

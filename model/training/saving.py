@@ -1,4 +1,5 @@
-"""The stores of a training as one: it goes on from the newest state of any, and each is given what is due."""
+"""The stores of a training as one: training resumes from the newest state of any, and each gets the saves that are due.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Saving:
 
     Args:
         stores: In the order in which they are written; of equally new states the first store's is taken.
-        clock: What saving takes is lost.
+        clock: Clock that books the time of saving as lost.
     """
 
     def __init__(self, stores: Sequence[Store], clock: Goodput) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class TrainState(NamedTuple):
-    """What a step takes and gives, on the devices.
+    """Input and output of a step, on the devices.
 
     Attributes:
         params: The trained variables, nested dictionaries with the module's names.
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What stores keep of a training.
+    """The state of a training as stores keep it.
 
     Attributes:
         train: The state on the devices.

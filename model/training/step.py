@@ -1,7 +1,7 @@
 """The compiled step of a training: from an objective, a module and a mesh to a function of state and batch.
 
-The loss is a function of the module; the step splits the module into what is trained and what is not, and puts it
-together again where it is traced. Buffers of the state are donated, so a device holds it once.
+The loss is a function of the module; the step splits the module into trained and untrained variables, and merges them
+again where it is traced. Buffers of the state are donated, so a device holds it once.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ LossFunction = Callable[..., tuple[jax.Array, Mapping[str, jax.Array]]]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises, and how.
+    """The loss that a training minimises, and how.
 
     Attributes:
         loss: (module, batch, *frozen) -> (scalar loss, dictionary of scalar metrics); traced once per batch shape.
         optimizer: The gradient transformation.
         gradient: How a batch's gradient is computed: at once, or ``accumulate.split`` into microbatches.
-        frozen: What the loss takes that is not trained, a teacher's weights say: nested dictionaries of arrays, named
-            as the module's so that a mesh lays them out alike. They are arguments of the compiled step and no part of
+        frozen: Untrained inputs of the loss, for instance a teacher's weights: nested dictionaries of arrays, named
+            like the module's so that a mesh lays them out alike. They are arguments of the compiled step and no part of
             the state, so no program holds them and no checkpoint does.
-        on_non_finite: What becomes of a step whose loss or gradient is not finite (see ``non_finite``).
+        on_non_finite: Treatment of a step whose loss or gradient is not finite (see ``non_finite``).
         most_skipped_steps: More such steps than this end the training under ``skip`` and ``rewind`` too.
     """
 
@@ -54,11 +54,11 @@ class Objective:
 
 
 class SharedStep:
-    """One compiled step for several trainings that differ in nothing but their batches and their first weights.
+    """One compiled step for several trainings that differ only in their batches and their first weights.
 
     A training compiles its step anew, because it cannot know that the next one wants the same program. A search over
-    mixtures does want it: its trainings take seconds, and so does compiling. Hand the same one to every ``fit``: the
-    first compiles, the others use what it compiled.
+    mixtures does want it: its trainings take seconds, and so does compiling. Pass the same object to every ``fit``: the
+    first call compiles, the others reuse the program.
 
     Attributes:
         shapes: Shapes of batches that are compiled.
@@ -73,7 +73,7 @@ class SharedStep:
         """The step of the first training.
 
         Args:
-            parts: What a step is made of; equal parts make the same program.
+            parts: The parts of a step; equal parts make the same program.
             step: This training's own step, not yet traced.
 
         Raises:
@@ -93,8 +93,8 @@ class Step:
     """The step of one training; called with a state, whose buffers it takes, and a batch, it gives the next state.
 
     Args:
-        module: Whose ``nnx.Param`` variables are trained.
-        objective: What is minimised.
+        module: The module whose ``nnx.Param`` variables are trained.
+        objective: The loss to minimise.
         mesh: Devices to spread state and batches over; None is one device.
         shared: The compiled step of other trainings, to use or to make.
     """
