@@ -1,4 +1,4 @@
-"""What failures cost a training: goodput with a kill -9 of a random host every N steps, by where the state is kept.
+"""Measures the cost of failures: goodput with a kill -9 of a random host every N steps, by where the state is kept.
 
 Two hosts (processes of this machine joined by JAX's coordinator) train a small decoder as a stage does, below its
 supervisor. In every N steps of progress one of them, at a step drawn from a fixed seed, is killed; all start again from

@@ -1,4 +1,4 @@
-"""What an orchestrator costs by itself: fourteen stages that do next to nothing, run first and run again.
+"""Measures the overhead of an orchestrator: fourteen stages that do next to nothing, run first and run again.
 
 A pipeline is changed and run again all day, so the time of a run that has nothing to do is what a person waits for.
 Measured is the whole process, from its start to its end, the median of rounds in which every program takes its turn,

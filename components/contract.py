@@ -60,7 +60,7 @@ def is_semantic(info: FieldInfo) -> bool:
 
 
 class ComponentError(Exception):
-    """A stage cannot go on and the user can mend it: says what was got, what was expected and what to do.
+    """A stage cannot go on and the user can mend it; the message gives the value got, the one expected, and the remedy.
 
     It is shown without a traceback, and the run ends with exit code 1.
     """
@@ -130,7 +130,7 @@ class Inputs:
 
 
 class Context(Protocol):
-    """What a running stage may use besides its config and inputs.
+    """The services that a running stage may use besides its config and inputs.
 
     Attributes:
         seed: The spec's seed mixed with the component's name: an int in [0, 2**31).
@@ -139,7 +139,7 @@ class Context(Protocol):
         lineage: Records of every stage upstream of this one (see ``Upstream``), in topological order; filled only for
             components that declare ``reads_lineage``.
         threads: How many shards a Beam worker should work on at once.
-        host: Which of the processes of a stage on several hosts this is; host 0 fills the outputs.
+        host: Number of this process among those of a stage on several hosts; host 0 fills the outputs.
         memory: Descriptors of files in memory that outlive this process; none without a supervisor.
     """
 
@@ -186,7 +186,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Component:
-    """A stage's code: what a spec names with ``uses``.
+    """A stage's code, named by ``uses`` in a spec.
 
     Attributes:
         name: The word that specs use.

@@ -1,4 +1,4 @@
-"""What a spec says of ``ablate_mixture``: the proxies, the mixtures to try, what is to be small, how much to verify."""
+"""The configuration of ``ablate_mixture``: the proxies, the mixtures to try, the objective, the proposals to verify."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AblateConfig(TrainingConfig):
     concentration: float = Field(
         default=1.0,
         gt=0,
-        description="How close samples stay to what they are drawn around; below 1 they seek the corners.",
+        description="How close samples stay to the prior; below 1 they seek the corners.",
     )
     min_weight: float = Field(default=0.0, ge=0, le=1, description="Smallest weight of any source.")
     target_tokens: int | None = Field(

@@ -1,4 +1,4 @@
-"""Which mixtures ``ablate_mixture`` tries, and the bounds of what it may propose."""
+"""The mixtures that ``ablate_mixture`` tries, and the bounds of its proposals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN_ROWS = 2  # what exact shares may be off by, see ``data/training/mixture.
 
 @dataclass(frozen=True)
 class Design:
-    """What to try.
+    """The mixtures to try.
 
     Attributes:
         bounds: Of the sources that any mixture may have.
@@ -63,7 +63,7 @@ def design(config: AblateConfig, source_tokens: Mapping[str, int], seed: int) ->
     given = [("prior", prior)]
     for place, candidate in enumerate(config.candidates):
         given.append((f"candidate {place + 1}", _checked(bounds, config, f"candidates[{place}]", candidate)))
-    # A source of few tokens would hardly be drawn around the prior, and that small sources deserve more is what one hopes.
+    # Draws around the prior itself would hardly hold a source of few tokens, and small sources often deserve more.
     flattened = prior ** (1 / config.temperature)
     mean = flattened / flattened.sum()
     drawn = mixing.draw(bounds, mean, config.concentration, DRAWS * config.samples, [seed, 0])

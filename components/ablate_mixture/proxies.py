@@ -77,7 +77,7 @@ class Proxies:
         context: Of the stage.
         config: Of the stage.
         inputs: Of the stage.
-        held_out: What ``held_out_text.read`` gave; not empty.
+        held_out: Result of ``held_out_text.read``; not empty.
         bounds: Names the sources.
         planned: How many proxies there will be at most.
 

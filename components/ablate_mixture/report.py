@@ -1,4 +1,4 @@
-"""``report.html`` of ``ablate_mixture``: what was tried, how far the fit can be believed, what it proposes, what was measured."""
+"""``report.html`` of ``ablate_mixture``: the mixtures tried, the quality of the fit, its proposals, the measurements."""
 
 from __future__ import annotations
 

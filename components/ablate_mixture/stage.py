@@ -1,8 +1,8 @@
 """``ablate_mixture``: weights for ``pretrain``, chosen by training small models on mixtures and measuring held-out text.
 
 Proxies are trained on the prior, on given and on sampled mixtures. A regression of held-out loss on weights, the best of
-several by leave-one-out error, proposes weights, and a proxy verifies them. What goes on is the best that was measured,
-so at worst the prior.
+several by leave-one-out error, proposes weights, and a proxy verifies them. The stage passes on the best measured
+mixture, at worst the prior.
 
 References:
     Gemini 1.0 report 2023, arXiv 2312.11805, section 4 (mixtures and weights by ablations on smaller models);
@@ -108,7 +108,7 @@ def importance_of(config: AblateConfig, held_out: Mapping[str, Any]) -> Floats:
 
 
 def _facts(found: Found, bounds: Bounds, held_out: list[str]) -> dict[str, Any]:
-    """What was tried, what was fitted and what came of it, as ``report.json`` holds it."""
+    """The mixtures tried, the fits and the result, as ``report.json`` holds them."""
 
     def of(tried: Tried) -> dict[str, Any]:
         return {

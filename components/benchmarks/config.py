@@ -12,7 +12,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
 class BenchmarksConfig(Config):
-    """Which sets, and how large; 0 leaves a set out."""
+    """The sets to make, and their sizes; 0 leaves a set out."""
 
     files: dict[Name, str] = Field(
         default_factory=dict,

@@ -10,7 +10,7 @@ from millrace.components.contract import Component, Config, Port
 
 
 class DecontaminateConfig(Config):
-    """What counts as repeating a benchmark, and what becomes of a document that does."""
+    """The limits of contamination, and the treatment of a contaminated document."""
 
     action: Literal["drop", "cut"] = Field(
         default="drop", description="drop the document, or cut the repetition out of it."
@@ -32,7 +32,7 @@ class DecontaminateConfig(Config):
         description="Three words in a row that more documents of the sample have do not count.",
     )
     sample_documents: int = Field(
-        default=4096, ge=1, description="Documents of the sample that says what is common and rare."
+        default=4096, ge=1, description="Documents of the sample that word frequencies come from."
     )
     min_words_left: int = Field(
         default=20, ge=0, description="A document that was cut and has fewer words left is dropped."

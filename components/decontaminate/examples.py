@@ -1,4 +1,4 @@
-"""From benchmarks to what is looked for: every example as its fields, numbered through all benchmarks."""
+"""Turns benchmarks into an index: every example as its fields, numbered through all benchmarks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Numbered(NamedTuple):
     Attributes:
         ids: Benchmark and id of each.
         fields: Of each the question and its choices or its answer, or a held-out text alone.
-        answers: Which of the fields is the right answer, 0 for none.
+        answers: Number of the field that is the right answer, 0 for none.
     """
 
     ids: list[tuple[str, str]]
@@ -39,10 +39,10 @@ class Numbered(NamedTuple):
 
 @dataclass(frozen=True)
 class Indexed:
-    """What the examples became.
+    """The indexed examples.
 
     Attributes:
-        index: What documents are searched with.
+        index: The index that documents are searched with.
         common: The most common triples of words that it leaves out.
         common_triples: How many it leaves out.
         is_checkable: Whether an example would be found if it stood in a document, bool [examples].
@@ -79,7 +79,7 @@ def _fields(kind: str, example: Mapping[str, Any]) -> tuple[Sequence[str], int]:
 
 
 def rule_of(config: DecontaminateConfig) -> Rule:
-    """What counts as contamination."""
+    """The limits above which a repetition counts as contamination."""
     return Rule(config.min_coverage, config.min_score)
 
 
@@ -87,7 +87,7 @@ def read(folder: Path) -> list[Benchmark]:
     """The benchmarks.
 
     Raises:
-        ComponentError: One is not what its type needs.
+        ComponentError: An example lacks a field that its type needs.
     """
     try:
         return benchmark_files.read(folder)
@@ -96,7 +96,7 @@ def read(folder: Path) -> list[Benchmark]:
 
 
 def prepare(benchmarks: Sequence[Benchmark]) -> tuple[Numbered, Prepared]:
-    """What needs no sample: the examples, and most of indexing."""
+    """The part that needs no sample: the examples, and most of indexing."""
     examples = numbered(benchmarks)
     made = index.Examples.of(list(zip(examples.fields, examples.answers, strict=True)))
     return examples, index.prepare(made)

@@ -32,7 +32,7 @@ def gather(
     Args:
         benchmarks: The benchmarks.
         indexed: Their examples.
-        results: What ``clean_shard`` returned for each shard.
+        results: Results of ``clean_shard``, one for each shard.
     """
     shares: dict[int, list[float]] = {}
     for result in results:

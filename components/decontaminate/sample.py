@@ -1,4 +1,4 @@
-"""The first pass of ``decontaminate``: a sample of documents that says what is common, and that plants are put into."""
+"""The first pass of ``decontaminate``: a sample of documents, for word frequencies and to plant examples in."""
 
 from __future__ import annotations
 

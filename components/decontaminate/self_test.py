@@ -1,4 +1,4 @@
-"""What ``decontaminate`` would find of this run's benchmarks in this run's documents: examples are planted, and sought.
+"""Measures the recall of ``decontaminate`` on this run's data: benchmark examples are planted in documents, and sought.
 
 Recall is counted over all planted examples. The stage is judged by those that can be found at all: "2 + 2 = 4" is
 planted too, and counted in the report, but no search should drop every document that has it.
@@ -27,7 +27,7 @@ MIN_HOST_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Tested:
-    """What the test found.
+    """The result of the test.
 
     Attributes:
         examples: Examples planted, each once in every kind.

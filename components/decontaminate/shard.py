@@ -1,4 +1,6 @@
-"""The second pass of ``decontaminate``: finds what one shard repeats, drops or cuts it, and says what and why."""
+"""The second pass of ``decontaminate``: finds the repetitions in one shard, drops or cuts them, and records each with
+its evidence.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ def _runs(firsts: np.ndarray, end: int) -> list[tuple[int, int]]:
 
 
 def _evidence(batch: TextBatch, matches: Matches, names: Names, low: int, high: int) -> dict[str, Any]:
-    """What a document repeats, the fullest repetition first."""
+    """The repetitions in a document, the fullest first."""
     text = _bytes(batch, int(matches.rows[low]))
     spans = [_span(text, matches, names, at) for at in range(low, min(high, low + SPANS))]
     also = [list(names[example]) for example in matches.examples[low + 1 : high][:OTHER_EXAMPLES].tolist()]
@@ -178,7 +180,7 @@ def _drop_small(config: DecontaminateConfig, batch: TextBatch, rows: list[int], 
 def _summary(
     documents: Any, rows: np.ndarray, matches: Matches, names: Names, quotes: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What a report needs of one shard; documents are those that repeat something."""
+    """One shard's part of the report; documents are those that repeat something."""
     examples: dict[int, list[float]] = {}
     places = dict(zip(rows.tolist(), range(rows.size), strict=True))
     sources, uris, ids = (documents[name].to_pylist() for name in ("source", "uri", "doc_id"))

@@ -1,4 +1,4 @@
-"""Which documents are duplicates of which: the driver's part of ``dedup``, over arrays of all documents.
+"""Clusters duplicates: the driver's part of ``dedup``, over arrays of all documents.
 
 A document has a place, its number in the order of the shards (earlier corpora behind this one), and a node, its number
 in an order that does not depend on shards: earlier documents first, then those of this corpus by id.
@@ -41,7 +41,7 @@ def survey(
         work: The stage's work folder, in which the names of all documents are joined.
         tasks: The shards.
         earlier: Those of earlier corpora.
-        sources: What signing returned for each of them.
+        sources: Result of signing for each of them.
     """
     names = tuple(sorted({source for shard in sources for source in shard}))
     unknown = sorted(set(config.source_order or ()) - set(names))
@@ -144,7 +144,7 @@ def _preference(
 def cluster(
     context: Context, config: DedupConfig, corpus: Corpus, work: Path, tasks: Sequence[passes.Shard]
 ) -> Clusters:
-    """Finds who met, compares them, and joins what is similar enough."""
+    """Finds candidate pairs, compares them, and joins those that are similar enough."""
     total = corpus.nodes.size
     parts = _match(context, corpus, work)
     pairs = meetings.split(np.unique(_load(work, "firsts", parts)))

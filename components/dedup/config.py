@@ -10,7 +10,7 @@ from millrace.components.contract import Component, Config, Port
 
 
 class DedupConfig(Config):
-    """What counts as a duplicate and which copy stays."""
+    """The criteria of a duplicate, and of the copy that stays."""
 
     minhash: bool = Field(
         default=True, description="Also near-duplicates; false: only the same text, and the same URL."

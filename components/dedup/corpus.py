@@ -15,7 +15,7 @@ Part = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Corpus:
-    """What the stage holds of every document.
+    """The data that the stage holds for every document.
 
     Attributes:
         earlier: Documents of earlier corpora: nodes below this number.
@@ -55,7 +55,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Clusters:
-    """What was found; all by node unless said otherwise.
+    """The clusters found; all by node unless said otherwise.
 
     Attributes:
         labels: The cluster's lowest node.

@@ -1,9 +1,9 @@
-"""What the first passes of ``dedup`` do to one shard or one partition, and the ``signatures`` artifact.
+"""The first passes of ``dedup`` on one shard or one partition, and the ``signatures`` artifact.
 
 They leave their results in the stage's work folder, as flat files that the next pass reads.
 
 A ``signatures`` artifact has ``parameters.json``, a ``part-*.parquet`` per shard (``doc_id``, ``uri``, ``form``,
-``url``, ``keys``, ``sketch``), and ``survivors.parquet``, which says for what was dropped what stands for it.
+``url``, ``keys``, ``sketch``), and ``survivors.parquet``, which names the survivor of each dropped document.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def earlier_tasks(config: DedupConfig, against: Mapping[str, Artifact], first: i
 
 
 def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier) -> list[str]:
-    """Leaves what the later passes need of one shard; returns the sources that it has, in the order of their codes."""
+    """Writes the data of one shard that the later passes need; returns the sources that it has, in the order of their
+    codes.
+    """
     if len(task) == 3:
         return _take_earlier(config, Path(work), task)
     index, path = task
@@ -104,7 +106,7 @@ def sign(config: DedupConfig, work: str, signatures: str, task: Shard | Earlier)
 
 
 def _take_earlier(config: DedupConfig, work: Path, task: Earlier) -> list[str]:
-    """Leaves the same of a shard of an earlier corpus, of which only signatures are there."""
+    """Writes the same for a shard of an earlier corpus, which has signatures only."""
     index, path, _ = task
     table = read_shard(path)
     count = table.num_rows

@@ -1,4 +1,4 @@
-"""The report of ``dedup``: what was dropped per source, who duplicates whom, and the largest clusters with samples."""
+"""The report of ``dedup``: drops by source, sources that duplicate each other, and the largest clusters with samples."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_report(
         found: Their clusters.
         work: The stage's work folder.
         tallies: Source -> what happened to its documents.
-        chosen: What ``samples`` returned.
+        chosen: Result of ``samples``.
         quotes: Node -> first words of the document.
     """
     nodes = np.array([node for one in chosen for node in one["nodes"]], np.int64)
@@ -122,7 +122,7 @@ def write_report(
 
 
 def _matrix(corpus: Corpus, found: Clusters) -> dict[str, dict[str, int]]:
-    """Source of what was dropped -> source of what stands for it, or label of its earlier corpus -> documents."""
+    """Source of the dropped document -> source of its survivor, or label of the earlier corpus -> documents."""
     stands = found.survivor[found.dropped]
     shards = np.searchsorted(corpus.bases, corpus.places[stands], "right") - 1
     labels = sorted({label for label in corpus.labels if label})

@@ -5,7 +5,7 @@ Passes over the shards, with a shuffle through files between the first two (data
 1. Sign: a digest of each text's normal form, its band keys and a sketch of its signature.
 2. Match: documents that share a band key, by partition. Copies of one normal form send one representative.
 3. Read: the sets of shingles of the documents that met, for their true similarity.
-4. Write: union-find over what is similar enough; one survivor per cluster, the rest dropped with evidence.
+4. Write: union-find over pairs that are similar enough; one survivor per cluster, the rest dropped with evidence.
 
 ``against`` takes the ``signatures`` that earlier dedup stages left, so that a corpus grows without reading the old one
 again: what duplicates an earlier document goes, whatever the survivor policy. There similarities are estimates.

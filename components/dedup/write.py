@@ -1,4 +1,4 @@
-"""The last pass of ``dedup``: writes one shard's survivors and decisions, and says who stands for what was dropped."""
+"""The last pass of ``dedup``: writes one shard's survivors and decisions, and the survivor of each dropped document."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def plan(
     work: Path,
     samples: Sequence[dict[str, Any]],
 ) -> None:
-    """Leaves for each shard what is to be said of those of its documents that have duplicates.
+    """Writes, for each shard, the facts about those of its documents that have duplicates.
 
     Args:
         corpus: All documents.
         found: Their clusters.
         work: The stage's work folder.
-        samples: What ``report.samples`` chose; the first words of those documents are wanted.
+        samples: Result of ``report.samples``; the first words of those documents are wanted.
     """
     total, dropped = corpus.nodes.size, found.dropped
     rules, order = np.full(total, -1, np.int8), np.full(total, -1, np.int64)

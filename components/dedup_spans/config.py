@@ -10,13 +10,13 @@ from millrace.components.contract import Component, Config, Port
 
 
 class Method(Config):
-    """What all methods have in common."""
+    """Fields of all methods."""
 
     sources: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="Whose documents are compared and cut; null: all."
+        default=None, min_length=1, description="Sources whose documents are compared and cut; null: all."
     )
     max_occurrences: int = Field(
-        default=1, ge=1, le=1_000_000, description="How many occurrences stay, the first ones."
+        default=1, ge=1, le=1_000_000, description="Number of occurrences that stay, the first ones."
     )
 
 
@@ -82,9 +82,9 @@ AnyMethod = Annotated[Lines | Paragraphs | Sentences | Substrings, Field(discrim
 
 
 class DedupSpansConfig(Config):
-    """Which pieces of text are compared, and what becomes of documents that lose some."""
+    """The spans that are compared, and the treatment of documents that lose some."""
 
-    methods: tuple[AnyMethod, ...] = Field(min_length=1, description="What is compared; all are applied.")
+    methods: tuple[AnyMethod, ...] = Field(min_length=1, description="Methods to apply, all of them.")
     min_words_left: int = Field(
         default=20, ge=0, description="A document that was cut and has fewer words left is dropped."
     )

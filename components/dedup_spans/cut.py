@@ -26,7 +26,7 @@ FRACTION_BINS = 20
 
 
 class Spans(NamedTuple):
-    """What is to go from one shard's texts.
+    """The spans to cut from one shard's texts.
 
     Attributes:
         rows: The document of each span, int64 [spans].

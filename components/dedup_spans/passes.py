@@ -1,4 +1,4 @@
-"""What the passes of ``dedup_spans`` do to one shard or one partition; ``dedup_spans.run`` puts them together.
+"""The passes of ``dedup_spans`` on one shard or one partition; ``dedup_spans.run`` puts them together.
 
 They leave their results in the stage's work folder, as flat files that the next pass reads.
 """

@@ -1,4 +1,4 @@
-"""The report of ``dedup_spans``: what is repeated most, and what was cut from which source."""
+"""The report of ``dedup_spans``: the most repeated spans, and the cuts by source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_REPEATED = 20  # of each method
 def most_repeated(
     config: DedupSpansConfig, work: Path, paths: Sequence[str], tops: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[dict[str, Any]]]:
-    """What occurs most often, in words.
+    """The most frequent spans, as text.
 
     Args:
         config: The stage's configuration.
@@ -103,8 +103,8 @@ def write(
         folder: Where to.
         config: The stage's configuration.
         tallies: Source -> what happened to its documents.
-        written: What ``cut`` returned for each shard.
-        repeated: What ``most_repeated`` returned.
+        written: Results of ``cut``, one for each shard.
+        repeated: Result of ``most_repeated``.
 
     Returns:
         The stage's metrics.

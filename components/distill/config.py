@@ -28,7 +28,7 @@ class DistillationConfig(Config):
     top_k: int | None = Field(
         default=None,
         ge=1,
-        description="Tokens compared one by one, all others together; none is the whole vocabulary, or as many as "
+        description="Tokens compared one by one, all others together; null is the whole vocabulary, or as many as "
         "teacher_logits holds.",
     )
 
@@ -42,7 +42,7 @@ class DistillConfig(PretrainConfig):
 
 
 def misfits(config: DistillConfig, ports: Collection[str]) -> Iterator[str]:
-    """What phases and the inputs that are given get wrong together, and a teacher that is missing or there twice."""
+    """Mistakes of phases and inputs taken together, and a teacher that is missing or given twice."""
     yield from proposed_weights.misfits(config, ports)
     given = [port for port in TEACHERS if port in ports]
     if len(given) != 1:

@@ -1,10 +1,10 @@
-"""``distill``: a decoder trained from scratch on token streams and on what a larger model says of every position.
+"""``distill``: a decoder trained from scratch on token streams and on a larger model's distribution at every position.
 
 It is ``pretrain`` with another loss (``model.losses.distillation``). The teacher is either a model, which then reads each
 batch in the training step beside the student, or ``teacher_logits``, which read all of them before: that costs disk and
 keeps k tokens of a distribution, and pays where several students learn from one teacher or the teacher does not fit
 beside the student. Phases, seed and sampler are those of ``pretrain``, so a student and a model that was trained without
-a teacher differ in nothing but the loss.
+a teacher differ only in the loss.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def train(context: Context, config: DistillConfig, inputs: Inputs, until_steps: 
         context: Takes metrics and has the work folder and the seed.
         config: The settings.
         inputs: Tokens, their tokenizer, a teacher or its logits and, optionally, held-out text.
-        until_steps: Ends after so many steps, as a replay does.
+        until_steps: Ends after this many steps, as a replay does.
 
     Raises:
         ComponentError: Inputs do not fit, a step is not finite, or a signal asked it to end.
@@ -80,7 +80,7 @@ def online(context: Context, config: DistillConfig, reading: Reading, inputs: In
 
 
 def from_store(context: Context, config: DistillConfig, reading: Reading, inputs: Inputs) -> Task:
-    """What the teacher says of a step is read with the step's batch."""
+    """The teacher's distributions of a step are read with the step's batch."""
     how = config.distillation
     stored = StoredLogits.load(inputs.one("teacher_logits").path)
     tokens = inputs.one("tokens").digest

@@ -1,4 +1,4 @@
-"""How each type of benchmark is scored: what is put before the model, what it must do, what counts.
+"""Scores each type of benchmark: the prompt, the answer expected, the metric.
 
 - Multiple choice: the choice to which the model gives the highest log probability after the prompt, divided by the
   choice's bytes, because a plain sum prefers whatever is shortest. Bytes and not tokens, so that models with different
@@ -76,13 +76,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Score:
-    """What one model reached on one benchmark.
+    """The score of one model on one benchmark.
 
     Attributes:
-        metric: What ``figures`` counts.
+        metric: Name of the metric in ``figures``.
         figures: ``score``, ``low`` and ``high``.
         examples: How many examples were used.
-        more: What else the report should say; JSON values.
+        more: Further facts for the report; JSON values.
     """
 
     metric: str

@@ -28,13 +28,13 @@ MOST_LICENCES = 15
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card is written from.
+    """The facts that the card is written from.
 
     Attributes:
         name: The model's name.
         license: The model's licence, as the Hub spells it.
         languages: Language tags.
-        intended_use: What the model is for, in a sentence or more.
+        intended_use: Purpose of the model, in a sentence or more.
         shape: The model's configuration (``config.json``).
         parameters: Number of parameters.
         tokenizer: ``tokenizer.json``.

@@ -29,7 +29,7 @@ class ExportConfig(Config):
         default=("en",), min_length=1, description="Languages, as two-letter tags."
     )
     intended_use: str = Field(
-        default=USE, min_length=1, description="The card's section on what the model is for."
+        default=USE, min_length=1, description="The card's section on the purpose of the model."
     )
     group_size: int = Field(default=32, ge=2, le=4096, description="Weights that share a 4-bit scale.")
     embedding_bits: Literal[4, 8] = Field(

@@ -1,7 +1,7 @@
 """``export``: one folder to ship, with weights in float32 and 4 bits, tokenizer, scores and the model card.
 
 The gate is an input, not a flag: a package cannot be made before the gate's report exists, and a report that does not
-say ``open`` is refused. What 4 bits cost is measured on held-out text, in bits per byte, and when the loss is larger
+say ``open`` is refused. The loss of 4 bits is measured on held-out text, in bits per byte, and when it grows by more
 than ``max_loss_increase`` the stage fails, because a package whose small weights do not work must not look complete.
 """
 

@@ -15,7 +15,7 @@ from .rule import Fraction
 
 
 class FilterConfig(Config):
-    """Which rules hold for which source."""
+    """The rules of each source."""
 
     rules: dict[str, tuple[AnyRule, ...]] = Field(
         description='Source -> its rules, in order; "*": every source that is not named.'

@@ -1,4 +1,4 @@
-"""What the report says of one shard: how often values fall where, and the documents nearest to each threshold.
+"""One shard's part of the report: histograms of values, and the documents nearest to each threshold.
 
 All figures are whole numbers in fixed bins, and examples are ordered by distance and id, so that the sum over shards is
 the same however the corpus is cut into them.
@@ -25,7 +25,7 @@ LARGEST_POWER = 20
 def edges_of(bound: Bound) -> list[float]:
     """Borders of a value's bins: even ones from 0 to 1 for shares, powers of two for counts.
 
-    What lies outside counts in the first or last bin.
+    Values outside count in the first or last bin.
     """
     if bound.threshold < 1 or "fraction" in bound.value:
         return [step / LINEAR_BINS for step in range(LINEAR_BINS + 1)]
@@ -46,14 +46,14 @@ def find(
     verdicts: Verdicts,
     documents: Any,
 ) -> dict[str, Any]:
-    """What the documents of one source in one shard add to the report, as JSON values.
+    """The part of the report for one source in one shard, as JSON values.
 
     Args:
         bounds: The source's bounds.
-        values: What each limits, float64 [documents of the source] each.
-        deciding: Which bound dropped each document, an index into ``bounds`` or -1, int64 [documents of the source].
+        values: The value that each bound limits, float64 [documents of the source] each.
+        deciding: The bound that dropped each document, an index into ``bounds`` or -1, int64 [documents of the source].
         places: Where in the shard the documents are, int64 [documents of the source].
-        edits: What was edited -> how often, int64 [documents of the source] each.
+        edits: Kind of edit -> count, int64 [documents of the source] each.
         verdicts: The shard's verdicts.
         documents: The shard as it came in.
     """
@@ -106,7 +106,7 @@ def _example(
 
 
 def add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Adds what one shard found to a source's total."""
+    """Adds the findings of one shard to a source's total."""
     if not total:
         total.update(more)
         return

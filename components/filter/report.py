@@ -1,4 +1,4 @@
-"""The report of the filter: per source and rule what went and what was cut, with histograms and examples to read.
+"""The report of the filter: drops and edits by source and rule, with histograms and examples to read.
 
 ``report.json`` has every figure; ``report.html`` shows the bounds that dropped most in full and the others as a line of
 the table, so that it stays small enough for a page that loads it whole.
@@ -58,7 +58,7 @@ def write_report(
 
 
 def _source(bounds: Sequence[Bound], tally: Tally, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the report says of one source."""
+    """The report of one source."""
     own: dict[str, Any] = {
         "documents_in": tally.documents_in,
         "documents_out": tally.documents_out,

@@ -1,4 +1,4 @@
-"""What every filter rule is made of: its configuration, what it sees of the documents, what it returns, its bounds."""
+"""The base of every filter rule: its configuration, its input, its result, its bounds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Rows:
 
 
 class Outcome(NamedTuple):
-    """What a rule found and did.
+    """The result of a rule.
 
     Attributes:
         values: Measured value -> float64 [documents]; the fields ``min_<value>`` and ``max_<value>`` of the rule's
@@ -80,7 +80,7 @@ class Bound:
     threshold: float
 
     def broken(self, values: np.ndarray) -> np.ndarray:
-        """Which documents break it, bool [documents]."""
+        """Whether each document breaks it, bool [documents]."""
         return values < self.threshold if self.is_minimum else values > self.threshold
 
 
@@ -107,7 +107,7 @@ class Rule(Config):
 
     @property
     def label(self) -> str:
-        """What decisions, metrics and reports call the rule: its word in the spec, unless a subclass says otherwise."""
+        """The rule's name in decisions, metrics and reports: its word in the spec, unless a subclass overrides it."""
         return str(getattr(self, "rule"))  # noqa: B009 - only subclasses have it
 
     @property

@@ -110,12 +110,12 @@ def _table(rows: Rows, schema: Any) -> Any:
 
 
 class Measured(NamedTuple):
-    """What the rules found in a slice.
+    """The findings of the rules in a slice.
 
     Attributes:
-        values: What each bound limits, float64 [documents] each.
-        deciding: Which bound dropped a document, or -1, int64 [documents].
-        edits: What was edited -> how often, int64 [documents] each.
+        values: The value that each bound limits, float64 [documents] each.
+        deciding: The bound that dropped a document, or -1, int64 [documents].
+        edits: Kind of edit -> count, int64 [documents] each.
     """
 
     values: list[np.ndarray]
@@ -200,7 +200,7 @@ def _decide(
 
 
 def _also(names: Sequence[str], deciding: np.ndarray, drops: np.ndarray) -> list[str]:
-    """Which tests behind the deciding one each document fails too, as a JSON field; empty if none.
+    """The tests after the deciding one that each document fails too, as a JSON field; empty if none.
 
     Args:
         names: The tests.
@@ -228,7 +228,7 @@ def _enter_edits(
     verdicts: Verdicts,
     places: np.ndarray,
 ) -> dict[int, str]:
-    """Enters the edits of documents that go on; returns what was edited how often, by row, as JSON."""
+    """Enters the edits of documents that go on; returns the counts of each kind of edit, by row, as JSON."""
     if not edits:
         return {}
     names = list(edits)

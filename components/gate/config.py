@@ -41,7 +41,7 @@ class GateConfig(Config):
     )
     contamination: Literal["remaining", "found"] = Field(
         default="remaining",
-        description="Which share counts: repeated by the documents that stayed for training, or by all that came in.",
+        description="Share to compare: repeated by the documents that stayed for training, or by all that came in.",
     )
     min_scores: dict[str, MinScore] = Field(
         default_factory=dict, description="Benchmark -> least score, for metrics where more is better."

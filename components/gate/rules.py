@@ -1,4 +1,4 @@
-"""The gate's rules as plain functions: what the reports say, what is wanted, and whether it holds.
+"""The gate's rules as plain functions: each compares a measured value with a bound.
 
 References:
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: the bounds of
@@ -21,7 +21,7 @@ from .config import GateConfig
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the reports say.
+    """The figures of the reports.
 
     Attributes:
         scores: Model label -> benchmark -> entry of the evaluation report (score, low, high, higher_is_better ...).
@@ -84,9 +84,9 @@ class Verdict:
 
     Attributes:
         rule: The configuration's word for it.
-        subject: What it is about: a benchmark, with the model where one matters.
-        got: What was measured, in words.
-        wanted: What must hold, in words.
+        subject: The benchmark, with the model where one matters.
+        got: The measured value, in words.
+        wanted: The bound, in words.
         holds: Whether it does.
     """
 
@@ -119,7 +119,7 @@ def evaluate(config: GateConfig, evidence: Evidence, baseline: Evidence | None) 
         One verdict per rule and benchmark, in the order of the configuration.
 
     Raises:
-        ComponentError: A rule names what no report holds, or reports for it are missing.
+        ComponentError: A rule names a benchmark, model or metric that no report holds, or reports for it are missing.
     """
     return [
         *_contamination(config, evidence),

@@ -36,7 +36,7 @@ Encoding = Annotated[
 
 
 class Limits(NamedTuple):
-    """Which of a source's documents go on, and where.
+    """The documents of a source that go on, and their destination.
 
     Attributes:
         held_out_fraction: Share of documents that are kept out of training, by the hash of their ids.

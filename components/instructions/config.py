@@ -12,7 +12,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
 class InstructionsConfig(Config):
-    """What to make, and which files to read."""
+    """The tasks to make, and the files to read."""
 
     tasks: tuple[Literal["docstring", "signature", "continuation"], ...] | None = Field(
         default=None, description="Null makes docstring of Python and continuation of prose."

@@ -32,7 +32,7 @@ def train(
         context: Takes metrics and has the work folder and the seed.
         config: The settings.
         inputs: Tokens, their tokenizer and, optionally, held-out text and proposed weights.
-        until_steps: Ends after so many steps, as a replay does.
+        until_steps: Ends after this many steps, as a replay does.
         recipe: How steps are made, if another training of the same configuration, but for the weights, made it.
 
     Raises:

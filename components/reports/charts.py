@@ -14,7 +14,7 @@ from .templates import piece
 
 NAME_CHARACTERS = 24
 _WIDTH, _HEIGHT = 360, 96
-_LETTER = 6.5  # what a letter of a figure takes, at most on average
+_LETTER = 6.5  # width of a letter, at most on average
 
 
 def bars(values: Mapping[str, float], caption: str = "") -> Piece:
@@ -59,7 +59,7 @@ def scatter(
         points: (x, y) each.
         marked: Name -> (x, y, error of x) of points that are named and drawn in another colour.
         caption: What is drawn.
-        axes: What x and y are.
+        axes: Names of x and y.
     """
     xs = [x for x, _ in points] + [x + sign * e for x, _, e in marked.values() for sign in (-1, 1)]
     ys = [y for _, y in points] + [y for _, y, _ in marked.values()]
@@ -105,9 +105,9 @@ def histogram(
     """How often values fall in each bin; what lies beyond a threshold is drawn in another colour.
 
     Args:
-        counts: Values in each bin; heights are logarithmic, because a tail of a hundredth is what one looks for.
+        counts: Values in each bin; heights are logarithmic, to show a tail of a hundredth.
         edges: Borders of the bins, one more than counts, ascending.
-        caption: What is counted.
+        caption: Name of the counted value.
         minimum: Values below it are dropped; None when there is no such bound.
         maximum: Values above it are dropped.
     """

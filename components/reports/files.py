@@ -12,7 +12,7 @@ def write_json(path: Path, value: Any, *, ascii: bool = True, keep_order: bool =
 
     Args:
         path: The file.
-        value: What ``json.dumps`` takes.
+        value: Any value that ``json.dumps`` takes.
         ascii: Escape every other character. Reports that quote documents do not, so that they can be read.
         keep_order: Leave names as they come, where their order says something; else they are sorted.
     """

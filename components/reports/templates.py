@@ -147,7 +147,7 @@ mark{background:var(--mark);color:var(--page)}summary{cursor:pointer;color:var(-
 
 
 def piece(name: str, *values: Any) -> Markup:
-    """What the macro of this name makes of some values."""
+    """Renders the macro of this name with some values."""
     made: Markup = getattr(_macros(), name)(*values)
     return made
 

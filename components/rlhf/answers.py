@@ -1,4 +1,4 @@
-"""Answers of a policy: which prompts it gets, how they are drawn, what they are worth.
+"""Answers of a policy: choice of prompts, sampling, reward.
 
 All batches of a stage have one shape, so sampling, scoring and comparing compile once each, which on a small model
 costs more than the work itself. A draw depends on the seed, its stream, the row's number and the policy, never on what
@@ -102,13 +102,13 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Judge:
-    """What gives an answer its reward.
+    """The parts of an answer's reward.
 
     Attributes:
         tokenizer: The policy's and the reward model's tokenizer.
         model: The reward model.
         heads: How its scores are combined.
-        rules: What answers are held to.
+        rules: The rules that answers must keep.
         rule_weight: Say of the rules.
         width_tokens: Longest exchange, to which all are padded.
     """
@@ -158,7 +158,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Measured:
-    """Answers to the held-out prompts and what they are worth.
+    """Answers to the held-out prompts and their rewards.
 
     Attributes:
         prompts: Prompts as text, one per answer.

@@ -27,7 +27,7 @@ class RlhfConfig(FittingConfig):
     max_prompt_tokens: int = Field(default=128, ge=8, description="Longer prompts are left out, and counted.")
     rule: Literal["docstring", "text"] = Field(
         default="docstring",
-        description="What answers are held to: `docstring` also asks that Python reads it as one.",
+        description="Rules that answers must keep: `docstring` also asks that Python parses the answer as one.",
     )
     rule_weight: float = Field(default=1.0, ge=0, description="Say of the checkable rules; 0 turns them off.")
     min_answer_characters: int = Field(default=8, ge=1, description="Shorter answers break the length rule.")

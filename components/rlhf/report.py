@@ -1,4 +1,4 @@
-"""What ``rlhf`` tells about a training: figures before and after, curves, answers to read.
+"""The report of ``rlhf``: figures before and after, curves, answers to read.
 
 Before and after share prompts and random draws, so the gain is a paired difference and its interval, which resamples
 prompts, is much narrower than the two intervals beside it suggest.

@@ -1,8 +1,8 @@
 """``sft``: supervised fine-tuning on chats, with the loss on answers only.
 
 Chats are packed several to a row without seeing each other (see ``data.training.packing``), in a new order every epoch. A chat
-that is too long loses the beginning of its prompt, never the end of its answer, because the end is what teaches the
-model to stop; how many were cut is in the report.
+that is too long loses the beginning of its prompt, never the end of its answer, because the end teaches the model to
+stop; how many were cut is in the report.
 """
 
 from __future__ import annotations
@@ -218,5 +218,5 @@ def measurement(
 
 
 def answer_mask(answer: Sequence[bool]) -> np.ndarray:
-    """Which predicted tokens (all but the first of a row) are an answer's."""
+    """Whether each predicted token (all but the first of a row) belongs to an answer."""
     return np.asarray(answer[1:], bool)

@@ -1,1 +1,1 @@
-"""How data stages map functions over shards with Beam, and add up what was done to documents."""
+"""Maps functions over shards with Beam, and adds up the decisions on documents."""

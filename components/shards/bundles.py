@@ -37,7 +37,7 @@ class RunTasks(beam.DoFn):
         self._running.append(self._pool.submit(self._work, index, task))
 
     def finish_bundle(self) -> None:
-        """Waits for the tasks; what one of them raises ends the bundle, and tasks that wait are not begun."""
+        """Waits for the tasks; an error in one ends the bundle, and waiting tasks are not begun."""
         done, _ = wait(self._running, return_when=FIRST_EXCEPTION)
         self._pool.shutdown(cancel_futures=True)
         for future in done:

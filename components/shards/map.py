@@ -48,8 +48,8 @@ def map_shards(
             values. It writes its files and returns something small that JSON can hold (tuples come back as
             lists). On the in-process runner several threads call it at once, so its heavy part should release
             the GIL.
-        label: What is done, a verb first ("FilterDocuments"); Beam's step and the folder of results carry it.
-        unit: What progress counts.
+        label: Name of the step, a verb first ("FilterDocuments"); Beam's step and the folder of results carry it.
+        unit: Unit of progress.
 
     Returns:
         One result per task.
@@ -117,7 +117,7 @@ def _run_task(work: Callable[[Any], Any], folder: str, index: int, task: Any) ->
 
 @dataclass
 class Tally:
-    """What a stage, or its work on one shard, did to the documents of one source.
+    """Counts of a stage's decisions on the documents of one source, for all shards or one.
 
     Attributes:
         documents_in: Documents seen.

@@ -2,8 +2,8 @@
 
 The teacher runs once, and any number of students learn from it. It reads the batches of the training in the training's
 order, which is a function of the step, and stores of each position the k most probable tokens and the probability of all
-others together (see ``model.losses.distillation`` for why that, and ``data.training.stored_logits`` for the files). ``distill``
-refuses what was made for another order. A killed pass goes on after its last whole shard.
+others together (see ``model.losses.distillation`` for why that, and ``data.training.stored_logits`` for the files).
+``distill`` refuses logits that were made for another order. A killed pass goes on after its last whole shard.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _share(path: Path, target: Path) -> None:
 
 
 def summarise(folder: Path, shards: int) -> dict[str, float]:
-    """Means over all positions of what was stored.
+    """Means of the stored values over all positions.
 
     Returns:
         ``top_1_probability`` of the most probable token, ``top_k_probability`` of all k stored ones together: how much

@@ -1,4 +1,4 @@
-"""What stages that use a teacher share: its weights, and whether its distributions fit a training."""
+"""Shared by stages that use a teacher: loading its weights, and checking that its distributions fit a training."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def load(
 def made_for(
     config: MixtureConfig, reading: Reading, seed: int, tokens: str, temperature: float
 ) -> dict[str, Any]:
-    """Everything that settles what a teacher's stored distributions are of, by name; JSON values.
+    """Everything that a teacher's stored distributions depend on, by name; JSON values.
 
     Args:
         config: The phases.
-        reading: What is read.
+        reading: The plan of reading.
         seed: The seed that the order is drawn with.
         tokens: Digest of the token streams.
-        temperature: What the teacher's logits were divided by.
+        temperature: Divisor of the teacher's logits.
     """
     facts: dict[str, Any] = {
         "tokens": tokens,

@@ -14,7 +14,7 @@ LEAST_EXAMPLES = 20
 
 
 class Label(Config):
-    """Which documents carry a label: those of some sources, or with some values of a metadata field."""
+    """The documents that carry a label: those of some sources, or with some values of a metadata field."""
 
     sources: tuple[str, ...] = Field(default=(), description="Sources whose documents all carry it.")
     field: str | None = Field(
@@ -39,9 +39,9 @@ class Label(Config):
 
 
 class TrainClassifierConfig(Config):
-    """What to tell apart, and how."""
+    """The labels to tell apart, and how."""
 
-    name: Name = Field(description="What it judges; filters refer to the classifier by it.")
+    name: Name = Field(description="The property it judges; filters refer to the classifier by it.")
     positive: Label = Field(description="Documents with the positive label.")
     negative: Label = Field(description="Documents with the negative label.")
     max_examples: int = Field(default=20_000, ge=LEAST_EXAMPLES, description="Most documents of each label.")

@@ -167,7 +167,7 @@ def _examples(context: Context, config: TrainClassifierConfig, folder: Path) -> 
 def _thresholds(
     curve: list[Point], likely: np.ndarray, is_positive: np.ndarray, label: str
 ) -> list[dict[str, float]]:
-    """What each target precision takes, and what its threshold gives on the test documents."""
+    """The threshold of each target precision, and its precision and recall on the test documents."""
     rows = []
     probabilities, is_wanted = (likely, is_positive) if label == "positive" else (1 - likely, ~is_positive)
     for target in TARGETS:

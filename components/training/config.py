@@ -1,4 +1,4 @@
-"""What a spec says of ``pretrain``: the shape, the phases with their mixtures, the optimizer, what is kept and told."""
+"""The configuration of ``pretrain``: the shape, the phases with their mixtures, the optimizer, records and reports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ModelShape(Config):
 
     preset: Preset | None = Field(
         default=None,
-        description="A shape by name (`millrace models` lists them); what stands beside it wins.",
+        description="A shape by name (`millrace models` lists them); fields given beside it win.",
     )
     layers: int = Field(default=4, ge=1, le=512, description="Number of decoder layers.")
     model_size: int = Field(default=128, ge=8, description="Width of the residual stream.")
@@ -65,7 +65,7 @@ class ModelShape(Config):
     )
     logit_soft_cap: float | None = Field(default=None, gt=0, description="Bound of the logits by tanh.")
     local_window_tokens: int | None = Field(
-        default=None, ge=1, description="What local layers see; none makes all layers global."
+        default=None, ge=1, description="Window of local layers; null makes all layers global."
     )
     global_every_layers: int = Field(
         default=6, ge=1, description="With a window, every such layer is global; layers is a multiple of it."
@@ -143,7 +143,7 @@ class TrainingConfig(RowsConfig, GradientConfig):
     router_balance_loss: RouterBalanceLoss = 0.01
     router_z_loss: RouterZLoss = 0.001
     capacity_factor: float | None = Field(
-        default=None, gt=0, description="Places of an expert over its even share; none is dropless."
+        default=None, gt=0, description="Places of an expert over its even share; null drops no token."
     )
     remat: Literal["none", "dots", "full"] = Field(
         default="none",

@@ -1,4 +1,4 @@
-"""Digests of training steps: what a step computed, in bits, so that doing it again can be compared.
+"""Digests of training steps: the exact results of each step, to compare a replay with.
 
 A processor that computes wrongly now and then gives no error. Training on one kind of machine is the same bits every
 time, so the records of a sound training are met by every replay, and the first step that is not tells where it went
@@ -8,7 +8,7 @@ wrong.
 
 A block is the steps from ``first_step`` to ``step``. ``loss`` and ``gradient_norm`` are the bits of a float32 number for
 each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.states.checksum``) and
-``batch`` a SHA-256 of what it read, all hexadecimal. ``devices`` is their number, since sums over others differ in bits.
+``batch`` a SHA-256 of its batch, all hexadecimal. ``devices`` is their number, since sums over others differ in bits.
 
 References:
     Dixit et al. 2021, Silent Data Corruptions at Scale, arXiv 2102.11245.
@@ -43,8 +43,8 @@ class Difference:
         step: The step, from 0.
         parameters_equal_after_step: The last step before it after which the parameters were compared, and were equal;
             None where there is none.
-        fields: What differs: ``loss``, ``gradient_norm``, ``batch``, ``parameters``. Where only the parameters do, the
-            step's own update went wrong; where only the loss does, it or the update before.
+        fields: The fields that differ: ``loss``, ``gradient_norm``, ``batch``, ``parameters``. Where only the
+            parameters do, the step's own update went wrong; where only the loss does, it or the update before.
         recorded: Their recorded values.
         replayed: Their values now.
     """
@@ -70,7 +70,7 @@ def records(
     until_steps: int | None = None,
     devices: int = 1,
 ) -> list[Record]:
-    """The blocks of a training, or of its first ``until_steps`` steps: then the last may lack what its end would tell."""
+    """The blocks of a training, or of its first ``until_steps`` steps: then the last block may be incomplete."""
     total_steps = len(history.curves["loss"])
     if history.checksums is None:
         return []
@@ -144,7 +144,7 @@ def first_difference(
 
 
 def _values(block: Record, step: int) -> dict[str, int | str]:
-    """What a block tells of one of its steps."""
+    """The record of one step of a block."""
     place = (step - int(block["first_step"])) * DIGITS
     values: dict[str, int | str] = {name: str(block[name])[place : place + DIGITS] for name in OF_EVERY_STEP}
     if step == block["step"]:

@@ -70,7 +70,7 @@ class Fitting:
 
     Attributes:
         mesh: The devices, or None for a single one.
-        clock: What the training's time is lost to.
+        clock: Clock that books lost time.
 
     Raises:
         ComponentError: The devices or the rows do not divide by the mesh's axes.
@@ -119,15 +119,15 @@ class Fitting:
         """Trains a module in place, from the newest state of the work folder or of memory, or afresh.
 
         Args:
-            module: See ``fit``, and for what is not listed here.
+            module: See ``fit``, also for arguments not listed here.
             objective: As the configuration's ``on_non_finite`` has it.
             batches: Step -> arrays.
             total_steps: Number of steps.
-            hooks: What happens between steps.
+            hooks: Hooks to run between steps.
             advice: From the step whose loss is not finite to a sentence's end that says what to do.
             kept: States that stay when the training is over.
             shared: The compiled step of trainings that are alike.
-            until_steps: Ends after so many steps.
+            until_steps: Ends after this many steps.
 
         Raises:
             ComponentError: A step is not finite, memory does not hold the copies, or a signal asked to end.

@@ -1,4 +1,4 @@
-"""What ``pretrain`` tells while it runs: loss, speed, how much of the machine it uses. Wall times go nowhere else."""
+"""Reports of ``pretrain`` while it runs: loss, speed, utilisation of the machine. Wall times go nowhere else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Live:
         total_steps: Steps of the training.
         token_flops: Work of a token, by phase.
         compute_dtype: Type of the model's products, which says how fast the device could be.
-        goodput: What time was lost to.
+        goodput: Clock of useful and lost time.
     """
 
     def __init__(

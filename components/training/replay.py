@@ -31,7 +31,7 @@ TRAIN: Mapping[str, Callable[..., stream_training.Trained]] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a replay found.
+    """The result of a replay.
 
     Attributes:
         first_step: First step that was compared, from 0.

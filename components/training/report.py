@@ -1,4 +1,4 @@
-"""``report.html`` of ``pretrain``: what was trained, on what, and its curves, in one file without scripts."""
+"""``report.html`` of ``pretrain``: the model, its data and its curves, in one file without scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def page(
     """The whole file.
 
     Args:
-        report: What ``report.json`` holds.
+        report: Content of ``report.json``.
         phases: For each phase its ``first_step``, ``steps``, ``tokens``, ``rows``, ``sequence_length_tokens`` and
             ``weights``.
         parts_of_loss: Curves of the report that belong beside the loss.

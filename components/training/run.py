@@ -48,7 +48,7 @@ from .live import Live
 
 @dataclass(frozen=True)
 class Recipe:
-    """What trainings have in common that differ in their mixture's weights alone; made once, they compile once.
+    """Shared by trainings that differ only in their mixture's weights; made once, they compile once.
 
     Attributes:
         optimizer: With the learning rate of every step.
@@ -75,14 +75,14 @@ def make_recipe(config: PretrainConfig, mixture: Mixture) -> Recipe:
 
 @dataclass(frozen=True)
 class Task:
-    """What a training on token streams minimises, and with what besides them.
+    """The objective of a training on token streams, with its other inputs.
 
     Attributes:
         component: The component that trains, for messages.
         loss: As ``fit`` takes it.
         batch: (step, rows) -> the step's arrays, of all rows or of those with these numbers.
         flops_per_token: From tokens of a row to the work of training on one of them.
-        frozen: What the loss takes that is not trained.
+        frozen: Untrained inputs of the loss.
         curves: Names of the loss's metrics that go into the report.
         title: The report's.
     """
@@ -98,7 +98,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training made: the model, and what it recorded on the way."""
+    """The result of a training: the model and the record of its steps."""
 
     config: PretrainConfig
     shape: ModelConfig
@@ -109,7 +109,7 @@ class Trained:
 
 
 def next_token_loss(config: PretrainConfig) -> NextTokenLoss:
-    """The loss on the tokens, with what the configuration adds to it."""
+    """The loss on the tokens, with the terms that the configuration adds."""
     return NextTokenLoss(
         TrainingMode(config.remat, config.capacity_factor, config.unroll_layers),
         z_loss=config.z_loss,

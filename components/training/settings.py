@@ -1,4 +1,4 @@
-"""What a spec says of every training by gradient steps: learning rate and decay, checkpoints, devices, what is not finite.
+"""Settings of every training by gradient steps: learning rate and decay, checkpoints, devices, non-finite losses.
 
 Fields that several components have are types here, with their bounds and descriptions; each component has its own
 defaults for them. A field that a component lacks has the default of ``model/training/optimizer.py``.

@@ -1,5 +1,4 @@
-"""The stores of a training as one: training resumes from the newest state of any, and each gets the saves that are due.
-"""
+"""The stores of a training as one: training resumes from the newest state of any, and each gets the saves that are due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule ``classifier``: keeps what a classifier of the pipeline says is wanted.
+"""The rule ``classifier``: keeps documents that a classifier of the pipeline gives the wanted label.
 
 The threshold stands in the spec, or follows from the precision that is asked for and the curve that `train_classifier`
 measured on texts it was not trained on.
@@ -26,13 +26,13 @@ class Classified(Rule):
     rule: Literal["classifier"]
     classifier: str = Field(description="Its label in the stage's input port classifiers.")
     keep: Literal["positive", "negative"] = Field(
-        default="positive", description="The label of what is kept."
+        default="positive", description="Label of the documents to keep."
     )
     min_probability: Fraction | None = Field(
         default=None, description="Least calibrated probability of that label."
     )
     target_precision: Fraction | None = Field(
-        default=None, description="Or: the share of what is kept that has the label, on held-out texts."
+        default=None, description="Or: least precision of that label on held-out texts."
     )
 
     @model_validator(mode="after")
@@ -45,7 +45,7 @@ class Classified(Rule):
 
     @property
     def label(self) -> str:
-        """What decisions and reports call the rule; a source may have several with different classifiers."""
+        """The rule's name in decisions and reports; a source may have several with different classifiers."""
         return f"classifier:{self.classifier}"
 
     def resolved(self, artifacts: Mapping[str, Path]) -> Classified:

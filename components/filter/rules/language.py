@@ -50,9 +50,9 @@ class Language(Rule):
         "language. Null: no bound.",
     )
     head_bytes: int = Field(
-        default=512, ge=32, le=32_768, description="How much of the beginning of a text is looked at."
+        default=512, ge=32, le=32_768, description="Bytes of a text's beginning that are looked at."
     )
-    set_lang: bool = Field(default=True, description="Whether the column `lang` gets what was found.")
+    set_lang: bool = Field(default=True, description="Write the language found to the column `lang`.")
 
     def apply(self, rows: Rows) -> Outcome:
         """Identifies languages; ``disallowed`` is 1 where ``allowed`` does not name the one found."""

@@ -15,7 +15,7 @@ class Length(Rule):
     rule: Literal["length"]
     min_characters: Count | None = None
     max_characters: Count | None = None
-    min_bytes: Count | None = Field(default=None, description="Of UTF-8.")
+    min_bytes: Count | None = Field(default=None, description="Bytes of UTF-8.")
     max_bytes: Count | None = None
     min_words: Count | None = Field(default=None, description="Runs between ASCII white space.")
     max_words: Count | None = None

@@ -17,10 +17,11 @@ class Pii(Rule):
 
     rule: Literal["pii"]
     kinds: tuple[PiiKind, ...] = Field(
-        default=("secret", "email", "iban", "card", "ip", "phone"), description="What to look for."
+        default=("secret", "email", "iban", "card", "ip", "phone"),
+        description="Kinds of personal data to look for.",
     )
     replacements: dict[PiiKind, str] = Field(
-        default={}, description="Kind -> what stands in its place; others get <EMAIL>, <IP> and so on."
+        default={}, description="Kind -> replacement text; others get <EMAIL>, <IP> and so on."
     )
     private_addresses: bool = Field(
         default=False, description="Replace IP addresses of private networks as well."

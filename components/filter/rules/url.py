@@ -1,4 +1,4 @@
-"""The rule ``url``: bounds on what of a user's lists stands in a document's URL.
+"""The rule ``url``: bounds on the entries of a user's lists found in a document's URL.
 
 A list stands in the spec, in a file with one entry a line, or in both.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from millrace.data.filters.url import UrlLists
     from millrace.data.text.batch import TextBatch
 
-Listed = tuple[tuple[str, ...], str | None]  # what stands in the spec, and a file
+Listed = tuple[tuple[str, ...], str | None]  # entries in the spec, and a file
 
 
 def _has_a_letter(entry: str) -> str:
@@ -65,7 +65,7 @@ class Url(Rule):
     words: tuple[Word, ...] = Field(default=(), description="Blocked words, runs of letters and digits.")
     words_file: str | None = Field(default=None, description="A file with one a line.")
     soft_words: tuple[Word, ...] = Field(
-        default=(), description="Words of which it takes several different ones."
+        default=(), description="Words that block only when several distinct ones occur."
     )
     soft_words_file: str | None = Field(default=None, description="A file with one a line.")
     parts: tuple[Entry, ...] = Field(

@@ -1,4 +1,4 @@
-"""Which documents a training step read, in the few words that an error or a report has room for."""
+"""Names the documents that a training step read, briefly enough for an error or a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a spec says of the batches that a stage reads from token streams: phases, their mixtures, rows and packing."""
+"""The configuration of batches that a stage reads from token streams: phases, their mixtures, rows and packing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RowsConfig(Config):
 
 
 class MixtureConfig(RowsConfig):
-    """What settles which tokens every step reads, but for the seed and the streams themselves."""
+    """Everything but the seed and the streams that determines the tokens of every step."""
 
     phases: Sequence[MixturePhase] = Field(min_length=1, description="Mixture by phase, in order.")
     tokens: Annotated[int, Field(ge=1)] | str | None = Field(

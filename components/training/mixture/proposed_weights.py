@@ -17,7 +17,7 @@ Settings = TypeVar("Settings", bound=MixtureConfig)
 
 
 def misfits(config: MixtureConfig, ports: Collection[str]) -> Iterator[str]:
-    """What phases and the inputs that are given get wrong together: proposed weights need a mixture, and it them."""
+    """Mistakes of phases and inputs taken together: proposed weights need the input mixture, and the input needs them."""
     wanted = [str(place) for place, phase in enumerate(config.phases) if phase.weights == "proposed"]
     if wanted and PORT not in ports:
         yield (
@@ -35,7 +35,7 @@ def resolve(component: str, config: Settings, mixture: Artifact | None, sources:
     """The configuration with numbers in all phases.
 
     Args:
-        component: Whose configuration it is, for messages.
+        component: Name of the configured component, for messages.
         config: The configuration of a spec.
         mixture: The artifact that proposes weights.
         sources: Those of the tokens that are trained on.

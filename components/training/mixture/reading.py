@@ -1,4 +1,4 @@
-"""What stages read from token streams, and in which order: a plan of mixtures, and the rows of each of its steps."""
+"""The order in which stages read token streams: a plan of mixtures, and the rows of each of its steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Settings = TypeVar("Settings", bound=MixtureConfig)
 
 @dataclass(frozen=True)
 class Reading:
-    """What a stage reads, in which order.
+    """The plan of a stage's reading.
 
     Attributes:
         streams: The token streams.

@@ -1,4 +1,4 @@
-"""Which steps and how many tokens the phases of a mixture have."""
+"""The steps and the number of tokens of each phase of a mixture."""
 
 from __future__ import annotations
 

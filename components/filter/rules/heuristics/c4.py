@@ -20,8 +20,8 @@ class C4(Rule):
     max_curly_brackets: Literal[0] | None = Field(
         default=0, description="0 drops texts with a curly bracket."
     )
-    min_sentences: Count | None = Field(default=5, description="In the lines that stay.")
-    line_min_words: Count = Field(default=3, description="Lines with fewer go.")
+    min_sentences: Count | None = Field(default=5, description="Sentences in the lines that stay.")
+    line_min_words: Count = Field(default=3, description="Lines with fewer words go.")
     line_max_word_characters: int = Field(default=1000, ge=1, description="Lines with a longer word go.")
     line_terminal_punctuation: bool = Field(
         default=True, description="Lines that do not end in . ? ! or a quote, or that end in an ellipsis, go."
@@ -33,7 +33,7 @@ class C4(Rule):
     cut_citations: bool = Field(default=True, description="Marks such as [1] and [citation needed] are cut.")
 
     def apply(self, rows: Rows) -> Outcome:
-        """Cuts lines and measures what is left."""
+        """Cuts lines and measures the rest."""
         from millrace.data.filters.heuristics import c4
 
         lines = c4.LineRules(

@@ -22,7 +22,7 @@ class GopherQuality(Rule):
     max_bullet_line_fraction: Fraction | None = 0.9
     max_ellipsis_line_fraction: Fraction | None = 0.3
     min_alphabetic_word_fraction: Fraction | None = 0.8
-    min_stop_words: Count | None = Field(default=2, description="Different ones of stop_words.")
+    min_stop_words: Count | None = Field(default=2, description="Distinct words of stop_words.")
     stop_words: tuple[str, ...] = Field(
         default=("the", "be", "to", "of", "and", "that", "have", "with"),
         description="Frequent words of the language.",
