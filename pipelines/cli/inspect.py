@@ -35,7 +35,7 @@ def runs(
     store: options.StoreUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """List runs, newest last: how each ended, how long it took, what ran."""
+    """List runs, newest last: outcome, duration, stages that ran."""
     opened = open_store(spec, store)
     rows = [state for state in (opened.read_run(run) for run in opened.run_ids()) if state]
     if as_json:
@@ -95,7 +95,7 @@ def logs(
         str | None, typer.Option("--run", help="The run; the latest that ran the stage when left out.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on printing while the stage runs.")
+        bool, typer.Option("--follow", "-f", help="Keep printing while the stage runs.")
     ] = False,
 ) -> None:
     """Print a stage's log."""
@@ -124,7 +124,7 @@ def diff(
     store: options.StoreUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say what differs between two runs: configuration, code, inputs, outputs and metrics, stage by stage."""
+    """Show the differences between two runs: configuration, code, inputs, outputs and metrics, stage by stage."""
     from millrace.components.contract import ComponentError
     from millrace.pipelines.plan.code_identity import changes
     from millrace.pipelines.plan.differences import differences

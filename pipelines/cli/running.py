@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from millrace.pipelines.spec.models import Pipeline
 
 Only = Annotated[
-    list[str] | None, typer.Option("--only", help="Run this stage alone; what it needs must be in the store.")
+    list[str] | None, typer.Option("--only", help="Run this stage alone; its inputs must be in the store.")
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="Run this stage and what needs it; the rest must be in the store."),
+    typer.Option("--from", help="Run this stage and all that need it; the rest must be in the store."),
 ]
 Until = Annotated[
-    str | None, typer.Option("--until", help="Run this stage and what it needs, nothing after it.")
+    str | None, typer.Option("--until", help="Run this stage and the stages it needs, none after it.")
 ]
 
 
@@ -95,7 +95,7 @@ def plan(
     store: options.StoreUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say for each stage whether it would be reused or run, and why; runs nothing."""
+    """Show for each stage whether it would be reused or run, and why; runs nothing."""
     from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)

@@ -15,7 +15,7 @@ Package = Annotated[
 ]
 SpecOption = Annotated[Path, typer.Option("--spec", help="The pipeline whose newest package to use.")]
 Weights = Annotated[
-    Literal["float32", "int4"], typer.Option("--weights", help="Which weights of the package to load.")
+    Literal["float32", "int4"], typer.Option("--weights", help="Weights of the package to load.")
 ]
 
 
@@ -30,7 +30,7 @@ def chat(
     spec: SpecOption = options.DEFAULT_SPEC,
     store: options.StoreUri = None,
     weights: Weights = "float32",
-    prompt: Annotated[str | None, typer.Option("--prompt", help="Answer this once and leave.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Answer this once and exit.")] = None,
     system: Annotated[
         str | None, typer.Option("--system", help="A system message that opens the conversation.")
     ] = None,
@@ -50,7 +50,7 @@ def chat(
         int | None, typer.Option("--seed", min=0, help="The same seed gives the same answers.")
     ] = None,
 ) -> None:
-    """Talk to a model package in the terminal; also answers one prompt, or what is piped in."""
+    """Talk to a model package in the terminal; also answers one prompt, or standard input."""
     from millrace.components.contract import ComponentError
     from millrace.pipelines.stages.environment import compute_here
 
@@ -87,7 +87,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     rows: Annotated[
-        int, typer.Option("--rows", min=1, max=256, help="Answers that grow at the same time.")
+        int, typer.Option("--rows", min=1, max=256, help="Answers generated at the same time.")
     ] = 4,
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", min=1, help="Requests that may wait; more are refused.")

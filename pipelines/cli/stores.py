@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from millrace.pipelines.store.store import Store
 
-store_app = typer.Typer(help="List, verify, free and index what the store holds.", no_args_is_help=True)
+store_app = typer.Typer(
+    help="List, verify, delete and index the artifacts of the store.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +68,7 @@ def verify(
     store: options.StoreUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read everything again and compare it with its digest; exit code 1 if anything is damaged."""
+    """Read every artifact and compare it with its digest; exit code 1 if any is damaged."""
     from millrace.pipelines.store import maintenance
 
     opened = open_store(spec, store)
@@ -93,12 +95,14 @@ def collect(
     store: options.StoreUri = None,
     keep_runs: Annotated[
         int,
-        typer.Option("--keep-runs", min=0, help="Newest runs of each pipeline to keep, with all they reach."),
+        typer.Option("--keep-runs", min=0, help="Newest runs of each pipeline to keep, with all they use."),
     ] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the artifacts that would be removed.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Free space: remove what the newest runs do not reach."""
+    """Free space: remove artifacts that the newest runs do not use."""
     from millrace.components.reports.figures import size
     from millrace.pipelines.store import maintenance
 

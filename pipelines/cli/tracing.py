@@ -55,7 +55,7 @@ def doc(
 
 @trace_app.command("text")
 def text(
-    words: Annotated[str, typer.Argument(metavar="TEXT", help="What the documents say.")],
+    words: Annotated[str, typer.Argument(metavar="TEXT", help="Text that the documents contain.")],
     spec: options.SpecPath = options.DEFAULT_SPEC,
     store: options.StoreUri = None,
     run: RunId = None,
@@ -74,7 +74,7 @@ def text(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find the documents that contain a text, and what became of each."""
+    """Find the documents that contain a text, and the fate of each."""
     from millrace.pipelines.trace import text
 
     _answer(spec, store, run, as_json, lambda opened: text.search(opened, words, limit, count_all=count))
@@ -88,7 +88,7 @@ def example(
     run: RunId = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trace a benchmark example: what it says, what it was made from, which documents overlap it."""
+    """Trace a benchmark example: its text, its source, the documents that overlap it."""
     from millrace.pipelines.trace import documents
 
     _answer(spec, store, run, as_json, lambda opened: documents.example(opened, name))
@@ -106,7 +106,7 @@ def step(
     run: RunId = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trace a training step: which documents stood in each row of its batch."""
+    """Trace a training step: the documents in each row of its batch."""
     from millrace.pipelines.trace import training
 
     _answer(spec, store, run, as_json, lambda opened: training.step(opened, number, stage))
@@ -119,7 +119,7 @@ def artifact(
     store: options.StoreUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """Trace an artifact: who made it, from what up to the sources, and what was made from it."""
+    """Trace an artifact: the stage that made it, its inputs up to the sources, everything made from it."""
     import contextlib
 
     from millrace.pipelines.index import lineage
