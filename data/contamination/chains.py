@@ -1,23 +1,22 @@
 """Finds the stretch of a document that repeats an example: shared triples, chained along the document.
 
-Going through a document from left to right, every word that a shared triple covers for the first time earns the bits of
-the example's word that it stands for, and every word between two triples costs ``GAP_BITS``; a chain that has nothing
-left starts anew. A word of the document stands for one word of the example, and a word of the example counts once. The
-best chain is the evidence: its score, which words of the example it has, where it begins and ends. It is a local
-alignment that does not mind the order in which the pieces come, because choices are shuffled and letters put between
-them.
+The search reads a document from left to right. A word that a shared triple covers for the first time adds the bits of
+the example's word that it matches; a word between two triples costs ``GAP_BITS``; a chain starts anew when its score
+falls to zero. A word of the document matches one word of the example, and a word of the example counts once. The best
+chain is the evidence: its score, the words of the example that it has, its beginning and end. This is a local alignment
+that ignores the order of the pieces, because copies shuffle choices and put letters between them.
 
 A chain is contamination when it has
 
 - ``min_coverage`` of the bits of the question, or of the whole example,
 - ``min_score`` bits, and ``MIN_WORDS`` words.
 
-Copies begin where the example begins, and where a sentence or line of the document does; phrases stand anywhere. A chain
-that begins so needs ``START_SHARE`` of that coverage and score and ``START_WORDS`` words. So a question cut short is
-found where the same five words within a sentence are none.
+Copies begin where the example begins, and where a sentence or line of the document does; phrases begin anywhere. A
+chain with such a beginning needs only ``START_SHARE`` of that coverage and score, and ``START_WORDS`` words. So a
+truncated question is found, but the same five words within a sentence are not.
 
-The constants are those at which most of 1,560 examples of 13 benchmarks, planted into natural documents, are found and
-less than one in a thousand of 88,000 documents without (benchmarks/contamination_recall.py).
+With these constants the search finds most of 1,560 examples of 13 benchmarks planted into natural documents, and flags
+less than one in a thousand of 88,000 documents without a plant (benchmarks/contamination_recall.py).
 
 References:
     Smith & Waterman 1981, "Identification of common molecular subsequences": local alignment; Altschul et al. 1990,
@@ -329,7 +328,7 @@ def _walk(
 ) -> Any:
     """The best chain among the hits of one pair: its score, and where in ``keys`` it begins and ends.
 
-    What it covers when it is done stays in ``covered``.
+    At the end ``covered`` holds the words that it covers.
     """
     _clear(covered, touched)
     best, best_begin, best_end = 0.0, begin, begin

@@ -1,10 +1,10 @@
-"""Benchmark examples made ready to be found: their triples, and what each of their words says.
+"""The index of benchmark examples: their triples, and the worth of each of their words.
 
 A word is worth the bits of its rarity: ``log2(texts / (1 + others with it))`` over a sample of the corpus and the
-examples themselves, at most ``MAX_BITS``; when an example repeats a word, half as much each time. What is common says
-nothing: triples that are in more of the sample's texts than a limit (boilerplate, phrases), or in more than
-``MAX_EXAMPLES`` examples (the wording of a template, "which of the following"), are not looked for, and words that no
-other triple covers are worth nothing.
+examples themselves, at most ``MAX_BITS``; when an example repeats a word, half as much each time. Common triples are no
+evidence: those in more of the sample's texts than a limit (boilerplate, phrases), or in more than ``MAX_EXAMPLES``
+examples (the wording of a template, "which of the following"), are not searched for, and words that no other triple
+covers are worth nothing.
 
 References:
     Spärck Jones 1972, "A statistical interpretation of term specificity and its application in retrieval": rarity as
@@ -30,7 +30,7 @@ from .words import Integers, Words
 
 MAX_BITS = 12.0
 REPEATED = 0.5  # the worth of a word that an example repeats
-CHARACTER_SHARE = 0.5  # what a character is worth of scripts without spaces: about two of them are a word
+CHARACTER_SHARE = 0.5  # the worth of a character in scripts without spaces: about two make a word
 MAX_EXAMPLES = 32
 MAX_REPEATS = 4  # places of a triple in one example: a table of zeros would have thousands
 LISTED = 20  # common triples that are given in words
@@ -79,8 +79,7 @@ class Index:
         bits: Worth of each slot in bits, float32 [slots].
         question_slots: Words of each example's question, int32 [examples].
         answer_slots: First and end slot of each example's right answer within the example, int32 [examples, 2].
-        total_bits: What all words of an example, of its question and of its right answer are worth,
-            float32 [examples, 3].
+        total_bits: Worth of all words of an example, of its question and of its right answer, float32 [examples, 3].
     """
 
     bitmap: npt.NDArray[np.uint64]
@@ -134,7 +133,7 @@ class Built:
         index: The index that documents are searched with.
         common: The most common triples that it leaves out.
         common_triples: How many it leaves out.
-        whole_bits: What all words of each example would be worth were none of its triples common, float32 [examples].
+        whole_bits: Worth of all words of each example if none of its triples were common, float32 [examples].
     """
 
     index: Index

@@ -1,4 +1,4 @@
-"""Hashes in order, and words as numbers: what indexing two million words of examples spends its time on.
+"""Sorts hashes and numbers words, where indexing two million words of examples spends most of its time.
 
 Sorting by the buckets of the first bits, which hashes fill evenly, takes a fifth of the time of a general sort.
 """

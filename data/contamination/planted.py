@@ -2,7 +2,7 @@
 
 A copy is an example in one of the layouts that people print questions in, then changed in one way: not at all, in its
 case, its punctuation, its white space (with characters that do not show), cut to its beginning, with words left out.
-``shuffled`` has the same words in a random order and is no copy: it shows what comes of common words alone.
+``shuffled`` has the same words in a random order and is no copy: it shows the effect of common words alone.
 """
 
 from __future__ import annotations

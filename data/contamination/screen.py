@@ -1,13 +1,13 @@
 """Selects the pairs of document and example that have to be chained: those whose upper bound is high enough.
 
-Of natural text every eighth triple is also in some example, most often in several, and nearly all are chance. So each
-example has a running bound of what a chain that ends here could score, and of the bits that it could have: every word
-that a triple of the example covers earns the most that any of the example's words is worth that it may stand for,
-however often that has counted already; a gap costs what it costs a chain, and what has nothing left starts anew. No chain
-does better, so nothing is lost (``tests/data/contamination/test_screen.py``). Of 100,000 triples of a
-document and an example in a MB of text about 90 pairs are left.
+One in eight triples of natural text is also in some example, most often in several, and nearly all by chance. So each
+example has a running upper bound on the score of a chain that ends here, and on its bits: a word that a triple of the
+example covers adds the highest worth among the example's words that it may match, however often that word has counted
+already; a gap costs as much as in a chain, and the bound starts anew when it falls to zero. No chain scores higher, so
+nothing is lost (``tests/data/contamination/test_screen.py``). Of 100,000 triples of a document and an example in a MB
+of text about 90 pairs are left.
 
-An example's state is one number of 64 bits, so that 27,000 of them stay in the second cache.
+An example's state is one number of 64 bits, so that 27,000 of them fit the L2 cache.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def runs(
         is_kept: Kinds whose postings count, bool [kinds]; at most 255 postings of each.
         most: Postings of a kind that one example may have; more do not count.
         first_slot: First slot of each example and the end of the last, int64 [examples + 1].
-        bits: What each slot is worth, at most 15, float32 [slots]; is changed: what only a triple with a gap has is not
+        bits: Worth of each slot, at most 15, float32 [slots]; is changed: what only a triple with a gap has is not
             found in a copy as it is.
     """
     middle = firsts.size // 2
@@ -102,7 +102,7 @@ def candidates(
         runs: The examples of each kind of triple, see ``Runs``.
         least_bits: Bits that a chain of each example must have, float [examples].
         min_score: Bits less gaps that every chain must have.
-        gap_bits: What a word in a gap costs.
+        gap_bits: Cost of a word in a gap.
 
     Returns:
         Documents, ascending, and examples, int64 [pairs] each.

@@ -1,14 +1,14 @@
-"""Three words in a row as 64-bit hashes: what documents and benchmark examples have in common.
+"""Hashes three words in a row to 64 bits, to find text that documents and benchmark examples share.
 
 Three words are few enough to survive when words are dropped or a layout changes, and enough to be rare: of all three
 in a row of 197 MB of natural text, one in ten is also in one of 27,000 examples (2.3 million different ones). Examples
 of up to ``DENSE_WORDS`` words also give the triples that leave one word out between two (``a b d``, ``a c d``,
-``a c e``), so that a copy with words missing still has triples of theirs; a document gives only what stands there,
-one look-up a word.
+``a c e``), so that a copy with words missing still shares triples; a document gives only its consecutive triples, one
+look-up a word.
 
-The look-up is made for few misses of the cache: a bitmap of 2 MB turns most words away, then 32 bits of the hash and
-what is known of it stand side by side, in buckets of about three by the first bits. Each step prefetches some hundred
-look-ups ahead; this cut 6.0 ms a MB to 3.5 on a machine with contended memory.
+The look-up avoids cache misses: a bitmap of 2 MB rejects most words, then 32 bits of the hash and its entry lie side by
+side, in buckets of about three by the first bits. Each step prefetches some hundred look-ups ahead; this cut 6.0 ms a
+MB to 3.5 on a machine with contended memory.
 
 References:
     Steele et al. 2014 (SplitMix64): the constants of the hashes. Guthrie et al. 2006, "A closer look at skip-gram
@@ -45,7 +45,7 @@ class Postings(NamedTuple):
     Attributes:
         hashes: uint64 [postings].
         examples: int32 [postings].
-        slots: Which words of the example the triple consists of, -1 for a letter that only a layout puts there;
+        slots: The words of the example that form the triple, -1 for a letter that only a layout puts there;
             int16 [postings, 3].
     """
 

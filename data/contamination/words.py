@@ -1,12 +1,12 @@
-"""Words of texts as 64-bit hashes: what documents and benchmark examples are compared by.
+"""Hashes the words of texts to 64 bits, to compare documents and benchmark examples.
 
-Words are folded as in ``data/text/folding.py``; apostrophes are not seen and underscores separate, so that ``don't`` and
+Words are folded as in ``data/text/folding.py``; apostrophes are ignored and underscores separate, so that ``don't`` and
 ``dont``, ``has_close_elements`` and ``has close elements`` are the same.
 
-Words are found 64 bytes at a time: a question about so many bytes (letter? digit?) has the bits of a number for an answer,
-and words are its runs of ones. Those of ASCII letters and digits are hashed sixteen bytes at a time, with the bit set
-that turns capitals into small letters; runs with other bytes are folded character by character into a buffer first,
-where the same word has the same bytes. On prose that takes half of the time of a hash that goes on byte by byte.
+Words are found 64 bytes at a time: a test of 64 bytes (letter? digit?) gives the bits of one number, and words are its
+runs of ones. Words of ASCII letters and digits are hashed sixteen bytes at a time, with the bit set that turns capitals
+into small letters; runs with other bytes are folded character by character into a buffer first, where the same word has
+the same bytes. On prose this takes half the time of hashing byte by byte.
 
 References:
     Langdale & Lemire 2019, "Parsing Gigabytes of JSON per Second", arXiv 1902.08318, section 3.1: answers as bits, and

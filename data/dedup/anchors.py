@@ -9,7 +9,7 @@ is 0.17 MB for a MB of prose. Nothing is missed and nothing is guessed; the anch
 Hashing words takes 3 ms a MB, anchors 1 ms. A suffix array with its common prefixes (divsufsort, Kasai) takes 150 ms a MB
 on the same core, and holds the whole corpus in memory several times over.
 
-Words are what white space separates, compared byte for byte: operators in code and numbers in tables count. Scripts
+Words are separated by white space and compared byte for byte: operators in code and numbers in tables count. Scripts
 that put no spaces between words have every character as a word.
 
 References:
@@ -187,7 +187,7 @@ def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unsp
             if is_alone:
                 counts[place] += 1
                 is_inside = False
-            elif byte & 0xC0 != 0x80:  # the rest of a character belongs to what its first byte was
+            elif byte & 0xC0 != 0x80:  # the other bytes of a character have the class of its first
                 is_word = not space[byte]
                 counts[place] += is_word and not is_inside
                 is_inside = is_word

@@ -1,4 +1,4 @@
-"""Takes spans out of texts: which bytes go, so that what stays reads as if they had never been there.
+"""Cuts spans out of texts so that the rest reads as if they had never been there.
 
 Spans that touch, or have only white space between them, are one cut. Of the white space before and after a cut one
 stays: the one with more line breaks, of equals the one after; the next line keeps its indentation. All else stays byte

@@ -1,8 +1,8 @@
-"""One digest per text that is the same for texts that say the same: the normal form of exact deduplication.
+"""One digest per text, equal for texts with the same normal form: exact deduplication.
 
 The normal form is NFC, without case, with runs of white space as one space and none at the ends: copies that differ in
 indentation, line ends or capitals are one text. Two different texts share a digest of 128 bits with probability 2**-128;
-it resists chance, not somebody who looks for collisions.
+it is no protection against deliberate collisions.
 
 ASCII takes 0.8 ms per MB. Only texts with characters that can combine or have several spellings are seen by Python.
 

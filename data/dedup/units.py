@@ -1,8 +1,8 @@
 """Lines, paragraphs and sentences of a batch of texts, each with a 64-bit hash of its normal form.
 
 The normal form is CCNet's: lower case, accents and punctuation off, every digit 0, white space collapsed. It is never
-written down: one kernel walks the UTF-8 bytes, looks each character up in a table and hashes what the table says, at
-some 250 MB/s a core in any script.
+written out: one kernel walks the UTF-8 bytes, looks each character up in a table and hashes the result, at some 250
+MB/s a core in any script.
 
 A sentence ends after ``.``, ``!`` or ``?`` (closing quotes and brackets included) before white space, after their
 full-width forms, and at a line break. That cuts at "Mr." too, which does no harm here: equal texts are cut equally.

@@ -153,7 +153,7 @@ def _taken(batch: TextBatch, rows: npt.NDArray[np.int64]) -> TextBatch:
 
 @lru_cache(maxsize=2)
 def _form_table(form: NormalForm) -> npt.NDArray[np.int16]:
-    """What the quick check of a normal form needs to know of a character, int16 [0x30000]: its combining class, and
+    """The table for the quick check of a normal form, int16 [0x30000]: its combining class, and
     256 more where it is never or not always in that form. Characters of further planes are."""
     table = np.zeros(0x30000, np.int16)
     for point in range(0x80, table.size):

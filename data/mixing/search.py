@@ -1,7 +1,7 @@
 """The search for weights: measure the given mixtures, fit, measure the fit's proposal, keep the best of all.
 
-What is kept was measured, as everything else was: a fit may be wrong, and then its proposal measures worse than a
-mixture that was tried before, which wins.
+The result was measured like every other mixture: when a fit is wrong, its proposal measures worse than a mixture tried
+before, and that one wins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tried:
     """A measured mixture.
 
     Attributes:
-        name: What it is: the prior, a candidate, a sample or a proposal, with its number.
+        name: Its role: the prior, a candidate, a sample or a proposal, with its number.
         weights: [K].
         losses: [H] on held-out sources.
         objective: Their weighted mean.
@@ -49,7 +49,7 @@ class Found:
     Attributes:
         tried: All measured mixtures, the prior first, proposals last.
         fits: Every form that could be fitted, the best first.
-        doubts: What a person should know before using the weights, a sentence each; empty when all went well.
+        doubts: Warnings to read before using the weights, a sentence each; empty when all went well.
     """
 
     tried: tuple[Tried, ...]

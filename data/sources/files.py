@@ -1,8 +1,8 @@
 """Files that patterns name, local or on any store that fsspec knows: which there are, their parts, their records.
 
 Files are streamed: memory is bounded by ``max_document_bytes`` and one block of rows, never by a file, so a gzip bomb
-or a 200 MB line costs no more than any other bad record. What cannot be read becomes a ``Malformed`` record with file
-and offset, and reading goes on after it; only what is wrong with every record of a file (no such column) or with the
+or a 200 MB line costs no more than any other bad record. Unreadable data become a ``Malformed`` record with file and
+offset, and reading goes on after them; only what is wrong with every record of a file (no such column) or with the
 source itself (a pattern that matches nothing) is a ``SourceError``.
 """
 
@@ -100,7 +100,7 @@ def format_of(uri: str, options: Options = DEFAULTS) -> tuple[str, str | None]:
 def list_files(patterns: Sequence[str]) -> list[File]:
     """The files that any pattern matches, each once, sorted by uri.
 
-    Local patterns keep their form: what is given relative to the working directory stays relative, so that document
+    Local patterns keep their form: a path relative to the working directory stays relative, so that document
     ids do not depend on where the folder lies.
 
     Args:
@@ -134,7 +134,7 @@ def list_files(patterns: Sequence[str]) -> list[File]:
 
 
 def fingerprint(patterns: Sequence[str]) -> list[tuple[str, int, str]]:
-    """What tells that the source changed: (uri, size, modification time or etag) of each file."""
+    """The fingerprint that shows changes of the source: (uri, size, modification time or etag) of each file."""
     return [(file.uri, file.size_bytes, file.version) for file in list_files(patterns)]
 
 
@@ -242,7 +242,7 @@ def read_stream(
         stream = Peeked(inside)
         head = stream.peek(265)
     if found is not None or marked_encoding(head[:4]) not in (None, "utf-8-sig"):
-        # What cannot be read in ranges after all is read whole by the first of them.
+        # A file that turns out not to be readable in ranges is read whole by the first of them.
         if where.first:
             return
         where = replace(where, end=None)

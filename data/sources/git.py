@@ -1,11 +1,11 @@
 """The files of a git repository at one commit, each a document, with the language that it is written in.
 
 Blobs are read, and not the working tree: the commit then says which bytes were read, on any machine, and a repository
-without a working tree (``git clone --bare``, a mirror) is as good. Uncommitted changes are no part of a source; what
-is to be read as it lies on the disk is a source of ``files``. Everything comes from git's own plumbing, which knows
-packs, alternates, worktrees and SHA-256, and runs no hook, filter or other program that a repository configures:
-``ls-tree`` says at planning time which files there are and how large, and one ``cat-file --batch`` for each part reads
-them, about as fast as the disk. The bytes of every blob are hashed again: a damaged object is a malformed record.
+without a working tree (``git clone --bare``, a mirror) is as good. Uncommitted changes are no part of a source; use the
+source ``files`` to read a working tree from disk. Everything comes from git's own plumbing, which knows packs,
+alternates, worktrees and SHA-256, and runs no hook, filter or other program that a repository configures: ``ls-tree``
+says at planning time which files there are and how large, and one ``cat-file --batch`` for each part reads them, about
+as fast as the disk. The bytes of every blob are hashed again: a damaged object is a malformed record.
 
 References:
     git-ls-tree(1), git-cat-file(1) (BATCH OUTPUT), gitglossary(7). SPDX specification 2.3, annex E (licence
@@ -56,7 +56,7 @@ versions and digests, drawings, translations of messages."""
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of a commit's files are read; a pattern without a slash is for a file's or folder's name anywhere, one
+    """The files of a commit to read; a pattern without a slash is for a file's or folder's name anywhere, one
     with a slash for a path from the root, and what is below it.
 
     Attributes:
@@ -139,7 +139,7 @@ def find(folder: str, revision: str = "HEAD", name: str | None = None) -> Commit
 
 
 def _name(folder: str) -> str:
-    """What a repository is called: ``host/owner/name`` of its remote, else its folder's name."""
+    """The name of a repository: ``host/owner/name`` of its remote, else its folder's name."""
     remote = _git(folder, "config", "--get", "remote.origin.url").stdout.decode(errors="replace").strip()
     if remote and ("://" in remote or ":" in remote) and not remote.startswith("file:"):
         # scp's form has a colon before the path; a port is no part of the name.

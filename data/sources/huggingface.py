@@ -44,7 +44,7 @@ SHARD = re.compile(r"(?:^|/)data/([\w.]+)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?\.[\w.]+$
 
 @dataclass(frozen=True)
 class Dataset:
-    """Which dataset, and which part of it.
+    """A dataset, and the part of it to read.
 
     Attributes:
         path: ``owner/name`` on the Hub, or a local folder.
@@ -62,7 +62,7 @@ class Dataset:
 
 
 def fingerprint(dataset: Dataset) -> list[Any]:
-    """What tells that the dataset changed: the commit on the Hub; names, sizes and times of local files.
+    """The fingerprint that shows changes of the dataset: the commit on the Hub; names, sizes and times of local files.
 
     Raises:
         SourceError: There is no such dataset or split.
@@ -248,7 +248,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def files_of_split(paths: Sequence[str], card: str, dataset: Dataset) -> list[str]:
-    """Which of a repository's files make a split, sorted.
+    """The files of a repository that make a split, sorted.
 
     Args:
         paths: All files, from the root of the repository.

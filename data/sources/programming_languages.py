@@ -275,7 +275,7 @@ def _of_interpreter(head: str) -> str | None:
 
 
 def _guessed(languages: tuple[str, ...], head: str) -> str:
-    """Which of some languages Pygments finds a text to be in; the first of equals."""
+    """The one of some languages that Pygments finds in a text; the first of equals."""
     scores = [float(_lexer(language).analyse_text(head)) for language in languages]
     return languages[scores.index(max(scores))]
 

@@ -205,7 +205,8 @@ def standard_library() -> Installed:
 
 @cache
 def fingerprint(root: str = ROOT) -> tuple[str, ...]:
-    """What the corpus depends on, at planning speed: Python's version and each distribution's version and RECORD.
+    """The fingerprint of the corpus, quick enough for planning: Python's version and each distribution's version and
+    RECORD.
 
     Lines of RECORD for scripts, caches and the installer's own notes differ between machines and do not count.
 

@@ -1,4 +1,4 @@
-"""What every source yields: records, batches of records as columns, malformed records; and what bounds them.
+"""The values that every source yields: records, batches of records as columns, malformed records; and their limits.
 
 A source is three functions. ``fingerprint`` says at planning speed what would change what is read. ``plan`` looks at
 names and sizes only and cuts the source into parts, deterministically and whatever the number of workers. ``read``
@@ -34,7 +34,7 @@ class Record:
     Attributes:
         uri: Where the record's file is, independent of the machine when the source can make it so.
         locator: Where in the file the record is; empty when the file is the record.
-        key: What identifies the record inside its file: the locator, or the user's own id.
+        key: Identifier of the record inside its file: the locator, or the user's own id.
         text: The decoded text.
         lang: Language tag; ``python`` for code.
         metadata: JSON values; ``license`` whenever known.
@@ -78,7 +78,7 @@ class Malformed:
     Attributes:
         uri: Where its file is.
         locator: Byte offset, row or line of the problem.
-        problem: What was got and what was expected.
+        problem: The value got and the one expected.
         size_bytes: Bytes that are lost, as far as known.
         is_stretch: Whether it stands for a stretch of a file that may hold any number of records.
         rule: ``malformed``; ``empty`` for a record that is well-formed and has no text; ``skipped`` for a member of an
@@ -98,7 +98,7 @@ Item = Record | Batch | Malformed
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns (keys) of a record are what.
+    """The roles of a record's columns (keys).
 
     Attributes:
         text: The text, required in every record.
@@ -127,10 +127,10 @@ class Options:
         format: A word of ``formats.registry.FORMATS`` for all files; None goes by their names.
         encoding: Of text: ``auto``, or a name that Python knows.
         delimiter: Between fields of CSV; None: a comma, a tab in .tsv.
-        records: What records of ArrayRecord files are: ``text``, ``json``, ``example``; ``auto`` goes by the first.
+        records: Kind of the records of ArrayRecord files: ``text``, ``json``, ``example``; ``auto`` goes by the first.
         max_member_bytes: A file or a member of an archive that inflates to more is malformed.
         max_ratio: One that inflates by more than this is malformed.
-        html: What is taken of a page: ``main``, its main content, or ``all`` that is visible.
+        html: The part of a page to extract: ``main``, its main content, or ``all`` that is visible.
     """
 
     columns: Columns = Columns()
@@ -148,7 +148,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Where:
-    """What a format's reader reads: a file or a member of an archive, or a range of a large file.
+    """The input of a format's reader: a file or a member of an archive, or a range of a large file.
 
     Attributes:
         uri: Its address, ``files.zip!/member.jsonl`` for a member.

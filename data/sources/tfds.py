@@ -116,7 +116,7 @@ def _one_of(got: str, known: list[str]) -> str:
 
 
 def _info(folder: str) -> Mapping[str, Any]:
-    """What ``dataset_info.json`` says.
+    """The content of ``dataset_info.json``.
 
     Raises:
         SourceError: There is none, or its records are in no format that is read here.
@@ -143,7 +143,7 @@ def _info(folder: str) -> Mapping[str, Any]:
 
 
 def fingerprint(name: str, data_dir: str) -> list[Any]:
-    """What tells that the dataset changed: its version, its description, sizes and times of its shards.
+    """The fingerprint that shows changes of the dataset: its version, its description, sizes and times of its shards.
 
     Raises:
         SourceError: There is no such dataset.

@@ -1,7 +1,7 @@
-"""Memory inside kernels that other threads write as well, or that is far away: atomic words, and asking ahead.
+"""Shared and distant memory inside kernels: atomic words and prefetching.
 
-An entry of a table is a record whose first four bytes are its state. Who reads a state finds what was written before it
-was set, so a table that only grows needs no lock.
+An entry of a table is a record whose first four bytes are its state. A thread that reads a state sees all writes made
+before the state was set, so a table that only grows needs no lock.
 
 Kernels have these functions compiled into them; ``kernels.py`` sees to it that a change here compiles them anew.
 
@@ -27,7 +27,7 @@ def _state(context: Any, builder: Any, kind: Any, entries: Any, slot: Any) -> An
 
 @intrinsic
 def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
-    """An entry's first four bytes; what was written before they were, by any thread, can be read afterwards."""
+    """An entry's first four bytes; writes made before them by any thread are visible afterwards."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at = arguments
@@ -39,7 +39,7 @@ def state_of(typing_context: Any, entries: Any, slot: Any) -> Any:
 
 @intrinsic
 def show(typing_context: Any, entries: Any, slot: Any, state: Any) -> Any:
-    """Sets an entry's first four bytes; whoever reads them finds what was written before."""
+    """Sets an entry's first four bytes; a thread that reads them sees all earlier writes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at, state = arguments
@@ -52,7 +52,7 @@ def show(typing_context: Any, entries: Any, slot: Any, state: Any) -> Any:
 
 @intrinsic
 def exchange_state(typing_context: Any, entries: Any, slot: Any, old: Any, new: Any) -> Any:
-    """Whether an entry's first four bytes were ``old``; then they are ``new`` now, and what was written before shows."""
+    """Whether an entry's first four bytes were ``old``; then they are ``new`` now, and earlier writes are visible."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at, old, new = arguments
@@ -64,7 +64,7 @@ def exchange_state(typing_context: Any, entries: Any, slot: Any, old: Any, new: 
 
 @intrinsic
 def reserve(typing_context: Any, counts: Any, at: Any, more: Any) -> Any:
-    """Adds to a count of an int64 array that threads share; returns what it was."""
+    """Adds to a count of an int64 array that threads share; returns the old value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index, added = arguments

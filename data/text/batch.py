@@ -102,11 +102,11 @@ def _hashes(data: Any, offsets: Any, start: Any) -> Any:
 
 
 class Edited(NamedTuple):
-    """What an editing rule made of a batch.
+    """The result of an editing rule on a batch.
 
     Attributes:
         batch: The texts as they go on.
-        counts: What was edited -> how often, int64 [documents] each ("email").
+        counts: Kind of edit ("email") -> count, int64 [documents] each.
     """
 
     batch: TextBatch
@@ -114,7 +114,7 @@ class Edited(NamedTuple):
 
 
 class ByteTables(NamedTuple):
-    """What a byte of UTF-8 is, each bool [256]: kernels take the tables as an argument.
+    """Classes of bytes of UTF-8, each bool [256]: kernels take the tables as an argument.
 
     Functions or constants of this file would be compiled into the kernels of others, whose cached machine code would
     outlive a change here.

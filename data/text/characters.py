@@ -1,7 +1,7 @@
-"""What characters are, as tables that kernels look bytes and code points up in.
+"""Character classes, as tables that kernels look bytes and code points up in.
 
-ASCII bytes are looked up directly; a byte above needs its character decoded. Letters are what ``str.isalpha`` says and
-white space is what ``str.isspace`` says, so that rules agree with those written over Python strings.
+ASCII bytes are looked up directly; a byte above needs its character decoded. Letters follow ``str.isalpha`` and white
+space ``str.isspace``, so that rules agree with those written over Python strings.
 
 References:
     Unicode 16, PropList.txt, property Sentence_Terminal, for the marks that end sentences in other scripts.
@@ -41,7 +41,7 @@ _LINE_BREAKS = "85 2028-2029"
 
 
 class CharacterTables(NamedTuple):
-    """What bytes and characters are: sums of the constants of this module.
+    """Classes of bytes and characters: sums of the constants of this module.
 
     Attributes:
         of_byte: For ASCII; every other byte is ``NOT_ASCII`` alone. uint16 [256].

@@ -1,8 +1,8 @@
-"""Texts with every character beyond ASCII exchanged for what it becomes, by compiled code.
+"""Replaces every character beyond ASCII by its image under a mapping, by compiled code.
 
-What a character becomes is asked of Python once, for all 256 characters of its block together when the first of them is
-met; from then on it is a table look-up. A character costs some 3 ns where ``str.translate`` costs 30, and threads do not
-wait for each other. ASCII is left as it is, because callers treat its bytes with a table of their own.
+Python computes the images of all 256 characters of a block once, when the first of them is met; from then on they are a
+table look-up. A character costs some 3 ns where ``str.translate`` costs 30, and threads do not wait for each other.
+ASCII is left as it is, because callers treat its bytes with a table of their own.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ BLOCKS = 0x110000 // 256
 
 
 class Tables(NamedTuple):
-    """What characters become, as kernels look it up.
+    """The images of characters, as kernels look them up.
 
     Attributes:
-        rows: Which row of ``starts`` a block of 256 code points has, or -1 before it was met, int32 [4352].
+        rows: Row of ``starts`` for each block of 256 code points, or -1 before it was met, int32 [4352].
         starts: Where in ``pool`` each character's bytes start, one character after the other, int64 [256 rows + 1].
         pool: UTF-8.
         growth: Bytes that a byte of a text becomes at most.
@@ -38,12 +38,12 @@ class Tables(NamedTuple):
 
 
 class Beyond(NamedTuple):
-    """What of a batch is beyond ASCII.
+    """The characters of a batch beyond ASCII.
 
     Attributes:
-        is_beyond: Which texts have such characters, bool [documents].
-        blocks: Which blocks of 256 code points they are of, bool [4352].
-        is_wanted: Which texts have one of the characters that were asked for, bool [documents].
+        is_beyond: Whether each text has such characters, bool [documents].
+        blocks: Whether each block of 256 code points occurs, bool [4352].
+        is_wanted: Whether each text has one of the wanted characters, bool [documents].
     """
 
     is_beyond: npt.NDArray[np.bool_]
@@ -58,7 +58,7 @@ class CharacterMap:
         """Makes an empty table.
 
         Args:
-            becomes: What a character becomes: any text, also none. It is never asked for ASCII.
+            becomes: Character -> its image: any text, also none. It is never asked for ASCII.
         """
         self._becomes = becomes
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class CharacterMap:
 
         Args:
             batch: The texts.
-            found: What ``beyond_ascii`` found in them, if that was asked already.
+            found: Result of ``beyond_ascii`` for them, if already known.
         """
         found = beyond_ascii(batch) if found is None else found
         if not found.is_beyond.any():
@@ -109,7 +109,7 @@ def beyond_ascii(batch: TextBatch, wanted: npt.NDArray[np.bool_] | None = None) 
 
 @kernel
 def _decode(data: Any, at: Any, end: Any) -> Any:
-    """The code point that starts at a byte of 128 or more, and where the next one starts; 0 for what is no UTF-8."""
+    """The code point that starts at a byte of 128 or more, and where the next one starts; 0 for invalid UTF-8."""
     first = np.uint64(data[at])
     size = np.uint64(4) if first >= 240 else np.uint64(3) if first >= 224 else np.uint64(2)
     if first < 192 or at + size > end:

@@ -1,16 +1,16 @@
-"""The normal form of texts for "the same words"; that for "the same text" is data/dedup/forms.py.
+"""The normal form that compares words; data/dedup/forms.py has the one that compares whole texts.
 
 Words are runs of letters, digits and underscores, compared without case, accents and
 compatibility forms; everything else separates. It maps character by character, so that a span of folded text leads
 back to the characters that it came from (whole-string NFKC would lose that). Scripts that do not put spaces between
 words have every character folded to a word of its own, or a paragraph of Chinese would be one word.
 
-ASCII, nearly all of a code corpus, is folded byte by byte by the kernels that use it, with ``FOLD_TABLE``; what other
-characters become is looked up by compiled code (data/text/exchange.py).
+ASCII, nearly all of a code corpus, is folded byte by byte by the kernels that use it, with ``FOLD_TABLE``; compiled
+code looks up all other characters (data/text/exchange.py).
 
-``fold_table`` is the same for comparisons that also look through what does not show: zero-width spaces and joiners,
-soft hyphens, marks of direction, accents. They are ignored within a word, because they are what hides a copied
-sentence, and what web pages are full of. What folds to several letters (``ß``, ligatures) stays as it is there.
+``fold_table`` is the same for comparisons that also ignore invisible characters: zero-width spaces and joiners, soft
+hyphens, marks of direction, and accents. It ignores them within a word, because web pages are full of them and they
+hide copied sentences. It leaves characters that fold to several letters (``ß``, ligatures) unchanged.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def fold_batch(batch: TextBatch, found: Beyond | None = None) -> TextBatch:
 
     Args:
         batch: The texts.
-        found: What ``exchange.beyond_ascii`` found in them, if that was asked already.
+        found: Result of ``exchange.beyond_ascii`` for them, if already known.
     """
     return _FOLD_CHARACTERS(batch, found)
 
@@ -115,7 +115,7 @@ _INVISIBLE = ("Cf", "Mn", "Me")
 @lru_cache(maxsize=1)
 def fold_table() -> npt.NDArray[np.int32]:
     """Code point -> the one it is compared as, with ``ALONE`` added where it is a word of its own; ``SEPARATOR``
-    between words, ``IGNORED`` for accents and what does not show; int32 [POINTS]."""
+    between words, ``IGNORED`` for accents and invisible characters; int32 [POINTS]."""
     table = np.zeros(POINTS, np.int32)
     for point in range(POINTS):
         character = chr(point)

@@ -6,7 +6,7 @@ the cache; there Numba refuses at import, so the kernel is compiled in each proc
 
 Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
 file: a change there would leave the old machine code in use. The exceptions are ``simd.py``, ``atomics.py`` and
-``hashing.py``, whose contents are made part of what the cache compares.
+``hashing.py``, whose contents are part of the cache's stamp.
 """
 
 from __future__ import annotations

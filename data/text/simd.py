@@ -4,7 +4,7 @@ Numba compiles a loop over bytes that stops at one of a kind to one byte at a ti
 it stops. These functions become vector instructions of whatever processor compiles them: a few compare 64 bytes, and
 where words begin and end are bits of the answer.
 
-Whoever calls them sees to it that what is read lies within the array; there is no check.
+The caller ensures that all reads lie within the array; there is no check.
 
 Kernels have these functions compiled into them; ``kernels.py`` sees to it that a change here compiles them anew.
 
@@ -70,7 +70,7 @@ def _between(context: Any, builder: Any, signature: Any, arguments: Any, raised:
 
 @intrinsic
 def bytes_between(typing_context: Any, data: Any, at: Any, low: Any, high: Any) -> Any:
-    """Which of ``data[at : at + 64]`` are at least ``low`` and at most ``high``: bit i of a uint64 tells of byte i.
+    """Whether each byte of ``data[at : at + 64]`` is at least ``low`` and at most ``high``: bit i of a uint64.
 
     Args:
         data: uint8 array, contiguous.

@@ -1,10 +1,10 @@
-"""Where the words and lines of texts are, found 64 bytes at a time.
+"""Finds the words and lines of texts, 64 bytes at a time.
 
-What takes time in a pass byte by byte are branches that no processor predicts, three a word. Here each question about
-bytes (white space? letters?) is asked of 64 at once, and words are the runs of bits of the answer. What is common goes
-on without a branch: a word of ASCII letters has the kinds of one, a single space between words is no part of a hash.
-What is uncommon is listed on the way, other gaps and odd words, and looked at byte by byte. Measured on prose: half of
-the time of a good pass byte by byte; a walk from word to word with a vector for each took as long as that.
+A pass byte by byte loses its time to mispredicted branches, three a word. Here each test of bytes (white space?
+letters?) takes 64 at once, and words are the runs of bits of the result. Common text needs no branch: words of ASCII
+letters, single spaces between words. Uncommon text, other gaps and words, is listed on the way and then read byte by
+byte. Measured on prose: half of the time of a good pass byte by byte; a walk from word to word with a vector for each
+took as long as that.
 
 References:
     Langdale & Lemire 2019, "Parsing Gigabytes of JSON per Second", arXiv 1902.08318, section 3.1: answers as bits, and
@@ -91,7 +91,7 @@ def _line_hash(before: np.uint64, words: np.uint64, after: np.uint64) -> np.uint
 
 @kernel
 def _maybe_spaces(data: np.ndarray, at: int) -> np.uint64:
-    """Which bytes of a block go on like white space beyond ASCII, U+0085, A0, 1680, 2000 to 205F and 3000, if they lead.
+    """The bytes of a block that may begin white space beyond ASCII: U+0085, A0, 1680, 2000 to 205F and 3000.
 
     Most do not: quotation marks and dashes, Japanese, accents.
     """
@@ -147,7 +147,7 @@ def _split(
     gaps: np.ndarray,
     odds: np.ndarray,
 ) -> tuple[int, int, int]:
-    """Finds the words of one text, and what is uncommon in it.
+    """Finds the words of one text, and its uncommon gaps and words.
 
     Args:
         tables: What characters are.
@@ -257,7 +257,7 @@ def _split(
 
 @kernel
 def _look(tables: CharacterTables, data: np.ndarray, start: int, stop: int, end: int) -> tuple[Any, int]:
-    """What any of a word's characters is, and their number."""
+    """The classes that occur among a word's characters, and the number of characters."""
     all_bits, one, beyond = ~np.uint64(0), np.uint64(1), np.uint16(2)  # NOT_PUNCTUATION
     kinds = np.uint16(0)
     count = 0

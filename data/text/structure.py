@@ -1,8 +1,8 @@
 """Words and lines of a batch of texts, found once and shared by every rule that counts them.
 
-One pass over the bytes does what rules for prose have in common: it splits words and lines, hashes both, counts
-characters, and notes of each word which kinds of characters it has, so that a rule looks into the bytes of few words.
-Words are what ``str.split`` gives: runs between white space, of any script. Measured on prose: 430 MB/s a core.
+One pass over the bytes does the work that rules for prose share: it splits words and lines, hashes both, counts
+characters, and records the kinds of characters in each word, so that a rule reads the bytes of few words. Words are
+those of ``str.split``: runs between white space, of any script. Measured on prose: 430 MB/s a core.
 
 Lines come twice, because rules differ: ``lines`` are split at line feeds alone, ``breaks`` at all that
 ``str.splitlines`` splits at, without an empty one at the end.

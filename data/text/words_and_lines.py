@@ -1,4 +1,4 @@
-"""Where the words and lines of texts are: the arrays that splitting fills and rules read."""
+"""The places of words and lines in texts: the arrays that splitting fills and rules read."""
 
 from __future__ import annotations
 

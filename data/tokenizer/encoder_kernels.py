@@ -4,7 +4,7 @@ Text is cut into words where no piece can cross (see ``encoder_tables``); a word
 the words seen so far and worked out, by SentencePiece's own two algorithms, when it is new: 52 MB of English novels
 have 111,000 different words.
 
-One thing in SentencePiece does depend on what stands before a word. Its unigram search adds scores up in float32 from
+One result of SentencePiece does depend on the text before a word. Its unigram search adds scores up in float32 from
 the start of the text, and begins anew beyond 100,000, so two nearly equal ways to cut a word may change places: about
 0.02% of the tokens of whole novels. Each word is therefore kept with how large the sum may be before rounding could
 matter to it, and beyond that it is searched anew from the exact sum that SentencePiece has there.
@@ -51,12 +51,12 @@ class EncoderTables(NamedTuple):
         trie: Edges of the pieces' trie over bytes, spaces as one byte: int64 [power of two], an open-addressing table
             of ``(node * 256 + byte + 1) << 32 | child``, 0 where free, searched by ``next_node``. The root is 0.
         node_piece: Trie node -> id of the piece that ends there or -1, int32 [nodes].
-        scores: Id -> what a piece adds to a path, float32 [V].
+        scores: Id -> score that a piece adds to a path, float32 [V].
         added: Id -> what an emitted id adds to a path, float32 [V]. As ``scores``, but an unknown character, which is
             emitted as bytes, counts once, on its first byte.
         ranks: Id -> order of merging, int32 [V], small first; equal for equal scores.
         byte_ids: Byte -> id, int32 [256].
-        unknown_score: What an unknown character adds to a path, float32.
+        unknown_score: Score that an unknown character adds to a path, float32.
         largest_score: No character of a path adds more than this in size.
     """
 
@@ -72,7 +72,7 @@ class EncoderTables(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What the search for one word's tokens needs, each for all places of a word of ``LONGEST_WORD`` bytes.
+    """Work arrays of the search for one word's tokens, each for all places of a word of ``LONGEST_WORD`` bytes.
 
     Attributes:
         best: The best sum to a place, float64.

@@ -6,8 +6,8 @@ is encoded once. The places are read off the pieces and not guessed from the tra
 a space, around digits, between scripts, after most newlines, for any vocabulary.
 
 References:
-    ``src/unigram_model.cc``, ``src/bpe_model.cc`` and ``src/model_interface.cc`` of SentencePiece 0.2: what user
-    defined and unknown pieces score.
+    ``src/unigram_model.cc``, ``src/bpe_model.cc`` and ``src/model_interface.cc`` of SentencePiece 0.2: the scores of
+    user defined and unknown pieces.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _build_trie(data: Any, offsets: Any, ids: Any, trie: Any, node_piece: Any) -
 
 
 def _adjacent(texts: Sequence[str]) -> Cuts:
-    """Which characters stand side by side in some text: of ASCII exactly, and all of them hashed."""
+    """The pairs of adjacent characters in some text: exactly for ASCII, and hashed for all."""
     ascii_pairs = np.zeros(128 * 128, np.uint8)
     pairs = np.zeros(PAIR_MASK + 1, np.uint8)
     for text in texts:

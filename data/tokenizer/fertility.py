@@ -1,4 +1,4 @@
-"""How finely a vocabulary cuts text, and what a smaller one would do.
+"""Measures how finely a vocabulary cuts text, and how a smaller one would.
 
 Fertility is bytes per token and tokens per word; the share of characters that are spelt in bytes says which scripts a
 vocabulary does not know. Smaller vocabularies are cut out of a trained one and not trained again: all single characters
@@ -89,7 +89,7 @@ def spelling(text: str) -> str:
 
 
 def pieces_in_use(model: Model, counts: npt.NDArray[Any], most: int) -> dict[str, Any]:
-    """Which learnt pieces carry the text.
+    """The learnt pieces that carry the text.
 
     Args:
         model: The vocabulary.

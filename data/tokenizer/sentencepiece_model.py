@@ -1,4 +1,4 @@
-"""What a serialized SentencePiece model says, read from its bytes.
+"""Reads the fields of a serialized SentencePiece model from its bytes.
 
 The file is a protocol buffer. SentencePiece's own Python classes for it demand a newer protobuf runtime than Beam and
 kfp allow, and its processor does not tell piece types or normalisation, so the few fields that matter are read here.

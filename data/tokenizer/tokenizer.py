@@ -1,6 +1,6 @@
 """Text to token ids and back, and the one place that knows how a chat is written in tokens.
 
-A SentencePiece model (Kudo & Richardson 2018) does the work; this module adds what it leaves open:
+A SentencePiece model (Kudo & Richardson 2018) does the work; this module adds:
 
 - Every valid UTF-8 text comes back unchanged. SentencePiece writes a space as U+2581 inside its pieces, so a U+2581 of
   the text itself would come back as a space; such characters are encoded here as their three byte tokens.
@@ -130,7 +130,7 @@ class Tokenizer:
 
         Returns:
             The ids, and for each whether it is part of an answer: an assistant's content or its closing ``<|end|>``,
-            which is what supervised training learns and what the model itself writes.
+            the part that supervised training learns and the model itself writes.
 
         Raises:
             ValueError: A message has a role that chats do not have.
@@ -156,7 +156,7 @@ def write(folder: Path, model: bytes, special: Sequence[str], facts: Mapping[str
         folder: Where to; exists.
         model: The serialized SentencePiece model.
         special: Names of its control tokens.
-        facts: What else ``tokenizer.json`` should say (algorithm, fertility); JSON values.
+        facts: Further facts for ``tokenizer.json`` (algorithm, fertility); JSON values.
 
     Returns:
         The tokenizer that was written.

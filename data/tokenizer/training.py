@@ -1,9 +1,9 @@
 """Training a SentencePiece vocabulary on chosen text, to the same bytes on every machine.
 
-SentencePiece silently skips what it cannot train on: sentences over its length limit, and those that contain NUL or
-one of its two private marks. ``sentences`` therefore cuts long texts into pieces that it takes and splits around those
-characters, which byte tokens spell anyway; nothing else is lost. Cuts fall before a newline, so that pieces such as
-``":\\n"`` and ``"):\\n\\n"``, which make up much of code, can be learnt; a trailing newline would be stripped.
+SentencePiece silently skips text that it cannot train on: sentences over its length limit, and those that contain NUL
+or one of its two private marks. ``sentences`` therefore cuts long texts into pieces that it takes and splits around
+those characters, which byte tokens spell anyway; nothing else is lost. Cuts fall before a newline, so that pieces such
+as ``":\\n"`` and ``"):\\n\\n"``, which make up much of code, can be learnt; a trailing newline would be stripped.
 
 The number of trainer threads is a constant, because the unigram trainer adds floats per thread and the model file
 records the number. The file holds no path and no time.
@@ -81,7 +81,7 @@ def train(
     """Trains a vocabulary with byte fallback, split digits and no normalisation whatever.
 
     Args:
-        texts: What to learn from.
+        texts: Texts to learn from.
         vocab_size: Wanted number of ids; fewer come out where the text does not have that many useful pieces.
         algorithm: ``unigram`` or ``bpe``.
         special: Control tokens, which text never encodes to.

@@ -1,4 +1,4 @@
-"""Which items a step trains on: permutations of all items laid end to end, as a function of seed and step alone.
+"""The items that a step trains on: permutations of all items laid end to end, as a function of seed and step alone.
 
 Small supervised sets (pairs, prompts) are not token streams: an item is used whole, and every item once before any is
 used again. Laying the epochs end to end keeps every batch full, so that shapes do not change, and needs no state: a

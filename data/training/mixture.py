@@ -1,4 +1,4 @@
-"""Which tokens a training step reads: a pure, invertible function of (seed, phase, step).
+"""The tokens that a training step reads: a pure, invertible function of (seed, phase, step).
 
 ``Mixture.locate(step)`` gives the token span of every row of a batch and ``Mixture.steps_of`` goes back from a span to
 the steps that read it. Nothing is logged and nothing is drawn from a random state: resuming, replaying or changing
@@ -229,7 +229,7 @@ class Mixture:
         return max(index for index, plan in enumerate(self._plans) if plan.first_step <= step)
 
     def locate(self, step: int) -> list[tuple[str, int, int]]:
-        """What a step reads: ``(source, start_token, length)`` for each of its B rows; the length is T + 1."""
+        """The reads of a step: ``(source, start_token, length)`` for each of its B rows; the length is T + 1."""
         plan = self._plans[self.phase_of(step)]
         first = (step - plan.first_step) * plan.batch_size
         owners, draws = plan.split.assign(first + self._row_order(plan, step))
@@ -290,7 +290,7 @@ class Mixture:
         return found
 
     def _row_order(self, plan: _Plan, step: int) -> Integers:
-        """Which of the step's sequences stands in each row."""
+        """The number of the step's sequence in each row."""
         return permutation.order(plan.batch_size, permutation.key_of(self._seed, "rows", step))
 
 

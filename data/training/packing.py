@@ -86,7 +86,7 @@ def fill(
 
 
 def segments(starts: np.ndarray, first: int, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which document each token of a stream's row belongs to, for attention that stays inside documents.
+    """The document of each token of a stream's row, for attention that stays inside documents.
 
     The boundary token ends a document as a target and begins the next one as an input, as it does when the model writes
     or is scored: so every document's first token is learnt, from the boundary token alone.

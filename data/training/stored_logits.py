@@ -8,7 +8,8 @@ steps of one phase, whose batches have one shape, and are memory-mapped.
     ids-00000.npy ...        [S, B, T, k], uint16 when the vocabulary has at most 65,536 ids, else uint32
 
 float16 and not bfloat16: log-probabilities need no range beyond it, and it is eight times as exact. A float16 of a
-log-probability near -1 is off by at most 0.0005, of one near -10 by 0.004; what is read is made to sum to one again.
+log-probability near -1 is off by at most 0.0005, of one near -10 by 0.004; probabilities are normalised again when they
+are read.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Array = npt.NDArray[Any]
 
 
 def bytes_per_token(k: int, vocab_size: int) -> int:
-    """What a position takes on disk."""
+    """Bytes of a position on disk."""
     return (k + 1) * LOG_PROBS_DTYPE.itemsize + k * token_dtype(vocab_size).itemsize
 
 
@@ -105,7 +106,7 @@ class StoredLogits:
 
     Attributes:
         top_k: k.
-        made_for: What settles the order of reading and the numbers: name -> value.
+        made_for: Everything that determines the order of reading and the numbers: name -> value.
     """
 
     def __init__(self, folder: Path, index: Mapping[str, Any]) -> None:
@@ -121,7 +122,9 @@ class StoredLogits:
         return cls(folder, json.loads((folder / INDEX_FILE).read_text(encoding="utf-8")))
 
     def read(self, step: int) -> tuple[Array, Array]:
-        """What the teacher says of a step's positions: log-probabilities float16 [B, T, k+1] and ids int32 [B, T, k]."""
+        """The teacher's distributions at a step's positions: log-probabilities float16 [B, T, k+1] and ids int32 [B, T,
+        k].
+        """
         number = bisect_right(self._firsts, step) - 1
         if self._open is None or self._open[0] != number:
             log_probs, ids = (

@@ -30,7 +30,7 @@ from millrace.data.text.batch import Edited, TextBatch, from_texts, replaced
 
 from . import candidates, matchers, secrets
 
-# In the order in which they claim a place: what is part of a key is no telephone number.
+# In the order in which they claim a place: digits inside a key are no telephone number.
 REPLACEMENTS = {
     "secret": "<SECRET>",
     "email": "<EMAIL>",

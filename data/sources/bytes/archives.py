@@ -1,9 +1,9 @@
 """Members of tar and zip archives, read in order and one at a time; nothing is unpacked to disk.
 
-Both are read by hand as far as damage asks for it: Python's ``tarfile`` ends without a word at a header that is wrong,
-and ``zipfile`` opens nothing whose directory, at the end of the file, is cut off. Here, a wrong tar header costs what
-stands before the next right one, and a zip without its directory is read by the headers of its members. A member's
-name is only a part of an address and never a path, so it cannot point anywhere.
+Damage is handled here and not by the standard library: Python's ``tarfile`` silently stops at a bad header, and
+``zipfile`` opens no file whose directory, at its end, is cut off. Here a bad tar header costs the bytes up to the next
+good one, and a zip without its directory is read by the headers of its members. A member's name is only a part of an
+address and never a path, so it cannot point anywhere.
 
 References:
     POSIX.1-2017, pax, section ustar Interchange Format; APPNOTE.TXT 6.3.10, .ZIP File Format Specification, 4.3.

@@ -1,6 +1,6 @@
-"""Records as tables: what a source's reader yields, in pieces of some hundred kilobytes, with ids.
+"""Turns the records of a source's reader into tables of some hundred kilobytes, with ids.
 
-Batches pass as they are; single records are gathered first. What is malformed keeps its place among the documents.
+Batches pass unchanged; single records are gathered first. Malformed records keep their place among the documents.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Chunk(NamedTuple):
     Attributes:
         documents: A table of ``DOCUMENTS``.
         sizes: UTF-8 bytes of each text, int64 [documents].
-        is_held_out: Which documents the source itself keeps out of training, bool [documents].
-        malformed: What cannot be used, each with the number of the chunk's documents that come before it.
+        is_held_out: Whether the source itself keeps each document out of training, bool [documents].
+        malformed: Malformed records, each with the number of the chunk's documents before it.
     """
 
     documents: Any

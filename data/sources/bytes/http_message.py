@@ -24,7 +24,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Head(NamedTuple):
-    """What stands before a response's body.
+    """The head of a response.
 
     Attributes:
         status: 200 for a page; None where there is no status line.

@@ -22,7 +22,7 @@ from millrace.data.sources.records import Malformed, Where
 
 READ_BYTES = 1 << 20
 LEAST_FEED_BYTES, FEED_BYTES = 1 << 6, 1 << 13
-FED_OUTPUT_BYTES = 1 << 20  # what a feed should give at most, going by the one before
+FED_OUTPUT_BYTES = 1 << 20  # most bytes that a feed should give, estimated from the one before
 LZMA_MEMORY_BYTES = 1 << 28  # xz -9 needs 65 MB to decompress
 RATIO_COUNTS_FROM_BYTES = 1 << 26
 MAGIC: Mapping[str, bytes] = {
@@ -46,7 +46,7 @@ class Damaged(OSError):
 
 
 def rest_of(where: Where, locator: int | str, error: Damaged) -> Malformed:
-    """What stands for the rest of a file that breaks off."""
+    """Marks the rest of a truncated file."""
     size = max(0, where.size_bytes - error.read_bytes)
     return Malformed(where.uri, str(locator), f"{error}, expected a whole file", size, is_stretch=True)
 
@@ -292,7 +292,7 @@ class Decompressed:
 
 
 def _pieces(decoder: Any, data: bytes) -> Iterator[bytes]:
-    """What one feed inflates to, bounded piece by piece where the decoder can do that."""
+    """The output of one feed, bounded piece by piece where the decoder can do that."""
     if not hasattr(decoder, "needs_input"):
         yield decoder.decompress(data)
         return
@@ -302,7 +302,7 @@ def _pieces(decoder: Any, data: bytes) -> Iterator[bytes]:
 
 
 def _bytewise(decoder: Any, data: bytes, errors: tuple[type[Exception], ...]) -> Iterator[bytes]:
-    """What comes before the damage in one feed."""
+    """The output of one feed up to the damage."""
     for value in data:
         try:
             yield decoder.decompress(bytes((value,)))

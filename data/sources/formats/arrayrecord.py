@@ -1,10 +1,10 @@
 """ArrayRecord (.array_record, .arrayrecord): a record is a document, a JSON object, or a ``tf.train.Example``.
 
-Which of the three is decided by a file's first record, unless the option ``records`` says it. Files are read by record
+A file's first record decides among the three, unless the option ``records`` does. Files are read by record
 number with the library that wrote them. It checks a hash of every chunk, and of 1,200 damaged files it read none wrong
-and ended in none: a damaged chunk costs its records, each of which is a decision. What it needs is the index at the end:
-a file that is truncated, or has bytes too many or too few, gives nothing. A chunk is held in memory whole (one record
-in what TFDS writes).
+and ended in none: a damaged chunk costs its records, each of which is a decision. It needs the index at the end: a
+truncated file, or one with bytes added or missing, gives nothing. A chunk is held in memory whole (one record in what
+TFDS writes).
 
 The library opens paths of this machine, so anything else is copied to a temporary file first, and read by one worker.
 
@@ -167,7 +167,7 @@ def _read(reader: Any, numbers: range) -> Sequence[bytes | Exception]:
 
 
 def _kind_of(reader: Any, count: int, group: int) -> Decoder:
-    """What a file's records are, by the first of a chunk that can be read."""
+    """The kind of a file's records, by the first readable one of a chunk."""
     for number in range(0, count, group):
         (data,) = _read(reader, range(number, number + 1))
         if isinstance(data, bytes):

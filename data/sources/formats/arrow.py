@@ -69,7 +69,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
 
 
 def _leftover(stream: Any, is_file: bool) -> str:
-    """What is wrong with what follows the end mark, which a block of zeros looks like; a file has its footer there."""
+    """The fault of the bytes after the end mark, which a block of zeros imitates; a file has its footer there."""
     try:
         rest = stream.read(READ_BYTES)
     except Damaged as error:

@@ -1,7 +1,7 @@
 """JSON Lines: an object a line, read in blocks of lines by compiled code (``json_lines``).
 
-A line that is bad costs only itself: what the kernels do not settle goes through Python's parser, which also says what
-is wrong. A large plain file is read in ranges: a line belongs to the range in which its first byte lies.
+A bad line costs only itself: lines that the kernels cannot decide go through Python's parser, which also names the
+fault. A large plain file is read in ranges: a line belongs to the range in which its first byte lies.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def lines_of(stream: Any, max_bytes: int) -> Iterator[tuple[int, int, bytes | No
 def whole_lines(stream: Any, where: Where, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
     """Runs of whole lines as (offset, lines, 0), and a line longer than ``max_bytes`` as (offset, b"", its size).
 
-    What precedes the damage of a line that it tears comes as (offset, torn line, its size).
+    A line torn by damage comes as (offset, the part before the damage, its size).
 
     Raises:
         Damaged: After everything before the damage was given.
@@ -134,7 +134,7 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
                 number += number > 0
                 continue
             if size:
-                # What a torn line still holds may be a whole object.
+                # The part of a torn line may still be a whole object.
                 item = _line(lines, where, options, offset, number)
                 if isinstance(item, Record):
                     yield item
@@ -252,7 +252,7 @@ def _strings(data: np.ndarray, spans: np.ndarray) -> tuple[Any, np.ndarray]:
 
 
 def _raw(data: np.ndarray, spans: np.ndarray) -> Any:
-    """What stands in the file, pyarrow string array."""
+    """The text of the values, pyarrow string array."""
     return _strings(data, spans)[0].cast(pa.string())
 
 
@@ -270,7 +270,7 @@ def _json(lines: bytes, data: np.ndarray, kinds: np.ndarray, spans: np.ndarray) 
 
 
 def _line(line: bytes, where: Where, options: Options, start: int, number: int) -> Record | Malformed | None:
-    """One line as a record, or what is wrong with it; None when it is blank."""
+    """One line as a record, or its fault; None when it is blank."""
     place, size = _place(number), len(line)
     if size > options.max_document_bytes:
         return _too_long(where, options, start, size, number)

@@ -1,10 +1,10 @@
 """Compiled reading of JSON Lines: which lines are objects, and where in them the wanted values stand.
 
 A line is checked against JSON's whole grammar, not only searched for keys, because a damaged line must become a
-decision. What the kernel does not settle (escapes in keys, nesting deeper than 60, ``NaN``) it calls ``HARD``, and
-Python's parser decides on that line. On two-kilobyte documents it scans at about 0.7 GB/s and unescapes at the speed
-of a copy, without the GIL; ``json.loads`` makes 0.2 GB/s with it, and Arrow's reader infers types and gives up a whole
-block for one bad line.
+decision. The kernel marks lines that it cannot decide (escapes in keys, nesting deeper than 60, ``NaN``) as ``HARD``;
+Python's parser decides on them. On two-kilobyte documents it scans at about 0.7 GB/s and unescapes at the speed of a
+copy, without the GIL; ``json.loads`` makes 0.2 GB/s with it, and Arrow's reader infers types and gives up a whole block
+for one bad line.
 
 References:
     RFC 8259, The JavaScript Object Notation (JSON) Data Interchange Format (sections 2 to 7).

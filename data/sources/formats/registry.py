@@ -12,7 +12,7 @@ A format's module has one function,
 - ``options``: columns, languages, limits, encoding.
 
 It yields documents in the file's order, and for everything that is lost one ``Malformed`` with its place, what is wrong
-and how many bytes are lost. What is wrong with every record (no such column) is a ``SourceError``. It never raises
+and how many bytes are lost. A fault of every record (no such column) is a ``SourceError``. It never raises
 anything else for what a file holds, and its memory is bounded by ``options.max_document_bytes``, never by the file.
 
 To add a format: its module here (it is imported only when something is read, so it imports what it needs at its top),
@@ -39,7 +39,7 @@ class Format(NamedTuple):
     Attributes:
         reader: Imports its module and returns the function that reads it.
         suffixes: Of the names of its files.
-        marks: What its files begin with beyond doubt, whatever their names: places in the first 265 bytes, and the bytes
+        marks: Bytes that identify its files whatever their names: places in the first 265 bytes, and the bytes
             that stand there; any of them is enough.
         needs_seek: Whether it has an index at its end, so that its reader must ``seek``.
         is_splittable: Whether a range of bytes can be read of a file that is not compressed.
@@ -160,7 +160,8 @@ NEEDS_SEEK = frozenset({"zip", *(word for word, own in FORMATS.items() if own.ne
 def split_name(uri: str) -> tuple[str, str | None]:
     """A file's name in lower case without the suffix of its compression, and that compression.
 
-    What TFDS and Beam write behind suffixes, ``.array_record-00000-of-00001``, is no part of the name either.
+    The shard numbers that TFDS and Beam append to suffixes, ``.array_record-00000-of-00001``, are no part of the name
+    either.
     """
     name = SHARD.sub("", uri.lower())
     stem, suffix = os.path.splitext(name)

@@ -40,7 +40,7 @@ HTML_STARTS = re.compile(
 
 
 class _Held:
-    """What is held of a stream's bytes; ``at`` is where reading stands in them, ``offset`` the same in the stream."""
+    """The buffered bytes of a stream; ``at`` is where reading stands in them, ``offset`` the same in the stream."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -146,7 +146,7 @@ def _record(
         problem = f"got a record of {length} bytes, expected at most max_document_bytes = {most}"
         yield Malformed(where.uri, locator, problem, passed)
     elif not held.fill(length) and held.damage is not None:
-        # What an earlier start of the file promised breaks off here; a record in between shows a wrong length.
+        # A record announced earlier breaks off here; a record in between shows a wrong length.
         yield Malformed(
             where.uri, locator, f"{held.damage}, expected a whole record", _resume(held, 0), is_stretch=True
         )
@@ -188,7 +188,7 @@ def _pass_over(held: _Held, length: int) -> int:
 
 
 def _judged(start: bytes, fields: Mapping[str, str]) -> tuple[Head, str, str | None] | str | None:
-    """What a record is, by its fields and the first bytes of its block.
+    """The kind of a record, by its fields and the first bytes of its block.
 
     Returns:
         The head of its response (empty without one), ``html`` or ``plain``, and its charset; why it is skipped; None when

@@ -1,4 +1,4 @@
-"""What a page of HTML would cost its parser, measured before it is parsed.
+"""Estimates, before parsing, the cost of a page of HTML to its parser.
 
 HTML's parsing algorithm never fails, and some of its steps walk over all open elements, all attributes of a tag or all
 options of a list: 100,000 ``<div>`` in each other, 500 kB, keep an extractor busy for minutes, and no call of a native
@@ -50,7 +50,7 @@ _ROOTS = _hashes("html body")
 
 
 class Cost(NamedTuple):
-    """What a page costs.
+    """The cost of a page.
 
     Attributes:
         depth: The most elements that are open at once, at most ``MAX_DEPTH + 1``.

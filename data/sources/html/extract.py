@@ -64,7 +64,7 @@ BINARY_BYTES, MOST_BINARY = 1 << 16, 0.01
 
 
 class Page(NamedTuple):
-    """What a page says.
+    """The content of a page.
 
     Attributes:
         text: Its text, empty when it has none.

@@ -27,10 +27,10 @@ def html_item(
     Args:
         content: The page's bytes.
         where: Its file.
-        options: What is taken of it; an encoding that they name goes before the page's own.
+        options: The parts to extract; an encoding that they name goes before the page's own.
         locator: Where in the file it stands.
         charset: What its server called its encoding.
-        facts: What else is known, which goes before what the page says of itself.
+        facts: Further metadata, which take precedence over the page's own.
     """
     named = charset if options.encoding == "auto" else options.encoding
     try:

@@ -30,7 +30,7 @@ MEMORY_BYTES = 4 << 30
 
 
 class PageError(ValueError):
-    """A page gives no text: what was got, what was expected; ``offset`` in its bytes."""
+    """A page gives no text; the message gives the content got and expected; ``offset`` in its bytes."""
 
     def __init__(self, problem: str, offset: int = 0) -> None:
         super().__init__(problem)

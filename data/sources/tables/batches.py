@@ -46,7 +46,7 @@ def batch_items(batch: Any, first_row: int, where: Where, options: Options) -> I
         batch: A pyarrow record batch with the wanted columns.
         first_row: The number of its first row in the file, which makes the locators.
         where: The file.
-        options: Which columns are what.
+        options: The roles of the columns.
     """
     rows, slow = _fast(batch, first_row, options), np.arange(batch.num_rows)
     if rows is not None:

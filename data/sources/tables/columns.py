@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 def items_of(
     where: Where, options: Options, rows: Rows, others: Sequence[tuple[int, Record | Malformed]]
 ) -> Iterator[Item]:
-    """One batch of the rows and of the records among the others, and what is malformed before it.
+    """One batch of the rows and of the records among the others, and the malformed records before it.
 
     Args:
         where: The file.
@@ -155,7 +155,7 @@ def is_utf8(texts: Any) -> bool:
 
 
 def blank(texts: Any) -> np.ndarray:
-    """Which texts hold nothing but white space, as ``str.strip`` knows it; bool [documents].
+    """Whether each text is only white space, as ``str.strip`` defines it; bool [documents].
 
     Args:
         texts: pyarrow large_string array [documents] without nulls.

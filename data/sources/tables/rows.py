@@ -1,4 +1,4 @@
-"""Rows with named values as records: what a row of JSON, CSV, Parquet or Arrow must hold, and what is wrong with it."""
+"""Turns rows with named values (JSON, CSV, Parquet, Arrow) into records, or names their fault."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def metadata_of(row: Mapping[str, Any], options: Options) -> dict[str, object]:
 def record_of(
     row: Mapping[str, Any], where: Where, options: Options, locator: str, place: str, size_bytes: int
 ) -> Record | Malformed:
-    """One row as a record, or what is wrong with it.
+    """One row as a record, or its fault.
 
     Args:
         row: Name -> value, as JSON has them.
         where: The file.
-        options: Which columns are what.
+        options: The roles of the columns.
         locator: Where in the file the row is.
         place: The same for people, before the problem ("line 7: ").
         size_bytes: The row's size.
