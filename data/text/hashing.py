@@ -1,9 +1,9 @@
-"""Hashing by multiplying and mixing: the constants and the steps that all hashes of 64 bits here are made of.
+"""Hashing by multiplying and mixing: the constants and steps of all 64-bit hashes here.
 
-The functions are plain NumPy, so that whoever only numbers training windows loads no compiler. ``kernels.py`` also
+The functions are plain NumPy, so that code that only numbers training windows loads no compiler. ``kernels.py`` also
 makes them known to Numba, which compiles them into every kernel that calls them; a change here compiles those anew.
 
-None of these hashes resists somebody who looks for collisions. Artifacts are written by them, so they never change.
+None of these hashes is safe against deliberate collisions. Artifacts depend on them, so they never change.
 
 References:
     Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64): ``GOLDEN`` and ``mix``.

@@ -4,8 +4,8 @@ Threads of one process then share the cores, and a kernel that took a second to 
 process. An installation that is read-only, with no home folder either (a locked-down container), has nowhere to put
 the cache; there Numba refuses at import, so the kernel is compiled in each process instead.
 
-Numba's cache looks only at the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
-file: a change there would leave the old machine code in use. The exceptions are ``simd.py``, ``atomics.py`` and
+Numba's cache checks only the file of the kernel itself, so a kernel calls no kernel and reads no constant of another
+file: after a change there, the old machine code would stay in use. The exceptions are ``simd.py``, ``atomics.py`` and
 ``hashing.py``, whose contents are part of the cache's stamp.
 """
 

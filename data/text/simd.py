@@ -1,8 +1,8 @@
-"""Many bytes at once inside kernels: comparisons of 64 bytes, loads of eight, copies, bits of the answers, hashes.
+"""Vector operations inside kernels: comparisons of 64 bytes, loads of eight, copies, bit masks, hashes.
 
 Numba compiles a loop over bytes that stops at one of a kind to one byte at a time, with a mispredicted branch wherever
 it stops. These functions become vector instructions of whatever processor compiles them: a few compare 64 bytes, and
-where words begin and end are bits of the answer.
+bits of the result mark where words begin and end.
 
 The caller ensures that all reads lie within the array; there is no check.
 

@@ -1,4 +1,4 @@
-"""A SentencePiece vocabulary as arrays that compiled code can search, and where it can be trusted to cut text.
+"""A SentencePiece vocabulary as arrays that compiled code can search, and the places where text can be cut safely.
 
 Between two characters that stand side by side in no piece there is always a token boundary, whatever stands around
 them: no piece can cross it. So the text between two such places, a word, has the same tokens wherever it occurs, and

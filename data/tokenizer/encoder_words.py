@@ -4,14 +4,14 @@ Text is cut where no piece can cross (see ``encoder_tables``). Nothing here wait
 places of words are written by additions without branches, and hashes are made for a block of words, and the lines of
 memory that they lead to are asked for, before the first is compared.
 
-Several threads read and add words without a lock. A slot is taken by exchanging its state once, filled, and shown by
-exchanging its state again; who meets a slot that is being filled goes on to the next, so that a word may come to stand
-twice, with the same tokens. Its tokens depend on its bytes alone: whoever works them out writes the same ones.
+Several threads read and add words without a lock. A thread takes a slot by an atomic exchange of its state, fills it,
+and publishes it by another exchange; a thread that meets a slot being filled goes on to the next, so a word may be
+stored twice. Its tokens depend on its bytes alone, so every thread computes the same ones.
 
 References:
     Purcell & Harris 2005, "Non-blocking Hashtables with Open Addressing" (DISC), for a slot's states of being free,
     filled and shown; Chen, Ailamaki, Gibbons & Mowry 2004, "Improving Hash Join Performance through Prefetching"
-    (ICDE), for asking for the memory of a group first ("group prefetching").
+    (ICDE), for prefetching the memory of a group ("group prefetching").
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Continuous batching: many answers grow at once, one per row of one key-value cache, and rows come and go freely.
+"""Continuous batching: generates many answers at once, one per row of one key-value cache; rows start and end
+independently.
 
 A server cannot use ``generate``, which takes a whole batch and returns it whole. Here a request is put into a free row
 when it arrives (``admit``), every ``step`` adds one token to each busy row, and a row is free again as soon as its
-answer ends. All requests that hold a row advance at the same pace, which is as fair as it gets, and eight answers cost
+answer ends. All requests that hold a row advance at the same pace, and eight answers cost
 little more than one, because decoding is bound by reading the weights.
 
 Each row draws its random numbers from its own seed and its own count of tokens, and the shapes never depend on how

@@ -2,7 +2,7 @@
 
 Prompts are padded to a bucket on the right, prefilled at once, and decoded in one loop on the device that ends when the
 last row has stopped. Each row draws from its own key, made from the seed and the row's id alone, so that a sample does
-not depend on what else is in its batch.
+not depend on the rest of its batch.
 """
 
 from __future__ import annotations

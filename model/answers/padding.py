@@ -1,4 +1,4 @@
-"""Few shapes for many lengths: what keeps the number of compilations small.
+"""Pads many lengths to few shapes, to keep the number of compilations small.
 
 XLA compiles one program per shape, at seconds each. Lengths are rounded up to 32, 48, 64, 96, 128, 192 ...: two sizes
 per doubling waste a quarter of a row at worst and an eighth on average.

@@ -1,7 +1,7 @@
 """Log-probabilities of given text: multiple choice, bits per byte, preference rewards.
 
-Rows of like length go together (see ``padding``), and the logits of a batch are never kept: only each target's
-log-probability leaves the device.
+Rows of similar length are batched together (see ``padding``), and the logits of a batch are never kept: only each
+target's log-probability leaves the device.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How fast a device could be: the denominator of model FLOPs utilisation.
+"""Peak FLOP/s of a device: the denominator of model FLOPs utilisation.
 
 Accelerators are looked up by name. Anything else, a CPU above all, is measured once with a square product, because its
-nominal peak depends on clocks and cores that nobody states.
+nominal peak depends on clocks and cores that are not published.
 
 References:
     Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B (model FLOPs utilisation). Dense bfloat16 peaks are those

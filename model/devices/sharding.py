@@ -1,4 +1,4 @@
-"""How a training is spread over devices: a mesh with five axes, and the rules that lay arrays out on it.
+"""Spreads a training over devices: a mesh with five axes, and the rules that lay arrays out on it.
 
 Weights and activations name their axes logically (``embed``, ``heads``, ``batch``); ``RULES`` says which mesh axes split
 each. The compiler (GSPMD) puts in the communication, so the model is written once and every layout computes the same

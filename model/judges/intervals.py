@@ -1,13 +1,13 @@
 """Intervals for measured figures: Wilson for shares, a seeded bootstrap for means and ratios.
 
 No score is reported without one. Wilson and not the normal approximation, because benchmarks here have a few hundred
-examples and shares near 0 or 1, where the normal interval leaves [0, 1] and covers far less than it says. The
+examples and shares near 0 or 1, where the normal interval leaves [0, 1] and covers far less than its nominal level. The
 bootstrap resamples whole units (a document, a prompt): bits per byte is a ratio of two sums over documents whose
 lengths differ a hundredfold, and tokens of one document are not independent. It draws from a generator seeded by the
 caller, so the same figures give the same interval, bit for bit.
 
-Not by ``scipy.stats``, though a test compares Wilson's interval with it: importing that takes a stage of a second five
-more, and its bootstrap takes 1.5 times as long for the same percentiles.
+Not by ``scipy.stats``, though a test compares Wilson's interval with it: importing it adds five seconds to a stage of
+one second, and its bootstrap takes 1.5 times as long for the same percentiles.
 """
 
 from __future__ import annotations

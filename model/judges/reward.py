@@ -1,13 +1,13 @@
 """The reward model: a decoder's trunk and several scalar heads, learnt from pairs (Bradley-Terry).
 
 Each head judges one objective and learns only from the pairs labelled with it; they share the trunk, because pairs are
-few and what makes an answer complete also helps to see whether it is true. A head is a linear map of the state at the
-last token of the exchange, the only one that has seen all of the answer. It has no bias: Bradley-Terry sees
+few and the features of a complete answer also help to judge whether it is true. A head is a linear map of the state at
+the last token of the exchange, the only one that has seen all of the answer. It has no bias: Bradley-Terry sees
 differences alone, so a bias would never get a gradient.
 
 The scale of a head is as arbitrary as its zero point, so a weighted sum of raw scores would follow whichever head
 happened to grow largest. After training, each head is therefore standardised on the exchanges it was trained on (mean
-0, deviation 1), and the reward is the sum of weight * standardised score: a weight of 2 means twice the say.
+0, deviation 1), and the reward is the sum of weight * standardised score: a weight of 2 counts twice.
 
 References:
     Bradley & Terry 1952, "Rank analysis of incomplete block designs: the method of paired comparisons".

@@ -3,7 +3,7 @@
 Filters for quality or safety read every document of a corpus, so they have to run at the speed of memory; on a few
 thousand labelled texts a linear model comes close to far larger ones (on 19,701 labelled tweets: area under the curve
 0.971 after 6 seconds on two cores). Its scores become probabilities on a second part of the data and are
-judged on a third, because thresholds and calibration fitted on training scores promise too much.
+judged on a third, because thresholds and calibration fitted on training scores are too optimistic.
 
 Calibration, the curve and its area are 60 lines here; scikit-learn would bring 45 MB and two more packages for them.
 

@@ -1,12 +1,13 @@
 """Next-token losses, in nats.
 
 Training uses ``linear_cross_entropy``, which never holds the logits of a whole batch: they are the largest array of a
-small model's step (B 16, T 256, V 8192: 134 MB, several times over in the backward pass) and the time goes into moving
-them. It takes a few rows at a time and forms their gradient at once. ``linear_loss`` does so for any loss of logits.
+small model's step (B 16, T 256, V 8192: 134 MB, several times over in the backward pass) and a step spends its time
+moving them. It takes a few rows at a time and computes their gradient right away. ``linear_loss`` does so for any loss
+of logits.
 
 Where a loss is differentiated, the target's logit is picked by comparing with an index instead of gathering: the
-comparison fuses into the softmax and its gradient, where a gather's gradient is a scatter into [B, T, V]. Where the
-slope is formed by hand (``hard_targets``) it is gathered, which saves a pass over the logits of a chunk.
+comparison fuses into the softmax and its gradient, where a gather's gradient is a scatter into [B, T, V].
+``hard_targets`` computes the gradient by hand and gathers, which saves a pass over the logits of a chunk.
 """
 
 from __future__ import annotations

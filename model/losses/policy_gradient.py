@@ -1,4 +1,4 @@
-"""Leave-one-out REINFORCE with a KL term: the estimator that ``rlhf`` climbs.
+"""Leave-one-out REINFORCE with a KL term: the gradient estimator of ``rlhf``.
 
 The objective is J(pi) = E_x E_{y ~ pi(.|x)} [ r(x, y) - beta log(pi(y|x) / pi_ref(y|x)) ], whose optimum is
 pi*(y|x) proportional to pi_ref(y|x) exp(r(x, y) / beta). For k samples of one prompt with penalised rewards R_i,
@@ -6,10 +6,10 @@ pi*(y|x) proportional to pi_ref(y|x) exp(r(x, y) / beta). For k samples of one p
     grad J  ~  1/k  sum_i (R_i - mean_{j != i} R_j) grad log pi(y_i|x)
 
 The baseline of a sample is the mean of the *other* samples, so it is independent of the sample and the estimator
-exactly unbiased; dividing by the group's standard deviation or by the answer's length, as other recipes do, is not
-done because each of them changes the optimum. The KL term stands inside the reward: the derivative of the log ratio
-itself has expectation zero, so it needs no gradient of its own. Whole answers are the actions, with neither a critic
-nor clipped ratios, since every sample comes from the very policy that is updated.
+exactly unbiased; dividing by the group's standard deviation or by the answer's length, as other recipes do, is not done
+because it changes the optimum. The KL term is part of the reward: the derivative of the log ratio itself has
+expectation zero, so it needs no gradient of its own. Whole answers are the actions, with neither a critic nor clipped
+ratios, since every sample comes from the very policy that is updated.
 
 References:
     Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning".

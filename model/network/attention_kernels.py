@@ -2,10 +2,10 @@
 
 All take the same arguments and give the same values up to rounding; the tests hold each that runs on a CPU (splash in
 Pallas's interpreter) against float64. The choice depends only on static facts, so a program is compiled for one kernel.
-Plain XLA stays where a kernel has no rule for the mask: it holds the scores [B, N, T, S], the others do not.
+Plain XLA, which holds the scores [B, N, T, S] in memory, serves the masks that a kernel has no rule for.
 
 References:
-    Dao et al. 2022, FlashAttention, arXiv 2205.14135, algorithm 1, which both kernels descend from.
+    Dao et al. 2022, FlashAttention, arXiv 2205.14135, algorithm 1, the origin of both kernels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Model shapes with names, and what each costs: parameters, work per token, memory of a device.
+"""Named model shapes and the cost of each: parameters, work per token, memory of a device.
 
 All are decoders with multi-query attention and GeGLU, as the Gemini reports describe; ``nano-1`` and ``nano-2`` have
 the reported sizes, the shapes behind them are ours (heads of 128: flash attention on a GPU is slower with wider ones).
 The ``-moe`` variants replace every feed-forward layer by eight experts of half its width, two for each token, so a
-token costs what it costs in the dense model.
+token costs the same as in the dense model.
 
 References:
     Gemini Team 2023, arXiv 2312.11805, table 1 (Nano-1 1.8B, Nano-2 3.25B parameters).

@@ -1,10 +1,10 @@
-"""The model package: one folder with everything that is needed to use a model, and nothing that is not.
+"""The model package: one folder with exactly the files needed to use a model.
 
 ``package.json`` names every other file with its size and SHA-256, so a package can be checked without the store that
 it came from. The weights are there twice: ``model.safetensors`` in float32 and ``model-int4.safetensors`` quantised
-group by group (``quantise``). Quantised tensors are turned so that the input axes of the product come last and groups
-run along them; ``INPUT_AXES`` says which these are. Norm scales are a few thousand numbers that everything else is
-multiplied by, so they stay float32.
+group by group (``quantise``). Quantised tensors are transposed so that the input axes of the product come last and
+groups run along them; ``INPUT_AXES`` names these axes. Norm scales, a few thousand numbers that multiply everything
+else, stay float32.
 
 The quantised weights are expanded to float32 when a package is loaded: they save disk and download, and on a CPU,
 where no 4-bit matrix product exists, expanding them at every step would cost more than it saves.

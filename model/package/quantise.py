@@ -2,9 +2,9 @@
 
 A matrix is cut into groups of ``group_size`` consecutive values along its input axis, because a row of the product
 sums over that axis and outliers of one group then cannot coarsen the others. Each group stores a minimum and a step,
-rounded outwards in float16 so that the grid always covers the group: no value is clipped and the error is at most
-half a step, which is what the tests check. The asymmetric grid costs 16 bits per group more than a symmetric one
-(5.0 against 4.5 bits per weight at 32) and uses all 16 levels on groups whose mean is not zero.
+rounded outwards in float16 so that the grid always covers the group: no value is clipped and the error is at most half
+a step, as the tests check. The asymmetric grid costs 16 bits per group more than a symmetric one (5.0 against 4.5 bits
+per weight at 32) and uses all 16 levels on groups whose mean is not zero.
 
 Codes are stored two in a byte, low nibble first. Rounding is half to even, so equal weights give equal bytes.
 

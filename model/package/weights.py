@@ -1,7 +1,7 @@
 """Weights on disk: ``config.json`` and ``weights.safetensors``, the same bytes for the same weights.
 
-A published model is safetensors: two saves of one state are the same bytes, by which artifacts are addressed. Training
-states are, too (see ``states.state_file``).
+A published model is safetensors: two saves of one state give the same bytes, as content addresses need. So are training
+states (see ``states.state_file``).
 
 Tensors are float32 and named by their path in the module, ``layers.attention.query``; those under ``layers`` have the
 layer as first axis.

@@ -1,9 +1,10 @@
-"""A checksum of parameters that the device computes: 64 bits, of every position, whatever the order of the additions.
+"""A checksum of parameters, computed on the device: 64 bits over every position, independent of the order of additions.
 
 Each 32-bit word is mixed with its position and its array's number by a bijection of 32-bit words, and the results are
 summed modulo 2**32. A sum does not depend on the order of the additions, so every layout over devices gives the same
 value, where a float sum would not. A change of one word always changes the sum, because the mixing is a bijection;
-exchanged words do, because their positions are mixed in. Two sums with other constants leave 2**-64 for the rest.
+so does exchanging words, because their positions are mixed in. Two sums with different constants let any other change
+pass with probability 2**-64.
 
 References:
     Appleby 2011, MurmurHash3, fmix32 (the mixing function).

@@ -1,7 +1,7 @@
 """Integrity files: the size and SHA-256 of every file of a folder, so that a damaged one is named before it is used.
 
 The file is written last, after every other one is on disk. Its first line is the digest of its other lines, so damage
-to the integrity file itself is named too, and a folder without one was cut off while it was written.
+to the integrity file itself is named too, and a folder without one was interrupted while it was written.
 """
 
 from __future__ import annotations

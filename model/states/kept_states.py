@@ -1,11 +1,11 @@
-"""States of a training that stay when it is over, for doing its steps again from the middle.
+"""States of a training that stay after its end, so that a replay can begin in the middle.
 
     step-000001000/state.safetensors, integrity.json     the state after 1,000 steps
 
 The same state is the same bytes, so that an artifact can hold it.
 
-Writing one holds the training up. They are sealed as checkpoints are (see ``integrity``), and a training goes on from
-one that is newer than its newest checkpoint.
+The training waits while one is written. They are sealed like checkpoints (see ``integrity``), and a training resumes
+from one that is newer than its newest checkpoint.
 """
 
 from __future__ import annotations

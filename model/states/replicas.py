@@ -1,15 +1,15 @@
-"""Copies of the training state in memory that outlives the training process, for going on after a crash.
+"""Copies of the training state in memory that outlives the training process, to resume after a crash.
 
-A checkpoint on disk is written rarely, since it is slow; a copy in memory can be made every few steps, and a restart
+Checkpoints on disk are slow and therefore rare; a copy in memory can be made every few steps, and a restart
 loses only those. Each host keeps the shards of its own devices in two files in memory that belong to its supervisor.
-One is written while the other stays whole: a kill at any instant leaves a whole one, as a header with the checksums
-comes last.
+One is written while the other stays complete. A header with the checksums is written last, so a kill at any instant
+leaves a complete one.
 
 Where hosts hold different parts of the state, each keeps its neighbour's, too: host h sends its part to host h + 1 (a
 ring) through the devices' network, so the state survives the loss of one host's memory, or of several that are not
-neighbours. Where all hosts hold the same, as in pure data parallelism, each is every other's copy already.
+neighbours. Where all hosts hold the same, as in pure data parallelism, each host already is a copy of every other.
 
-Going on takes the newest step that all parts exist of, each with its checksum right; hosts differ by one copy at most,
+A restart takes the newest step for which all parts exist with a correct checksum; hosts differ by one copy at most,
 because a step needs all of them. Memory is bounded: two files of the parts that a host keeps, reserved before training.
 
 References:

@@ -1,8 +1,9 @@
-"""Gradient accumulation: the gradient of a batch from microbatches one after the other, in the memory of one.
+"""Gradient accumulation: computes the gradient of a batch from consecutive microbatches, in the memory of one.
 
-A mean over what counts is not the mean of the microbatches' means when they count differently: packed rows and chats
-learn more tokens in one microbatch than in the next. Each therefore enters with its share of the whole batch's weight.
-A term that is no such mean (a balance of experts, say) becomes its weighted mean over the microbatches.
+The mean over a batch's learnt tokens is not the mean of the microbatches' means when their numbers of learnt tokens
+differ: packed rows and chats learn more tokens in one microbatch than in the next. Each therefore enters with its share
+of the whole batch's weight. A term that is no such mean (a balance of experts, say) becomes its weighted mean over the
+microbatches.
 
 Sums are in another order than the unsplit batch's, so the last bits differ: the number of parts is part of a training's
 identity, like its batch size.

@@ -1,7 +1,7 @@
 """Goodput: the share of a training's wall time that went into steps that count.
 
 Everything else is named: starting, compiling, evaluating, copying and waiting for checkpoints, restoring, steps that a
-rewind threw away, and what earlier attempts cost besides the steps that this one goes on from: their own overhead,
+rewind threw away, and the cost of earlier attempts beyond the steps that this one resumes from: their own overhead,
 steps that a failure lost, and the time until training ran again. Wall times are for the log, live metrics and
 checkpoints only; no artifact may hold them.
 """

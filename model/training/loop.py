@@ -6,7 +6,7 @@ ends with the same weights and the same report, bit for bit. Batches are a funct
 model (``Sampled``), which is why the step is all the data state there is.
 
 ``step`` compiles the step from an objective, ``saving`` resumes and saves, ``hooks`` log, measure and take digests every
-N steps. Whatever goes wrong has a file each: ``preemption`` (asked to end), ``non_finite`` (a loss that is none),
+N steps. Each kind of failure has a file: ``preemption`` (asked to end), ``non_finite`` (a loss that is not finite),
 ``checksum`` (bits that changed by themselves), ``goodput`` (where the time went).
 """
 

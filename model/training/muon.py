@@ -1,14 +1,14 @@
 """Muon: momentum, with every matrix made orthogonal before the step; AdamW trains all other weights.
 
-A gradient's few large singular values drown the directions that matter less; Newton-Schulz sets all of them near 1.
+A gradient's few large singular values drown all other directions; Newton-Schulz sets all of them near 1.
 Optax brings momentum and iteration. This module adds the facts that optax cannot know: which weights are matrices, and
 which of their axes are inputs and outputs. Layers are stacked on a leading axis (and experts on a second one), and
 attention has heads: the axes are counted from the end, so that every leading axis is a batch of matrices, each made
 orthogonal by itself. A query is D by N H and not one matrix a head.
 
-One learning rate and one weight decay serve both groups, because an update is scaled to the root mean square that
-AdamW's has: 0.2, where an orthogonal matrix of a by b entries has 1 / sqrt(max(a, b)). So settings found for one
-optimizer are where a search for the other begins.
+One learning rate and one weight decay serve both groups, because an update is scaled to the root mean square of
+AdamW's: 0.2, where an orthogonal matrix of a by b entries has 1 / sqrt(max(a, b)). So the search for one optimizer's
+settings can begin at the other's.
 
 References:
     Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks, kellerjordan.github.io/posts/muon

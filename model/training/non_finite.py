@@ -2,7 +2,7 @@
 
 ``skip`` decides on the device, in the step itself, so the host waits for nothing. ``rewind`` goes back to the newest
 checkpoint and does the steps again without the update of the bad one; where the data made it bad, both give the same
-bits, but a rewind also gets rid of parameters that a fault of the machine has spoilt. The skipped steps are part of the
+bits, but a rewind also discards parameters that a hardware fault corrupted. The skipped steps are part of the
 training state (the curves, or a mask), never of the process, so a resumed training skips the same.
 """
 

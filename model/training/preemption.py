@@ -1,7 +1,7 @@
-"""Preemption: a signal to end becomes a question that the training loop asks at every step boundary.
+"""Preemption: notes a signal to end; the training loop checks for it at every step boundary.
 
-A scheduler (or Ctrl-C) sends SIGTERM or SIGINT and kills soon after. The first signal is only noted, so that the step
-under way ends and its state can be saved; a second one has its usual effect.
+A scheduler (or Ctrl-C) sends SIGTERM or SIGINT and kills soon after. The first signal is only noted, so that the
+current step ends and its state can be saved; a second one has its usual effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What points where: arrows between folders, circles, and what planning may load."""
+"""Imports: arrows between folders, no circles, and only light modules while planning."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def imports(file: Path, *, top_only: bool = False) -> Iterator[tuple[str, int]]:
 
 
 def at_top(tree: ast.Module) -> Iterator[ast.stmt]:
-    """What runs when a module is imported: everything outside functions and type-checking blocks."""
+    """The statements that run at import: everything outside functions and type-checking blocks."""
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()

@@ -1,4 +1,4 @@
-"""What stages read of others: errors name the stage, the parts and the line."""
+"""Reading artifacts of other stages: errors name the stage, the parts and the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text encodings: byte order marks, then strict UTF-8, then what a detector finds, then a clear refusal.
+"""Text encodings: byte order marks, then strict UTF-8, then a detector, then an error.
 
 References:
     The Unicode Standard, section 23.8 (byte order mark). WHATWG, Encoding Standard, section 4.2 (the encodings of the

@@ -1,7 +1,7 @@
 """HTTP responses as web archives keep them: status, headers, and the body without its transfer and content encodings.
 
-Crawlers disagree on what they store: some decode bodies and leave the headers as they were. So an encoding counts
-where the body bears it out: a body that does not start as gzip, or with the size of a chunk, is taken as it is.
+Crawlers differ: some decode bodies and leave the headers unchanged. So a header's encoding is believed only if the body
+confirms it: a body that does not start as gzip, or with the size of a chunk, is taken as it is.
 
 References:
     RFC 9112, HTTP/1.1 (sections 4, 5 and 7.1, chunked). RFC 9110, HTTP Semantics (section 8.4, content codings).

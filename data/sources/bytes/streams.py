@@ -1,13 +1,13 @@
-"""Byte streams of files: opened wherever fsspec opens them, decompressed as they are read, honest about damage.
+"""Byte streams of files: opened by fsspec, decompressed while they are read; damage raises an error.
 
-A damaged stream gives every byte that comes before the damage and then raises ``Damaged``, which is why the standard
-library's decompressors are driven here by hand: file objects of ``gzip``, ``bz2`` and ``lzma`` lose what one read had
-decompressed before it failed, zstandard's reader takes a truncated frame for a finished one, and Arrow's streams lose
-the read and know no xz. Input is fed in small pieces, smaller ones where the last inflated much, which bounds what one
-call gives: some megabytes, and 256 MB at worst where 8 kB of zstd's repeats follow text that inflates little.
+A damaged stream gives every byte before the damage and then raises ``Damaged``. So the standard library's decompressors
+are driven here by hand: file objects of ``gzip``, ``bz2`` and ``lzma`` lose what one read had decompressed before it
+failed, zstandard's reader takes a truncated frame for a finished one, and Arrow's streams lose the read and know no xz.
+Input is fed in small pieces, smaller ones where the last inflated much, which bounds what one call gives: some
+megabytes, and 256 MB at worst where 8 kB of zstd's repeats follow text that inflates little.
 
-A stream is taken for compressed by its first bytes, whatever its name; a name that promises a compression which the
-bytes do not have is damage.
+The first bytes of a stream, not its name, show whether it is compressed; a name with a compression that the bytes do
+not have is damage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CSV and TSV with a line of names: a row is a document, as RFC 4180 quotes it.
 
-A row whose quotes do not close is lost up to where ``max_document_bytes`` or the file ends, in one decision: nobody
-can tell the quotes that are missing from line ends inside a text.
+A row with an unclosed quote is lost up to ``max_document_bytes`` or the end of the file, in one decision: a missing
+quote cannot be told from line ends inside a text.
 
 References:
     RFC 4180, Common Format and MIME Type for Comma-Separated Values (CSV) Files.

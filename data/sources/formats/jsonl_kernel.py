@@ -1,4 +1,4 @@
-"""Compiled reading of JSON Lines: which lines are objects, and where in them the wanted values stand.
+"""Compiled reading of JSON Lines: finds the lines that are objects, and the wanted values in them.
 
 A line is checked against JSON's whole grammar, not only searched for keys, because a damaged line must become a
 decision. The kernel marks lines that it cannot decide (escapes in keys, nesting deeper than 60, ``NaN``) as ``HARD``;

@@ -1,7 +1,7 @@
 """Parquet: a row is a document.
 
 A damaged page costs the rest of its row group; the groups after it are read. A large file is read in ranges: a row
-group belongs to the range in which it starts, as its share of the groups' sizes tells.
+group belongs to the range in which it starts, estimated from the sizes of the groups.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Web archives (.warc, .wet): each response, resource and conversion is a document; WARC/1.0 and 1.1.
 
 A response with status 200 gives the text of its page of HTML, or its plain text; a conversion (Common Crawl's WET) its
-text as it is. Other statuses and media types, and revisits, become decisions of the rule ``skipped``, so that what
-became of each address can be told; requests, metadata, notes about the crawl and DNS answers are no documents and
-become nothing. The locator is the record's offset in the decompressed stream.
+text as it is. Other statuses and media types, and revisits, become decisions of the rule ``skipped``, so that the fate
+of each address is recorded; requests, metadata, notes about the crawl and DNS answers are no documents and are left
+out. The locator is the record's offset in the decompressed stream.
 
-Read by hand because of damage: a record is believed when another one, or the end, follows where its length says.
-Where none does, it is malformed, and reading goes on at the next ``WARC/1.``. (FastWARC, which comes with the extractor
-and finds records fourteen times as fast, ends with an error at the first wrong header and takes a wrong length as it
-stands; finding records is a small part of the time of extracting their pages.)
+Read by hand because of damage: a record is valid when another one, or the end, follows where its length says. Otherwise
+it is malformed, and reading goes on at the next ``WARC/1.``. (FastWARC, which comes with the extractor and finds
+records fourteen times as fast, ends with an error at the first bad header and trusts a wrong length;
+finding records is a small part of the time of extracting their pages.)
 
 References:
     IIPC, The WARC Format 1.1 (sections 4 to 6: records, named fields, types). ISO 28500:2017.

@@ -1,7 +1,7 @@
-"""Columns as documents: what readers of formats with columns have in common, without Python for each document.
+"""Turns columns into documents, for all formats with columns, without Python for each document.
 
 The few rows that need a closer look (no text, an id of another type, a value that JSON escapes) go through
-``rows.record_of`` like rows of any format, and are put back where they were.
+``rows.record_of`` like rows of any format, and return to their places.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``tf.train.Example``: the record of TFDS and of many ArrayRecord files, read without TensorFlow.
 
 The message is described here to protobuf, which kfp brings; TFDS's own decoder makes 4,500 examples a second, because
-it builds NumPy arrays of every feature, and this 150,000, because it looks at the wanted ones only.
+it builds NumPy arrays of every feature; this one makes 150,000, because it decodes the wanted ones only.
 
 References:
     TensorFlow, ``tensorflow/core/example/example.proto`` and ``feature.proto`` (the fields and their numbers).

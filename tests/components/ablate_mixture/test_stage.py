@@ -138,7 +138,7 @@ def test_an_ablation_that_is_killed_twice_ends_with_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the fifth proxy and in the proposal: what is finished is read, the one in hand goes on."""
+    """In the fifth proxy and in the proposal: finished proxies are read, and the current one resumes."""
     read, asked = token_stream.TokenStreams.read, []
     proxy = 8 * (12 + 1)  # rows of its steps, and of the first batch once more to learn its shape
     kills = [proxy * 5 - 8 * 3, proxy * 9]

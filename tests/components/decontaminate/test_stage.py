@@ -147,7 +147,7 @@ def test_cutting_leaves_the_rest(run_component: Any, tmp_path: Path) -> None:
 
 
 def test_a_document_of_which_little_is_left_is_dropped(run_component: Any, tmp_path: Path) -> None:
-    """What is smaller than min_words_left after the cut goes, as ``too_small``."""
+    """A document with fewer than min_words_left words after the cut is dropped as ``too_small``."""
     config = {"action": "cut", "min_words_left": 60}
     done = run_component("decontaminate", config, inputs_of(tmp_path))
     small = {i for i, one in decisions_of(done.outputs["decisions"]).items() if one["rule"] == "too_small"}

@@ -1,4 +1,4 @@
-"""What duplicates a document of an earlier corpus goes, and names what stands there."""
+"""A duplicate of a document in an earlier corpus is dropped, and its decision names that document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A survivor policy comes with what it looks at, and nothing else does."""
+"""A survivor policy needs its own field, and refuses those of other policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is cut is quoted: boundaries of units, quotes in whole characters."""
+"""Evidence quotes the cut text: boundaries of units, quotes in whole characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a distillation's inputs and configuration get wrong together is told by the check."""
+"""The check reports mistakes of a distillation's inputs and configuration taken together."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_the_first_changed_step_of_a_range_is_found(
 
 
 def test_another_batch_is_named() -> None:
-    """Where the data is no longer what was read, that is said, and at the digests' steps only."""
+    """A replay reports changed data, and at the digests' steps only."""
     recorded = digests.records(training(9, 4), batch_of, 4)
     replayed = digests.records(training(9, 4), lambda step: batch_of(step + (step == 7)), 4)
     found = digests.first_difference(recorded, replayed, 0, 9)

@@ -1,4 +1,4 @@
-"""What words are worth, what is common, and that an index survives its files."""
+"""The worth of words, common triples, and an index saved and loaded."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_fields_are_told_apart() -> None:
 
 
 def test_an_index_survives_its_file(tmp_path: Path) -> None:
-    """What workers load is what was saved."""
+    """Workers load the saved index."""
     made = index.build(
         index.prepare(index.Examples.of([(("a b c d e", "f"), 1)])), from_texts(["a b c"]), 10
     ).index

@@ -1,4 +1,4 @@
-"""What is cut reads as if it had never been there, and nothing else changes."""
+"""A text with a cut reads as if the span had never been there, and nothing else changes."""
 
 from __future__ import annotations
 

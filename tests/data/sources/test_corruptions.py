@@ -1,4 +1,4 @@
-"""Whatever happens to a file: no crash, no hang, and no document gone without a word."""
+"""Whatever happens to a file: no crash, no hang, and no document lost silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as the same words, and the way back to characters."""
+"""Folding decides which words are equal, and leads back to characters."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_words_that_depend_on_what_stands_before(tmp_path: Path) -> None:
 
 
 def test_a_full_table_of_words_begins_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is forgotten is worked out again."""
+    """Words that the table dropped are encoded again."""
     monkeypatch.setattr(corpus_encoder, "WORD_SLOTS", 64)
     encoder = corpus_encoder.CorpusEncoder(folder)
     for _ in range(2):

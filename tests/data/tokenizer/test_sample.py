@@ -27,7 +27,7 @@ def test_a_budget_is_spent_as_far_as_there_is_text(
 
 
 def test_a_short_source_leaves_its_share_to_the_others() -> None:
-    """What a small source cannot give goes to the others by their weights."""
+    """The share that a small source cannot fill goes to the others by their weights."""
     alloted = text_sample.allot({"a": 10, "b": 900, "c": 900}, {"a": 2, "b": 1, "c": 1}, 410)
     assert alloted == {"a": 10, "b": 200, "c": 200}
 

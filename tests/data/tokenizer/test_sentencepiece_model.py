@@ -32,6 +32,6 @@ def test_every_piece_is_read(algorithm: str) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff" * 20, b"\x0a\x7f", b"not a model", b"\x0a\x02\x18\x01"])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    """What is no model ends in one clear error."""
+    """A file that is no model raises one clear error."""
     with pytest.raises(ValueError, match="SentencePiece model"):
         sentencepiece_model.parse(data)

@@ -187,6 +187,6 @@ def test_a_phase_may_have_its_own_batch_size() -> None:
     ],
 )
 def test_impossible_phases_are_refused(phases: list[Phase], message: str) -> None:
-    """What cannot be sampled is an error that names it."""
+    """A mixture that cannot be sampled raises an error that names the fault."""
     with pytest.raises(ValueError, match=message):
         Mixture(0, 4, phases, {"a": 100, "b": 8})
