@@ -146,7 +146,7 @@ def generation(subject: Subject, benchmark: Benchmark, max_new_tokens: int, seed
     )
     right = 0
     for example, tokens in zip(benchmark.examples, samples.tokens, strict=True):
-        text = subject.tokenizer.decode(tokens)
+        text = subject.tokenizer.decode_cut(tokens)
         if not subject.chat and "\n" not in example["answer"].strip():
             text = text.strip().split("\n")[0]  # a plain model does not stop where the answer does
         right += normalised(text) == normalised(example["answer"])

@@ -145,7 +145,7 @@ class Judge:
         raw = raw_scores(
             self.model, exchanges, batch_tokens=rows * self.width_tokens, width_tokens=self.width_tokens
         )
-        texts = [(self.tokenizer.decode(content), ended) for content, ended in contents]
+        texts = [(self.tokenizer.decode_cut(content), ended) for content, ended in contents]
         verdicts = [self.rules.check(*text) for text in texts]
         figures = {"rule": np.asarray([self.rules.score(*text) for text in texts])}
         figures["reward"] = combine(self.heads, raw) + self.rule_weight * figures["rule"]
@@ -194,9 +194,8 @@ def measure(
         )
         for name in parts[0]
     }
-    decode = judge.tokenizer.decode
     return Measured(
-        [decode(prompt) for prompt in rollouts.prompts],
-        [decode(judge.content(answer)[0]) for answer in rollouts.answers],
+        [judge.tokenizer.decode(prompt) for prompt in rollouts.prompts],
+        [judge.tokenizer.decode_cut(judge.content(answer)[0]) for answer in rollouts.answers],
         figures,
     )

@@ -15,9 +15,10 @@ from millrace.data.sources.bytes import streams
 from millrace.data.sources.formats.jsonl import lines_of
 from millrace.data.sources.records import SourceError
 
+from .chats import NoChat, read_messages
+
 MAX_LINE_BYTES = 2**24
 SHOWN = 5
-ROLES = ("system", "user", "assistant")
 
 Row = dict[str, Any]
 
@@ -51,7 +52,7 @@ def read_questions(pattern: str) -> list[Row]:
 
 
 def read_chats(pattern: str) -> list[Row]:
-    """Chats: ``{messages: [{role, content}, ...]}``, ended by the assistant.
+    """Chats: ``{messages: [{role, content}, ...]}`` as ``chats`` defines them, ended by an answer of the assistant.
 
     Returns:
         Rows with ``id`` (the given one, else file and line) and ``messages``.
@@ -153,18 +154,16 @@ def _question(row: Row) -> Row | str:
 
 
 def _chat(row: Row) -> Row | str:
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return "got no messages, expected a list of {role, content}"
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            return f"message {number}: got no role of {', '.join(ROLES)}"
-        if problem := _no_text(message, "content"):
-            return f"message {number}: {problem}"
-    if messages[-1]["role"] != "assistant":
-        return f"got a last message by {messages[-1]['role']}, expected the assistant's answer"
-    clean = [{"role": message["role"], "content": message["content"]} for message in messages]
-    return {"id": row.get("id"), "messages": clean}
+    try:
+        messages = read_messages(row.get("messages"))
+    except NoChat as error:
+        return f"message {error.keys[0]}: {error}" if error.keys else str(error)
+    last = messages[-1]
+    if last["role"] != "assistant":
+        return f"got a last message by {last['role']}, expected the assistant's answer"
+    if not last["content"].strip():
+        return f"message {len(messages) - 1}: got no text under content, expected the assistant's answer"
+    return {"id": row.get("id"), "messages": messages}
 
 
 def _preference(row: Row) -> Row | str:

@@ -14,9 +14,11 @@ A ``tokenizer`` artifact holds ``tokenizer.model`` and ``tokenizer.json``.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ MODEL_FILE = "tokenizer.model"
 FACTS_FILE = "tokenizer.json"
 ROLES = ("system", "user", "assistant")
 CHAT_TOKENS = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
+SPEAKS_AS = {"developer": "system", "tool": "user"}
+"""Roles that vocabularies need no token for: whose token they get where none is called <|developer|> or <|tool|>."""
+CHARACTER_BYTES = 4  # the longest character in UTF-8
 SPACE_MARK = "\u2581"  # SentencePiece's own spelling of a space
 
 
@@ -119,13 +124,59 @@ class Tokenizer:
         text: str = self._processor.decode([int(token_id) for token_id in ids])
         return text
 
+    def decode_cut(self, ids: Sequence[int]) -> str:
+        """The text of an answer that may have run out of tokens: without a character that its end leaves unfinished."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for token_id in ids[-CHARACTER_BYTES:]:
+            added = self.token_bytes[token_id]
+            decoder.decode(added, final=not added)
+        unfinished_bytes = len(
+            decoder.getstate()[0]
+        )  # each a token of its own: learnt ones end with a character
+        return self.decode(ids[: len(ids) - unfinished_bytes])
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes that each id adds to a text, by id; a control token adds none."""
+
+        def added(token_id: int) -> bytes:
+            if self._processor.is_byte(token_id):
+                return bytes([self.byte_ids.index(token_id)])
+            if self._processor.is_control(token_id):
+                return b""
+            return self.decode([token_id]).encode()
+
+        return tuple(map(added, range(self.vocab_size)))
+
+    @cached_property
+    def token_names(self) -> tuple[str, ...]:
+        r"""A text for each id that no other id has, by id.
+
+        It is the token's own text where that tells it from all others. A byte that is no character, or one that a
+        learnt token spells too, is ``bytes:\xf0``, as OpenAI writes it; a control token has its name.
+        """
+        learnt = {
+            text for token_id, text in enumerate(self.token_bytes) if not self._processor.is_byte(token_id)
+        }
+
+        def name(token_id: int) -> str:
+            own = self.token_bytes[token_id]
+            if self._processor.is_byte(token_id):
+                return own.decode() if own.isascii() and own not in learnt else f"bytes:\\x{own[0]:02x}"
+            if self._processor.is_control(token_id) or token_id == self.unk_id:
+                return str(self._processor.id_to_piece(token_id))
+            return own.decode()
+
+        return tuple(map(name, range(self.vocab_size)))
+
     def render_chat(
         self, messages: Sequence[Mapping[str, str]], generate: bool = False
     ) -> tuple[list[int], list[bool]]:
         """A conversation as tokens: the boundary token, then for each message its role token, content and ``<|end|>``.
 
         Args:
-            messages: ``{"role": "system" | "user" | "assistant", "content": str}`` in order.
+            messages: ``{"role", "content"}`` in order; the role is one of ``ROLES``, or of ``SPEAKS_AS``, which have a
+                token of their own where the vocabulary was given one.
             generate: Append the assistant's role token, so that the model goes on with an answer.
 
         Returns:
@@ -138,10 +189,11 @@ class Tokenizer:
         ids, answer = [self.bos_id], [False]
         for message in messages:
             role = message["role"]
-            if role not in ROLES:
-                raise ValueError(f"got the role {role!r}, expected one of {', '.join(ROLES)}")
+            if role not in ROLES and role not in SPEAKS_AS:
+                raise ValueError(f"got the role {role!r}, expected one of {', '.join((*ROLES, *SPEAKS_AS))}")
             content = self.encode(message["content"])
-            ids += [self.special[f"<|{role}|>"], *content, self.special["<|end|>"]]
+            begin = self.special.get(f"<|{role}|>") or self.special[f"<|{SPEAKS_AS[role]}|>"]
+            ids += [begin, *content, self.special["<|end|>"]]
             answer += [False] + [role == "assistant"] * (len(content) + 1)
         if generate:
             ids.append(self.special["<|assistant|>"])

@@ -8,7 +8,8 @@ little more than one, because decoding is bound by reading the weights.
 
 Each row draws its random numbers from its own seed and its own count of tokens, and the shapes never depend on how
 many rows are busy, so a request with a seed gets the same answer on an idle server and on a busy one. Shapes are
-fixed (one step; prompts padded to a few lengths), so after ``warm_up`` nothing is compiled while users wait.
+fixed (one step; prompts padded to a few lengths; scores of a prompt in pieces of one length), so after ``warm_up``
+nothing is compiled while users wait.
 
 References:
   Yu et al. 2022, Orca, OSDI, section 3.1 (iteration-level scheduling).
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ from .generate import nucleus
 
 PROMPT_BUCKETS = (32, 128)  # then doubling; each is compiled once, and short prompts are cheap to pad
 TOP_CANDIDATES = 20  # as many alternatives as OpenAI's API lets a client ask for
+SCORED_TOKENS = 64  # of a prompt at once: their logits are the largest array there is
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,20 @@ class Token:
     candidates: tuple[tuple[int, float], ...] = ()
 
 
+class Admitted(NamedTuple):
+    """A prompt that has been read.
+
+    Attributes:
+        row: Where its answer grows.
+        token: The answer's first token.
+        scores: The prompt's own tokens but the first, each given those before it; empty unless they were asked for.
+    """
+
+    row: int
+    token: Token
+    scores: tuple[Token, ...]
+
+
 def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The next token of each row.
 
@@ -95,8 +111,13 @@ def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.A
 
     # Greedy rows must not pay for random numbers over the vocabulary, nor sampled ones for a sort.
     token = jax.lax.cond(jnp.any(temperature > 0), sample, lambda _: greedy, None)
-    count = min(TOP_CANDIDATES, logits.shape[-1])
-    rows = logits.shape[0]
+    return _with_candidates(token, log_probs, jnp.any(control["candidates"] > 0))
+
+
+def _with_candidates(tokens: jax.Array, log_probs: jax.Array, wanted: jax.Array) -> dict[str, jax.Array]:
+    """Tokens [R] with their values in ``log_probs`` [R, V], and the likeliest others (zeros unless ``wanted``)."""
+    count = min(TOP_CANDIDATES, log_probs.shape[-1])
+    rows = log_probs.shape[0]
 
     def alternatives() -> tuple[jax.Array, jax.Array]:
         values, indices = jax.lax.top_k(log_probs, count)
@@ -105,10 +126,10 @@ def _choose(logits: jax.Array, control: dict[str, jax.Array]) -> dict[str, jax.A
     def none() -> tuple[jax.Array, jax.Array]:
         return jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count), jnp.float32)
 
-    top_tokens, top_log_probs = jax.lax.cond(jnp.any(control["candidates"] > 0), alternatives, none)
+    top_tokens, top_log_probs = jax.lax.cond(wanted, alternatives, none)
     return {
-        "token": token,
-        "log_prob": jnp.take_along_axis(log_probs, token[:, None], axis=-1)[:, 0],
+        "token": tokens,
+        "log_prob": jnp.take_along_axis(log_probs, tokens[:, None], axis=-1)[:, 0],
         "top_tokens": top_tokens,
         "top_log_probs": top_log_probs,
     }
@@ -120,8 +141,12 @@ _choose_first = jax.jit(_choose)  # apart from the prefill, which is compiled on
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _prefill(
     graph: Any, weights: Any, cache: Cache, tokens: jax.Array, length: jax.Array, row: jax.Array
-) -> tuple[Cache, jax.Array]:
-    """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache; its last logits are [1, V]."""
+) -> tuple[Cache, jax.Array, jax.Array]:
+    """Reads a prompt [1, T] (``length`` valid tokens) into a row of the cache.
+
+    Returns:
+        The cache, the prompt's last logits [1, V] and its hidden states [T, D].
+    """
     decoder: Decoder = nnx.merge(graph, weights)
     fresh = init_cache(decoder.config, 1, decoder.config.max_sequence_tokens)
     valid = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :] < length
@@ -132,7 +157,17 @@ def _prefill(
         values=cache.values.at[:, row].set(fresh.values[:, 0]),
         lengths=cache.lengths.at[row].set(length),
     )
-    return cache, decoder.unembed(last)
+    return cache, decoder.unembed(last), hidden[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _score(
+    graph: Any, weights: Any, hidden: jax.Array, targets: jax.Array, wanted: jax.Array
+) -> dict[str, jax.Array]:
+    """The given next tokens [N] after hidden states [N, D], in the form of ``_choose``."""
+    decoder: Decoder = nnx.merge(graph, weights)
+    log_probs = jax.nn.log_softmax(decoder.unembed(hidden), axis=-1)
+    return _with_candidates(targets, log_probs, wanted)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -199,15 +234,13 @@ class ContinuousBatch:
         """The rows in which an answer grows."""
         return tuple(int(row) for row in np.flatnonzero(self._busy))
 
-    def admit(self, prompt: Sequence[int], sampling: Sampling) -> tuple[int, Token]:
+    def admit(self, prompt: Sequence[int], sampling: Sampling, *, scored: bool = False) -> Admitted:
         """Reads a prompt into a free row.
 
         Args:
             prompt: 1 to ``capacity_tokens`` ids of the vocabulary.
             sampling: How to choose the answer's tokens.
-
-        Returns:
-            The row, and the answer's first token.
+            scored: Whether to score the prompt's own tokens too.
 
         Raises:
             ValueError: The prompt's length or an id does not fit, or no row is free.
@@ -232,11 +265,12 @@ class ContinuousBatch:
         padded = np.zeros((1, bucket), np.int32)
         padded[0, : len(prompt)] = prompt
         one = {name: array[row : row + 1].copy() for name, array in self._control.items()}
-        self._cache, logits = _prefill(
+        self._cache, logits, hidden = _prefill(
             self._graph, self._weights, self._cache, padded, np.int32(len(prompt)), np.int32(row)
         )
         self._busy[row] = True
-        return row, self._take(row, jax.device_get(_choose_first(logits, one)), 0)
+        scores = self._scores(prompt, np.asarray(hidden), sampling.candidates) if scored else ()
+        return Admitted(row, self._take(row, jax.device_get(_choose_first(logits, one)), 0), scores)
 
     def step(self) -> dict[int, Token]:
         """Adds one token to every busy row; the caller releases rows that ended or are full.
@@ -262,25 +296,42 @@ class ContinuousBatch:
     def warm_up(self) -> None:
         """Compiles every shape that serving can need, so that no user waits for it."""
         for length in self._buckets:
-            row, _ = self.admit([0] * length, Sampling())
+            row = self.admit([0] * length, Sampling()).row
             self.release(row)
-        row, _ = self.admit([0], Sampling())
+        row = self.admit([0, 0], Sampling(), scored=True).row
         self.step()
         self.release(row)
 
+    def _scores(self, prompt: Sequence[int], hidden: np.ndarray, candidates: int) -> tuple[Token, ...]:
+        """A prompt's tokens but the first, from its hidden states [T, D]."""
+        scores: list[Token] = []
+        for start in range(0, len(prompt) - 1, SCORED_TOKENS):
+            targets = prompt[start + 1 : start + 1 + SCORED_TOKENS]
+            padded = np.zeros(SCORED_TOKENS, np.int32)
+            padded[: len(targets)] = targets
+            states = np.zeros((SCORED_TOKENS, hidden.shape[1]), hidden.dtype)
+            states[: len(targets)] = hidden[start : start + len(targets)]
+            scored = jax.device_get(
+                _score(self._graph, self._weights, states, padded, np.bool_(candidates > 0))
+            )
+            scores += [_token(scored, index, candidates) for index in range(len(targets))]
+        return tuple(scores)
+
     def _take(self, row: int, chosen: dict[str, np.ndarray], index: int) -> Token:
         """Notes a row's new token and hands it over."""
-        token = int(chosen["token"][index])
-        self._last[row] = token
+        token = _token(chosen, index, int(self._control["candidates"][row]))
+        self._last[row] = token.token
         self._control["drawn"][row] += 1
-        count = int(self._control["candidates"][row])
-        return Token(
-            token=token,
-            log_prob=float(chosen["log_prob"][index]),
-            candidates=tuple(
-                (int(other), float(log_prob))
-                for other, log_prob in zip(
-                    chosen["top_tokens"][index][:count], chosen["top_log_probs"][index][:count], strict=True
-                )
-            ),
-        )
+        return token
+
+
+def _token(chosen: dict[str, np.ndarray], index: int, candidates: int) -> Token:
+    """One row of what ``_choose`` and ``_score`` return."""
+    likeliest = zip(
+        chosen["top_tokens"][index][:candidates], chosen["top_log_probs"][index][:candidates], strict=True
+    )
+    return Token(
+        token=int(chosen["token"][index]),
+        log_prob=float(chosen["log_prob"][index]),
+        candidates=tuple((int(other), float(log_prob)) for other, log_prob in likeliest),
+    )

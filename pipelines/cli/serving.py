@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from . import options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millrace.pipelines.store.store import Store
 
 Package = Annotated[
     Path | None,
@@ -109,23 +114,49 @@ def serve(
 
 
 def newest_package(spec: Path, store: str | None) -> Path:
-    """The folder of the newest package that a run of the spec made.
+    """The folder of the newest package that a run of the spec's pipeline made.
+
+    Args:
+        spec: The spec, of which only the name and the store are read.
+        store: Another store. One whose packages are all of one pipeline needs no spec.
 
     Raises:
-        ComponentError: No run has made one.
+        ComponentError: No run has made one, or there is no spec to say which of several pipelines is meant.
     """
     from millrace.components.contract import ComponentError
 
     from .stores import open_store
+    from .tracing import name_and_store, open_store_of
 
-    opened = open_store(spec, store)
+    if store is None:
+        opened, pipeline = open_store_of(spec, None)
+    else:
+        opened, pipeline = open_store(spec, store), name_and_store(spec)[0]
+    newest: dict[str, str] = {}
     for run in reversed(opened.run_ids()):
         state = opened.read_run(run) or {}
-        for stage in state.get("stages", {}).values():
-            record = opened.record(stage["key"]) if stage.get("key") else None
-            for output in record.outputs.values() if record else ():
-                if output["kind"] == "package" and opened.has(output["digest"]):
-                    return opened.folder(output["digest"])
-    raise ComponentError(
-        f"no run of {spec} has made a package yet; `millrace run` does, or name a package folder"
-    )
+        made_by = str(state.get("pipeline"))
+        if made_by not in newest and pipeline in (None, made_by) and (digest := _package(opened, state)):
+            newest[made_by] = digest
+            if pipeline is not None:
+                break
+    if not newest:
+        raise ComponentError(
+            f"no run of {spec} has made a package yet; `millrace run` does, or name a package folder"
+        )
+    if len(newest) > 1:
+        raise ComponentError(
+            f"got a store with packages of the pipelines {', '.join(sorted(newest))} and no spec at {spec}, expected to be "
+            "told which: name the pipeline's spec with --spec, or a package folder"
+        )
+    return opened.folder(next(iter(newest.values())))
+
+
+def _package(store: Store, state: Mapping[str, Any]) -> str | None:
+    """The digest of a run's package that is still there."""
+    for stage in state.get("stages", {}).values():
+        record = store.record(stage["key"]) if stage.get("key") else None
+        for output in record.outputs.values() if record else ():
+            if output["kind"] == "package" and store.has(output["digest"]):
+                return str(output["digest"])
+    return None

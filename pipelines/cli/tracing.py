@@ -167,14 +167,23 @@ def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
     if store is not None:
         return open_store(spec, store), None
 
+    name, uri = name_and_store(spec)
+    if name is None or uri is None:
+        return open_store(spec, None), None
+    return open_store(spec, uri), name
+
+
+def name_and_store(spec: Path) -> tuple[str | None, str | None]:
+    """A spec's name and where its store is; None for what cannot be read, whatever else is wrong with the spec."""
     from millrace.pipelines.spec.source_map import SpecError, parse
 
     try:
         data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
     except (OSError, UnicodeDecodeError, SpecError):
-        data = None
-    uri = data.get("store", ".millrace") if isinstance(data, dict) else None
-    name = data.get("name") if isinstance(data, dict) else None
-    if not isinstance(uri, str) or not isinstance(name, str):
-        return open_store(spec, None), None
-    return open_store(spec, uri if "://" in uri else str(spec.absolute().parent / uri)), name
+        return None, None
+    if not isinstance(data, dict):
+        return None, None
+    name, uri = data.get("name"), data.get("store", ".millrace")
+    if isinstance(uri, str) and "://" not in uri:
+        uri = str(spec.absolute().parent / uri)
+    return name if isinstance(name, str) else None, uri if isinstance(uri, str) else None

@@ -9,18 +9,50 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.answers.continuous_batch import Sampling, Token
 
-from .engine import Ended, Engine, QueueFull, Stopped, Ticket
+from .engine import Ended, Engine, Event, Scored, Stopped, Ticket
+from .fair_queue import QueueFull
 from .openai_types import ApiError
-from .text_stream import REPLACEMENT, TextStream
+from .text_stream import IncrementalDecoder, TextStream
 
-CONTEXT_IDS = 8  # of a prompt's end, so that the answer's first token is decoded as its continuation
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an answer goes on from.
+
+    Attributes:
+        ids: Its tokens.
+        continued: Whether the answer continues its text (a completion) or stands alone (a chat's turn).
+        echo: Its text, where the answer begins with it, without a character that its last ids leave unfinished.
+        offsets: Where in ``echo`` the tokens begin, in characters, but for ids at the beginning that stand for no text
+            of the request (the boundary); empty without an echo.
+    """
+
+    ids: Sequence[int]
+    continued: bool = False
+    echo: str = ""
+    offsets: Sequence[int] = ()
+
+
+def echoed(tokenizer: Tokenizer, ids: Sequence[int], *, boundary_tokens: int) -> Prompt:
+    """A prompt that its answer repeats.
+
+    Args:
+        tokenizer: Decodes it.
+        ids: Its tokens.
+        boundary_tokens: How many at the beginning are none of the request's.
+    """
+    decoder = IncrementalDecoder(tokenizer.token_bytes)
+    text, offsets = [], []
+    for token in ids:
+        text.append(decoder.push(token))
+        offsets.append(decoder.offset)
+    return Prompt(ids, continued=True, echo="".join(text), offsets=offsets[boundary_tokens:])
 
 
 @dataclass(frozen=True)
@@ -28,13 +60,14 @@ class Options:
     """How every answer of a request is made.
 
     Attributes:
-        max_tokens: Longest answer.
+        max_tokens: Longest answer; 0 only reads the prompts.
         temperature: See ``Sampling``.
         top_p: See ``Sampling``.
         seed: Of the first answer, the next one has the next; None draws one at random.
         stops: Stop strings.
         stop_ids: Stop tokens.
         candidates: Alternatives to report per token; None reports no log probabilities at all.
+        echo: Whether an answer begins with its prompt.
     """
 
     max_tokens: int
@@ -44,6 +77,24 @@ class Options:
     stops: Sequence[str]
     stop_ids: Sequence[int]
     candidates: int | None = None
+    echo: bool = False
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A token of an answer with its log probability.
+
+    Attributes:
+        token: Its id.
+        log_prob: In nats; None for the first of a prompt, which nothing stands before.
+        candidates: The likeliest ids in its place, with their log probabilities.
+        offset: Where in the answer's text it begins, in characters.
+    """
+
+    token: int
+    log_prob: float | None
+    candidates: Sequence[tuple[int, float]]
+    offset: int
 
 
 @dataclass
@@ -54,22 +105,13 @@ class Piece:
         index: Which answer.
         text: What it adds, possibly nothing.
         finish: ``stop`` or ``length`` in the answer's last piece.
-        logprobs: Entries of the tokens since the piece before, as ``logprob_entry`` makes them.
+        scores: Of the tokens since the piece before, where log probabilities are asked for.
     """
 
     index: int
     text: str
     finish: str | None = None
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
-
-
-def logprob_entry(tokenizer: Tokenizer, token: Token) -> dict[str, Any]:
-    """A token's text, its log probability and its alternatives."""
-    return {
-        "text": tokenizer.decode([token.token]),
-        "log_prob": token.log_prob,
-        "candidates": [(tokenizer.decode([other]), log_prob) for other, log_prob in token.candidates],
-    }
+    scores: list[TokenScore] = field(default_factory=list)
 
 
 class Answers:
@@ -78,9 +120,9 @@ class Answers:
     Args:
         engine: Where they are made.
         tokenizer: Decodes them.
-        prompts: One list of ids per answer.
+        prompts: One per answer.
         options: How they are made.
-        continues: Whether an answer continues its prompt's text (a completion) or stands alone (a chat's turn).
+        client: Who asks.
 
     Raises:
         ApiError: 429 when the queue is full, 503 when the server is shutting down.
@@ -90,27 +132,30 @@ class Answers:
         self,
         engine: Engine,
         tokenizer: Tokenizer,
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Prompt],
         options: Options,
         *,
-        continues: bool,
+        client: str = "",
     ) -> None:
         self.completion_tokens = 0
-        self._options, self._tokenizer = options, tokenizer
-        self._events: asyncio.Queue[tuple[int, Token | Ended] | None] = asyncio.Queue()
+        self._options, self._prompts = options, prompts
+        self._events: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._streams = [
-            TextStream(tokenizer.decode, options.stops, self._context(prompt) if continues else ())
+            TextStream(tokenizer.token_bytes, options.stops, prompt.ids if prompt.continued else ())
             for prompt in prompts
         ]
+        self._scores_prompts = options.echo and options.candidates is not None
         seed = secrets.randbits(32) if options.seed is None else options.seed
         self._tickets = [
             Ticket(
-                prompt=prompt,
+                prompt=prompt.ids,
                 sampling=Sampling(options.temperature, options.top_p, seed + index, options.candidates or 0),
                 max_tokens=options.max_tokens,
                 stop_ids=frozenset(options.stop_ids),
                 deliver=self._deliver(index),
+                client=client,
+                scored=self._scores_prompts,
             )
             for index, prompt in enumerate(prompts)
         ]
@@ -135,7 +180,11 @@ class Answers:
             ApiError: 500 when the model failed.
         """
         growing = set(range(len(self._tickets)))
-        held: list[list[dict[str, Any]]] = [[] for _ in self._tickets]
+        held: list[list[TokenScore]] = [[] for _ in self._tickets]
+        if self._options.echo and not self._scores_prompts:
+            for index, prompt in enumerate(self._prompts):
+                if prompt.echo:
+                    yield Piece(index, prompt.echo)
         while growing:
             event = await self._events.get()
             if event is None:
@@ -148,32 +197,40 @@ class Answers:
                 growing.discard(index)
                 self._tickets[index].cancel()
             if piece.text or piece.finish:
-                piece.logprobs, held[index] = held[index], []
+                piece.scores, held[index] = held[index], []
                 yield piece
 
-    def _piece(self, index: int, event: Token | Ended, held: list[dict[str, Any]]) -> Piece:
+    def _piece(self, index: int, event: Event, held: list[TokenScore]) -> Piece:
         stream = self._streams[index]
         if isinstance(event, Ended):
             if event.reason == "error":
                 raise ApiError(500, event.message, kind="server_error")
-            text, stopped = stream.flush()
-            return Piece(index, text, "stop" if stopped else event.reason)
+            return Piece(index, stream.flush(), event.reason)
+        if isinstance(event, Scored):
+            held += self._prompt_scores(self._prompts[index], event.tokens)
+            return Piece(index, self._prompts[index].echo)
         self.completion_tokens += 1
-        if self._options.candidates is not None:
-            held.append(logprob_entry(self._tokenizer, event))
         text, stopped = stream.push(event.token)
+        if self._options.candidates is not None:
+            offset = len(self._prompts[index].echo) + stream.offset
+            held.append(TokenScore(event.token, event.log_prob, event.candidates, offset))
         return Piece(index, text, "stop" if stopped else None)
 
-    def _deliver(self, index: int) -> Callable[[Token | Ended], None]:
+    def _prompt_scores(self, prompt: Prompt, scored: Sequence[Token]) -> Iterator[TokenScore]:
+        """The tokens of a prompt's text; the first has no log probability, as with every other server."""
+        boundary_tokens = len(prompt.ids) - len(prompt.offsets)
+        for place, offset in enumerate(prompt.offsets, boundary_tokens):
+            if place == boundary_tokens:
+                yield TokenScore(prompt.ids[place], None, (), offset)
+            else:
+                known = scored[place - 1]
+                yield TokenScore(known.token, known.log_prob, known.candidates, offset)
+
+    def _deliver(self, index: int) -> Callable[[Event], None]:
         """A callback for the model thread that puts its events into this loop's queue."""
 
-        def deliver(event: Token | Ended) -> None:
+        def deliver(event: Event) -> None:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
 
         return deliver
-
-    def _context(self, prompt: Sequence[int]) -> Sequence[int]:
-        context = prompt[-CONTEXT_IDS:]
-        # A prompt of ids may end inside a character, whose text would change with the next token.
-        return () if self._tokenizer.decode(context).endswith(REPLACEMENT) else context

@@ -1,68 +1,47 @@
-"""The HTTP application: OpenAI's routes, who may use them, and how large a request may be.
+"""The HTTP application: OpenAI's routes over one model.
 
 Routes: ``GET /health``, ``GET /v1/models``, ``GET /v1/models/{name}``, ``POST /v1/completions``,
-``POST /v1/chat/completions``. Every error is OpenAI's error object.
+``POST /v1/chat/completions``. Every error is OpenAI's error object. Who may use them is in ``http.access``, how much they
+take in ``http.limits`` and ``http.bodies``.
 
-Without a token the server answers only requests whose Host header names this machine, and only JSON bodies: otherwise
-any web page open in the user's browser could talk to it, by DNS rebinding or a form.
+Requests are worked out, and whole answers written, by a thread beside the event loop: one for all requests, because more
+would only wait for each other, and the loop for all of them, at the interpreter's lock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .answers import Answers, Options, Piece
+from .answers import Answers, Piece
 from .engine import Engine
 from .event_stream import EventStream, cancel_when_gone
-from .openai_types import (
-    COMPLETION_DEFAULT_TOKENS,
-    ApiError,
-    ChatRequest,
-    CompletionRequest,
-    chat_logprobs,
-    completion_logprobs,
-    parse,
-    usage,
-)
+from .http.access import Access, client_of
+from .http.bodies import MAX_BODY_BYTES, read_body
+from .http.logprobs import chat_logprobs, completion_logprobs
+from .http.requests import Asked, check_model, read_chat, read_completion
+from .openai_types import CLIENT_CLOSED_REQUEST, ApiError, error_response, usage
 from .served import Served
-
-MAX_BODY_BYTES = 2**20
-# A client that is still sending when the connection closes sees a broken pipe instead of the error: so read on, to a
-# limit, and keep nothing.
-DRAINED_BODIES = 16
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that went away; nobody receives it
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def is_local(host: str) -> bool:
-    """Whether a host name or address means this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def make_app(
     served: Served,
     *,
     token: str | None = None,
+    local: bool = True,
     max_waiting: int = 64,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Starlette:
@@ -70,13 +49,16 @@ def make_app(
 
     Args:
         served: The model.
-        token: The bearer token that every route but ``/health`` asks for; None asks for none and answers only
-            requests addressed to this machine by name.
-        max_waiting: Answers that may wait for a row before clients are told to come back.
+        token: The bearer token that every route but ``/health`` asks for; None asks for none.
+        local: Whether the server is for this machine only: then whoever shows no token must address it by a name of
+            this machine.
+        max_waiting: Answers that may wait for a row before clients are told to come back; those of one request count
+            as at most an eighth.
         max_body_bytes: Largest request body.
     """
+    clerk = ThreadPoolExecutor(1, thread_name_prefix="millrace-requests")
     server = _Server(
-        served, Engine(served.batch, max_waiting=max_waiting), token, max_body_bytes, int(time.time())
+        served, Engine(served.batch, max_waiting=max_waiting), clerk, max_body_bytes, int(time.time())
     )
 
     @contextlib.asynccontextmanager
@@ -85,17 +67,18 @@ def make_app(
         try:
             yield
         finally:
+            clerk.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(server.engine.stop)
 
-    guard = server.guard
     return Starlette(
         routes=[
             Route("/health", server.health),
-            Route("/v1/models", guard(server.models)),
-            Route("/v1/models/{name:path}", guard(server.model)),
-            Route("/v1/completions", guard(server.completions), methods=["POST"]),
-            Route("/v1/chat/completions", guard(server.chat), methods=["POST"]),
+            Route("/v1/models", server.models),
+            Route("/v1/models/{name:path}", server.model),
+            Route("/v1/completions", server.completions, methods=["POST"]),
+            Route("/v1/chat/completions", server.chat, methods=["POST"]),
         ],
+        middleware=[Middleware(Access, token=token, local=local)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _crash},
         lifespan=lifespan,
     )
@@ -103,8 +86,7 @@ def make_app(
 
 async def _api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status)
-    return JSONResponse(error.body, error.status, headers)
+    return error_response(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -124,28 +106,9 @@ class _Server:
 
     served: Served
     engine: Engine
-    token: str | None
+    clerk: ThreadPoolExecutor
     max_body_bytes: int
     started: int
-
-    def guard(self, handler: Handler) -> Handler:
-        """The handler behind the token, or behind the Host header when there is none."""
-
-        async def guarded(request: Request) -> Response:
-            if self.token is None:
-                host = request.url.hostname or ""
-                if not is_local(host):
-                    message = f"got the Host {host!r}, expected localhost: start the server with --host to serve others"
-                    raise ApiError(403, message, code="host_not_allowed")
-            else:
-                scheme, _, given = request.headers.get("authorization", "").partition(" ")
-                known = hmac.compare_digest(given.strip().encode("latin-1"), self.token.encode())
-                if scheme.lower() != "bearer" or not known:
-                    message = "got no valid token, expected the header 'Authorization: Bearer TOKEN'"
-                    raise ApiError(401, message, kind="authentication_error", code="invalid_api_key")
-            return await handler(request)
-
-        return guarded
 
     async def health(self, _: Request) -> Response:
         """Whether the server answers, and how busy it is."""
@@ -160,117 +123,64 @@ class _Server:
 
     async def model(self, request: Request) -> Response:
         """One model."""
-        self._check_model(request.path_params["name"])
+        check_model(self.served, request.path_params["name"])
         return JSONResponse(self._card())
 
     async def completions(self, request: Request) -> Response:
         """Continues texts."""
-        asked = parse(CompletionRequest, await self._body(request))
-        self._check_model(asked.model)
-        tokenizer, choices = self.served.tokenizer, asked.choices_wanted
-        prompts = [
-            [tokenizer.bos_id, *tokenizer.encode(prompt)] if isinstance(prompt, str) else prompt
-            for prompt in asked.prompts
-        ]
-        for prompt in prompts:
-            self._check_prompt(prompt, "prompt")
-        wanted = asked.max_tokens
-        room = self._room(max(map(len, prompts)), wanted, "max_tokens")
-        options = Options(
-            max_tokens=room if wanted else min(COMPLETION_DEFAULT_TOKENS, room),
-            temperature=1.0 if asked.temperature is None else asked.temperature,
-            top_p=asked.top_p or 1.0,
-            seed=asked.seed,
-            stops=asked.stops,
-            stop_ids=[tokenizer.eos_id],
-            candidates=asked.logprobs,
-        )
-        echoes = [
-            tokenizer.decode(prompt) if asked.echo else "" for prompt in prompts for _ in range(choices)
-        ]
-        written = [
-            len(echo) for echo in echoes
-        ]  # characters of each answer that logprobs' offsets count from
+        asked = await self._asked(request, read_completion)
 
         def choice(piece: Piece) -> dict[str, Any]:
-            logprobs = None
-            if asked.logprobs is not None:
-                logprobs = completion_logprobs(piece.logprobs, written[piece.index])
-                written[piece.index] += len(piece.text)
+            scores = asked.options.candidates is not None
             return {
                 "index": piece.index,
                 "text": piece.text,
-                "logprobs": logprobs,
+                "logprobs": completion_logprobs(self.served.tokenizer, piece.scores) if scores else None,
                 "finish_reason": piece.finish,
             }
 
-        answers = Answers(
-            self.engine,
-            tokenizer,
-            [prompt for prompt in prompts for _ in range(choices)],
-            options,
-            continues=True,
-        )
+        answers = self._answers(request, asked)
         frame = self._frame("cmpl", "text_completion")
-        openings = [Piece(index, echo) for index, echo in enumerate(echoes) if echo]
-        counted = sum(map(len, prompts))
-        if asked.stream:
-            first = [choice(piece) for piece in openings]
-            return self._stream(answers, frame, first, choice, counted, asked.wants_usage)
-        pieces = await self._whole(request, answers, len(echoes))
-        if pieces is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        for opening in openings:
-            pieces[opening.index].text = opening.text + pieces[opening.index].text
-        return JSONResponse(
-            {**frame, "choices": [*map(choice, pieces)], "usage": usage(counted, answers.completion_tokens)}
-        )
+        if asked.streamed:
+            return self._stream(answers, frame, [], choice, asked)
+        return await self._whole(request, answers, frame, choice, asked)
 
     async def chat(self, request: Request) -> Response:
         """Answers the last message of a conversation."""
-        asked = parse(ChatRequest, await self._body(request))
-        self._check_model(asked.model)
-        tokenizer = self.served.tokenizer
-        messages = [
-            {"role": "system" if message.role == "developer" else message.role, "content": message.text}
-            for message in asked.messages
-        ]
-        prompt, _ = tokenizer.render_chat(messages, generate=True)
-        self._check_prompt(prompt, "messages")
-        limit_name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
-        options = Options(
-            max_tokens=self._room(len(prompt), asked.tokens_wanted, limit_name),
-            temperature=1.0 if asked.temperature is None else asked.temperature,
-            top_p=asked.top_p or 1.0,
-            seed=asked.seed,
-            stops=asked.stops,
-            stop_ids=tokenizer.chat_stop_ids,
-            candidates=(asked.top_logprobs or 0) if asked.logprobs else None,
-        )
+        asked = await self._asked(request, read_chat)
 
         def choice(piece: Piece, part: str, content: dict[str, Any]) -> dict[str, Any]:
-            logprobs = chat_logprobs(piece.logprobs) if asked.logprobs else None
-            return {"index": piece.index, part: content, "logprobs": logprobs, "finish_reason": piece.finish}
+            scores = asked.options.candidates is not None
+            return {
+                "index": piece.index,
+                part: content,
+                "logprobs": chat_logprobs(self.served.tokenizer, piece.scores) if scores else None,
+                "finish_reason": piece.finish,
+            }
 
         def delta(piece: Piece) -> dict[str, Any]:
             return choice(piece, "delta", {"content": piece.text} if piece.text else {})
 
-        answers = Answers(self.engine, tokenizer, [prompt] * asked.choices_wanted, options, continues=False)
-        if asked.stream:
+        def message(piece: Piece) -> dict[str, Any]:
+            return choice(piece, "message", {"role": "assistant", "content": piece.text, "refusal": None})
+
+        answers = self._answers(request, asked)
+        if asked.streamed:
             start = {"role": "assistant", "content": ""}
-            first = [choice(Piece(index, ""), "delta", start) for index in range(asked.choices_wanted)]
-            frame = self._frame("chatcmpl", "chat.completion.chunk")
-            return self._stream(answers, frame, first, delta, len(prompt), asked.wants_usage)
-        pieces = await self._whole(request, answers, asked.choices_wanted)
-        if pieces is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        choices = [
-            choice(piece, "message", {"role": "assistant", "content": piece.text, "refusal": None})
-            for piece in pieces
-        ]
-        counts = usage(len(prompt), answers.completion_tokens)
-        return JSONResponse(
-            {**self._frame("chatcmpl", "chat.completion"), "choices": choices, "usage": counts}
+            first = [choice(Piece(index, ""), "delta", start) for index in range(len(asked.prompts))]
+            return self._stream(
+                answers, self._frame("chatcmpl", "chat.completion.chunk"), first, delta, asked
+            )
+        return await self._whole(request, answers, self._frame("chatcmpl", "chat.completion"), message, asked)
+
+    async def _asked(self, request: Request, read: Callable[[Served, bytes], Asked]) -> Asked:
+        """What a request asks, worked out away from the event loop."""
+        body = await read_body(request, self.max_body_bytes)
+        return await asyncio.get_running_loop().run_in_executor(self.clerk, read, self.served, body)
+
+    def _answers(self, request: Request, asked: Asked) -> Answers:
+        return Answers(
+            self.engine, self.served.tokenizer, asked.prompts, asked.options, client=client_of(request)
         )
 
     def _card(self) -> dict[str, Any]:
@@ -292,67 +202,33 @@ class _Server:
             "system_fingerprint": self.served.fingerprint,
         }
 
-    def _check_model(self, name: str | None) -> None:
-        if name not in (None, self.served.name):
-            message = f"got the model {name!r}, expected {self.served.name!r}, the only one here"
-            raise ApiError(404, message, param="model", code="model_not_found")
-
-    def _check_prompt(self, prompt: list[int], param: str) -> None:
-        """The prompt must leave room for one token and hold ids of the vocabulary."""
-        limit = self.served.context_tokens
-        if len(prompt) >= limit:
-            message = f"got {len(prompt)} tokens in {param}, expected fewer than the context of {limit}"
-            raise ApiError(400, message, param=param, code="context_length_exceeded")
-        if any(token >= self.served.tokenizer.vocab_size for token in prompt):
-            message = f"got a token id outside the vocabulary of {self.served.tokenizer.vocab_size}"
-            raise ApiError(400, message, param=param, code="invalid_value")
-
-    def _room(self, prompt_tokens: int, wanted: int | None, param: str) -> int:
-        """Longest answer: what was asked for, which must fit, or all that fits."""
-        room = self.served.context_tokens - prompt_tokens
-        if wanted is not None and wanted > room:
-            message = (
-                f"got {prompt_tokens} tokens of prompt and {param} {wanted}, expected together at most the "
-                f"context of {self.served.context_tokens}: shorten the prompt or ask for at most {room}"
-            )
-            raise ApiError(400, message, param=param, code="context_length_exceeded")
-        return wanted or room
-
-    async def _body(self, request: Request) -> bytes:
-        """The request's body, read no further than the limit."""
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != "application/json":
-            message = f"got the content type {content_type!r}, expected application/json"
-            raise ApiError(415, message)
-        body, received = bytearray(), 0
-        try:
-            async for part in request.stream():
-                received += len(part)
-                if received <= self.max_body_bytes:
-                    body += part
-                elif received > DRAINED_BODIES * self.max_body_bytes:
-                    break
-        except ClientDisconnect:
-            raise ApiError(CLIENT_CLOSED_REQUEST, "the client went away") from None
-        if received > self.max_body_bytes:
-            message = f"got a body of more than {self.max_body_bytes} bytes, expected a smaller request"
-            raise ApiError(413, message, code="request_too_large")
-        return bytes(body)
-
-    async def _whole(self, request: Request, answers: Answers, count: int) -> list[Piece] | None:
-        """Complete answers in order, or None when the client did not wait for them."""
+    async def _whole(
+        self,
+        request: Request,
+        answers: Answers,
+        frame: dict[str, Any],
+        choice: Callable[[Piece], dict[str, Any]],
+        asked: Asked,
+    ) -> Response:
+        """The complete answers in order, for a client that waits for them."""
         watch = asyncio.create_task(cancel_when_gone(request.receive, answers))
-        whole = [Piece(index, "") for index in range(count)]
+        whole = [Piece(index, "") for index in range(len(asked.prompts))]
         try:
             async for piece in answers.pieces():
                 target = whole[piece.index]
                 target.text += piece.text
-                target.logprobs += piece.logprobs
+                target.scores += piece.scores
                 target.finish = piece.finish
         finally:
             watch.cancel()
             answers.cancel()
-        return whole if all(piece.finish for piece in whole) else None
+        if not all(piece.finish for piece in whole):
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        counts = usage(asked.prompt_tokens, answers.completion_tokens)
+        # The log probabilities of long prompts are megabytes of JSON.
+        return await asyncio.get_running_loop().run_in_executor(
+            self.clerk, lambda: JSONResponse({**frame, "choices": [*map(choice, whole)], "usage": counts})
+        )
 
     def _stream(
         self,
@@ -360,8 +236,7 @@ class _Server:
         frame: dict[str, Any],
         first: list[dict[str, Any]],
         choice: Callable[[Piece], dict[str, Any]],
-        prompt_tokens: int,
-        wants_usage: bool,
+        asked: Asked,
     ) -> Response:
         """The answers as server-sent events."""
 
@@ -370,7 +245,8 @@ class _Server:
                 yield {**frame, "choices": [opening]}
             async for piece in answers.pieces():
                 yield {**frame, "choices": [choice(piece)]}
-            if wants_usage:
-                yield {**frame, "choices": [], "usage": usage(prompt_tokens, answers.completion_tokens)}
+            if asked.wants_usage:
+                counts = usage(asked.prompt_tokens, answers.completion_tokens)
+                yield {**frame, "choices": [], "usage": counts}
 
         return EventStream(answers, chunks())

@@ -88,9 +88,9 @@ class Conversation:
         seed = secrets.randbits(32) if self.seed is None else self.seed + len(self.turns) // 2
         room = self.served.context_tokens - len(prompt)
         limit = min(self.max_tokens or room, room)
-        stream, said = TextStream(tokenizer.decode), ""
+        stream, said = TextStream(tokenizer.token_bytes), ""
         try:
-            row, token = batch.admit(prompt, Sampling(self.temperature, self.top_p, seed))
+            row, token, _ = batch.admit(prompt, Sampling(self.temperature, self.top_p, seed))
             for count in range(1, limit + 1):
                 if token.token in tokenizer.chat_stop_ids:
                     break
@@ -100,7 +100,7 @@ class Conversation:
                     yield piece
                 if count < limit:
                     token = batch.step()[row]
-            piece, _ = stream.flush()
+            piece = stream.flush()
             said += piece
             if piece:
                 yield piece

@@ -1,9 +1,9 @@
 """The model thread: one thread owns the decoder, and every request waits its turn in one queue.
 
 Requests come from the event loop (or any thread) through ``submit`` and get their tokens through a callback, one event
-at a time. The thread admits waiting requests in the order of their arrival as rows of the batch become free and then
-advances all of them together, so that a short answer does not wait behind a long one. A ticket that is cancelled (its
-client went away, or a stop string was found) frees its row before the next token.
+at a time. The thread admits waiting answers in turns of their clients and requests (``fair_queue``) as rows of the batch
+become free and then advances all of them together, so that a short answer does not wait behind a long one. A ticket that
+is cancelled (its client went away, or a stop string was found) frees its row before the next token.
 
 The queue is bounded: a server that accepts more than it can answer only makes everybody wait until they give up.
 """
@@ -12,15 +12,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from .fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from millrace.model.answers.continuous_batch import ContinuousBatch, Sampling, Token
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The prompt has been read and scored: the first event of an answer that asked for it.
+
+    Attributes:
+        tokens: The prompt's tokens but the first.
+    """
+
+    tokens: tuple[Token, ...]
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,7 @@ class Ended:
     message: str = ""
 
 
-class QueueFull(Exception):
-    """More requests are waiting than the server is set to accept."""
+Event: TypeAlias = "Scored | Token | Ended"
 
 
 class Stopped(Exception):
@@ -51,9 +62,11 @@ class Ticket:
     Attributes:
         prompt: Token ids.
         sampling: How tokens are chosen.
-        max_tokens: Longest answer.
+        max_tokens: Longest answer; 0 only reads the prompt.
         stop_ids: Tokens that end the answer; they are not handed over.
         deliver: Called on the model thread with each ``Token`` and at last an ``Ended``; must not block.
+        client: Who asks: answers are handed out in turns of the clients.
+        scored: Whether a ``Scored`` comes first.
         count: Tokens handed over so far.
     """
 
@@ -61,7 +74,9 @@ class Ticket:
     sampling: Sampling
     max_tokens: int
     stop_ids: frozenset[int]
-    deliver: Callable[[Token | Ended], None]
+    deliver: Callable[[Event], None]
+    client: str = ""
+    scored: bool = False
     count: int = 0
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -80,14 +95,13 @@ class Engine:
 
     Args:
         batch: The rows; owned by the engine from now on.
-        max_waiting: Requests that may wait for a row.
+        max_waiting: Answers that may wait for a row; those of one request count as at most an eighth.
     """
 
     def __init__(self, batch: ContinuousBatch, *, max_waiting: int = 64) -> None:
         self.capacity_tokens = batch.capacity_tokens
         self._batch = batch
-        self._max_waiting = max_waiting
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: FairQueue[Ticket] = FairQueue(max_waiting)
         self._rows: dict[int, Ticket] = {}
         self._wake = threading.Condition()
         self._stopping = False
@@ -107,23 +121,21 @@ class Engine:
 
     @property
     def load(self) -> tuple[int, int]:
-        """Answers in the making and requests that wait."""
-        return len(self._rows), len(self._waiting)
+        """Answers in the making and answers that wait."""
+        with self._wake:
+            return len(self._rows), len(self._waiting)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Queues the answers of one request, all of them or none.
 
         Raises:
-            QueueFull: Too many are waiting already.
+            QueueFull: Too many are waiting already, of all clients or of this one.
             Stopped: The engine has been stopped.
         """
         with self._wake:
             if self._stopping:
                 raise Stopped
-            # A request may always wait on its own, or one for many choices could never be served.
-            if self._waiting and len(self._waiting) + len(tickets) > self._max_waiting:
-                raise QueueFull
-            self._waiting.extend(tickets)
+            self._waiting.put(tickets)
             self._wake.notify()
 
     def _work(self) -> None:
@@ -133,9 +145,8 @@ class Engine:
                 while not (self._waiting or self._rows or self._stopping):
                     self._wake.wait()
                 if self._stopping:
-                    left = [*self._rows.values(), *self._waiting]
+                    left = [*self._rows.values(), *self._waiting.clear()]
                     self._rows.clear()
-                    self._waiting.clear()
                     break
             try:
                 self._advance()
@@ -151,23 +162,25 @@ class Engine:
             self._free(row)
         while self._batch.free_rows and (ticket := self._next()) is not None:
             try:
-                row, token = self._batch.admit(ticket.prompt, ticket.sampling)
+                row, token, scores = self._batch.admit(ticket.prompt, ticket.sampling, scored=ticket.scored)
             except Exception:
                 ticket.deliver(Ended("error", "the model failed to read the prompt"))
                 raise
             self._rows[row] = ticket
-            self._take(row, token)
+            if ticket.scored:
+                ticket.deliver(Scored(scores))
+            if ticket.max_tokens:
+                self._take(row, token)
+            else:
+                self._free(row)
+                ticket.deliver(Ended("length"))
         for row, token in self._batch.step().items():
             self._take(row, token)
 
     def _next(self) -> Ticket | None:
-        """The ticket that has waited longest and is still wanted."""
+        """The ticket whose turn it is."""
         with self._wake:
-            while self._waiting:
-                ticket = self._waiting.popleft()
-                if not ticket.cancelled:
-                    return ticket
-        return None
+            return self._waiting.take()
 
     def _take(self, row: int, token: Token) -> None:
         """Hands a token over and ends the answer where it must end."""

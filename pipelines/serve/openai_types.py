@@ -11,17 +11,48 @@ References:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from starlette.responses import JSONResponse
+
+from millrace.data.examples.chats import Message, NoChat, read_messages
 
 MOST_CHOICES = 16
 MOST_STOPS = 16  # OpenAI allows 4; templates of other servers' users need more
 COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's documented default for completions
+MISSING, UNKNOWN = "missing_required_parameter", "unknown_parameter"
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that went away; nobody receives it
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
-TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+# The first wrong item is enough: an error of each of many takes seconds.
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
+
+
+def _prompt_form(prompt: Any) -> str:
+    """Which form a prompt is of, by its first item: pydantic would try all forms on all items."""
+    if not isinstance(prompt, list):
+        return "text"
+    first = prompt[0] if prompt else None
+    return "texts" if isinstance(first, str) else "lists" if isinstance(first, list) else "ids"
+
+
+Prompt = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[str], Field(max_length=MOST_CHOICES, fail_fast=True), Tag("texts")]
+    | Annotated[TokenIds, Tag("ids")]
+    | Annotated[list[TokenIds], Field(max_length=MOST_CHOICES, fail_fast=True), Tag("lists")],
+    Discriminator(_prompt_form),
+]
 
 
 class ApiError(Exception):
@@ -47,6 +78,12 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(error: ApiError) -> JSONResponse:
+    """The error as a client gets it."""
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status)
+    return JSONResponse(error.body, error.status, headers)
 
 
 class StreamOptions(BaseModel):
@@ -107,12 +144,8 @@ class _Request(BaseModel):
 class CompletionRequest(_Request):
     """Body of ``POST /v1/completions``."""
 
-    prompt: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)]
-        | TokenIds
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MOST_CHOICES)]
-    )
+    prompt: Prompt
+    max_tokens: int | None = Field(default=None, ge=0)
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=5)
     best_of: int | None = None
@@ -122,8 +155,12 @@ class CompletionRequest(_Request):
     def _best_of_is_n(self) -> CompletionRequest:
         if self.best_of is not None and self.best_of != self.choices_wanted:
             raise ValueError(f"best_of is {self.best_of}, expected the same as n ({self.choices_wanted})")
-        if self.echo and self.logprobs is not None:
-            raise ValueError("echo together with logprobs is not supported: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _no_tokens_only_to_score(self) -> CompletionRequest:
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens is 0, expected at least 1, or echo to be true as well")
         return self
 
     @property
@@ -133,37 +170,6 @@ class CompletionRequest(_Request):
         if isinstance(prompt, str) or isinstance(prompt[0], int):
             return [prompt]  # pyright: ignore[reportReturnType]  # it takes the first item's type for the list's
         return list(cast("list[str | list[int]]", prompt))
-
-
-class TextPart(BaseModel):
-    """One part of a message's content."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    """One message of a chat; ``developer`` is OpenAI's newer word for ``system``."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
-    name: Any = None
-    refusal: None = None
-    annotations: Any = None
-    audio: None = None
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
-    function_call: None = None
-
-    @property
-    def text(self) -> str:
-        """The content as one text."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
 
 
 class ResponseFormat(BaseModel):
@@ -177,7 +183,7 @@ class ResponseFormat(BaseModel):
 class ChatRequest(_Request):
     """Body of ``POST /v1/chat/completions``."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Any
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -193,6 +199,22 @@ class ChatRequest(_Request):
         return self
 
     @property
+    def turns(self) -> list[Message]:
+        """The messages, as ``data.examples.chats`` reads those of a file.
+
+        Raises:
+            ApiError: 400, naming the first key that is wrong.
+        """
+        try:
+            return read_messages(self.messages)
+        except NoChat as error:
+            param = ".".join(["messages", *map(str, error.keys)])
+            if error.kind == "missing":
+                raise ApiError(400, f"{param} is missing", param=param, code=MISSING) from None
+            code = UNKNOWN if error.kind == "unknown" else "invalid_value"
+            raise ApiError(400, f"{param}: {error}", param=param, code=code) from None
+
+    @property
     def tokens_wanted(self) -> int | None:
         """The limit of the answer under its newer or its older name."""
         return self.max_completion_tokens or self.max_tokens
@@ -201,11 +223,11 @@ class ChatRequest(_Request):
 Request = TypeVar("Request", bound=_Request)
 
 
-def parse(kind: type[Request], body: bytes) -> Request:
-    """Reads a request.
+def read_json(body: bytes) -> dict[str, Any]:
+    """The object that a body is.
 
     Raises:
-        ApiError: 400, naming the first key that is wrong and how.
+        ApiError: 400, it is no JSON object, or holds half a surrogate pair.
     """
     try:
         values = json.loads(body)
@@ -216,6 +238,15 @@ def parse(kind: type[Request], body: bytes) -> Request:
         raise ApiError(400, "got a body that nests too deeply, expected a JSON object") from None
     if not isinstance(values, dict):
         raise ApiError(400, f"got a JSON {type(values).__name__}, expected a JSON object")
+    return values
+
+
+def validate(kind: type[Request], values: dict[str, Any]) -> Request:
+    """A request out of its JSON.
+
+    Raises:
+        ApiError: 400, naming the first key that is wrong and how.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -232,11 +263,9 @@ def _as_api_error(error: ValidationError) -> ApiError:
     keys = [str(part) for part in first["loc"] if not (isinstance(part, str) and _is_type_label(part))]
     param = ".".join(keys) or None
     if first["type"] == "extra_forbidden":
-        return ApiError(
-            400, f"{param} is not supported by this server", param=param, code="unknown_parameter"
-        )
+        return ApiError(400, f"{param} is not supported by this server", param=param, code=UNKNOWN)
     if first["type"] == "missing":
-        return ApiError(400, f"{param} is missing", param=param, code="missing_required_parameter")
+        return ApiError(400, f"{param} is missing", param=param, code=MISSING)
     shown = repr(first["input"])
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = first["msg"].removeprefix("Value error, ")
@@ -246,7 +275,7 @@ def _as_api_error(error: ValidationError) -> ApiError:
 
 def _is_type_label(part: str) -> bool:
     """Whether a part of pydantic's location names a union's alternative and not a key."""
-    return "[" in part or part in ("str", "int", "constrained-str")
+    return "[" in part or part in ("str", "int", "constrained-str", "text", "texts", "ids", "lists")
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
@@ -255,35 +284,4 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-    }
-
-
-def chat_logprobs(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Chat's shape of log probabilities; entries as ``answers.logprob_entry`` makes them."""
-
-    def shape(text: str, log_prob: float) -> dict[str, Any]:
-        whole = "\N{REPLACEMENT CHARACTER}" not in text
-        return {"token": text, "logprob": log_prob, "bytes": list(text.encode()) if whole else None}
-
-    content = [
-        {
-            **shape(entry["text"], entry["log_prob"]),
-            "top_logprobs": [shape(text, log_prob) for text, log_prob in entry["candidates"]],
-        }
-        for entry in entries
-    ]
-    return {"content": content, "refusal": None}
-
-
-def completion_logprobs(entries: Sequence[dict[str, Any]], offset: int) -> dict[str, Any]:
-    """Completions' shape of log probabilities; ``offset`` is the number of characters before the first token."""
-    offsets = []
-    for entry in entries:
-        offsets.append(offset)
-        offset += len(entry["text"])
-    return {
-        "tokens": [entry["text"] for entry in entries],
-        "token_logprobs": [entry["log_prob"] for entry in entries],
-        "top_logprobs": [dict(entry["candidates"]) for entry in entries],
-        "text_offset": offsets,
     }

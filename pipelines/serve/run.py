@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from millrace.model.package.package import Weights
 
-from .app import is_local, make_app
+from .app import make_app
+from .http.access import is_local
+from .http.connections import Connection
 from .served import load
 
 TOKEN_VARIABLE = "MILLRACE_TOKEN"
@@ -50,6 +53,24 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def configured(app: Starlette, connection: type[Connection] = Connection) -> uvicorn.Config:
+    """How uvicorn runs the application.
+
+    Args:
+        app: The application.
+        connection: How long it waits for clients.
+    """
+    return uvicorn.Config(
+        app,
+        http=connection,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
 def serve(
     package: Path,
     *,
@@ -70,7 +91,7 @@ def serve(
         port: Port to bind; 0 takes a free one.
         weights: ``float32`` or ``int4``.
         rows: How many answers grow at once.
-        max_waiting: How many more may wait.
+        max_waiting: How many more may wait; see ``make_app``.
         announce: Takes the lines for the user.
 
     Raises:
@@ -90,14 +111,8 @@ def serve(
         )
         if made_up:
             announce(f"Token (shown only now; set {TOKEN_VARIABLE} to choose one): {token}")
-        config = uvicorn.Config(
-            make_app(served, token=token, max_waiting=max_waiting),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        app = make_app(served, token=token, local=is_local(host), max_waiting=max_waiting)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(configured(app)).run(sockets=[listener])
         except KeyboardInterrupt:
             announce("stopped")

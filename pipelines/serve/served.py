@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from millrace.data.tokenizer.tokenizer import Tokenizer
@@ -31,6 +32,16 @@ class Served:
         """Longest prompt and answer together."""
         return self.batch.capacity_tokens
 
+    def warm_up(self) -> None:
+        """Looks all tokens up, so that no request waits for it."""
+        assert self.tokenizer.token_names
+        assert self.longest_token_bytes
+
+    @cached_property
+    def longest_token_bytes(self) -> int:
+        """The most that one token stands for."""
+        return max(map(len, self.tokenizer.token_bytes))
+
 
 def load(folder: Path, weights: Weights = "float32", *, rows: int = 4, warm_up: bool = True) -> Served:
     """Reads a package and compiles its decoder.
@@ -55,7 +66,9 @@ def load(folder: Path, weights: Weights = "float32", *, rows: int = 4, warm_up: 
             "export the package again"
         )
     batch = ContinuousBatch(package.decoder(weights), rows=rows)
+    digest = file_digest(folder / MANIFEST_FILE)
+    served = Served(package.name, f"{weights}-{digest[:12]}", tokenizer, batch)
     if warm_up:
         batch.warm_up()
-    digest = file_digest(folder / MANIFEST_FILE)
-    return Served(package.name, f"{weights}-{digest[:12]}", tokenizer, batch)
+        served.warm_up()
+    return served

@@ -3,60 +3,60 @@
 Two things go wrong when tokens are decoded one by one. A character of several bytes may be spread over several byte
 tokens, and a stop string may be complete only some tokens later. ``IncrementalDecoder`` holds back an unfinished
 character, ``StopScanner`` holds back the longest tail that could still become a stop string. Text that they let
-go is never taken back, and text that they hold is flushed when the answer ends for another reason. The result does not
-depend on how the text was cut into pieces.
+go is never taken back, and text that could have become a stop string is flushed when the answer ends for another reason.
+The bytes of a character that the answer's end left unfinished are no text: a model that runs out of tokens in the middle
+of one has not written U+FFFD. The result does not depend on how the text was cut into pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import codecs
+import re
+from collections.abc import Sequence
+
+from millrace.data.tokenizer.tokenizer import CHARACTER_BYTES
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-UNFINISHED_BYTES = 3  # a UTF-8 character has at most four bytes
+BAD_BYTE = re.compile(
+    "[\udc80-\udcff]"
+)  # how the error handler surrogateescape marks a byte that is no UTF-8
 
 
 class IncrementalDecoder:
     """Decodes a growing list of token ids piece by piece.
 
-    The text of a token can depend on the tokens before it (SentencePiece drops the first piece's leading space), so
-    the new text is what decoding with the last settled tokens adds to decoding these alone.
+    Bytes are decoded as SentencePiece does, one U+FFFD for each byte that belongs to no character, but for those at
+    the end that the next token may complete.
 
     Args:
-        decode: Token ids -> text; undecodable bytes become U+FFFD, one each.
-        context: Ids before the first one, whose text is not given out (the end of a prompt that is continued).
+        token_bytes: The bytes of each id; none for a control token, which no character reaches across.
+        context: Ids before the first one, whose text is not given out (the end of a prompt that is continued). A
+            character that they begin and the first ids complete is given out.
+
+    Attributes:
+        offset: Where in the text the last pushed token begins, in characters; for a token in the middle of a
+            character, where that character begins.
+        given: How many characters are given out.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], context: Sequence[int] = ()) -> None:
-        self._decode = decode
-        self._ids = list(context)
-        self._start = 0  # first id of the window that is decoded
-        self._settled = len(self._ids)  # ids whose text is completely given out
-        self._given = ""  # text of the window beyond the settled ids that is given out already
+    def __init__(self, token_bytes: Sequence[bytes], context: Sequence[int] = ()) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.offset = self.given = 0
+        for token in context[-CHARACTER_BYTES:]:
+            self.push(token)
+        self.offset = self.given = 0
 
     def push(self, token: int) -> str:
         """The text that this token makes certain; may be empty."""
-        self._ids.append(token)
-        fresh = self._fresh()
-        tail = len(fresh) - len(fresh.rstrip(REPLACEMENT))
-        certain = fresh[: len(fresh) - min(tail, UNFINISHED_BYTES)]
-        delta = certain[len(self._given) :]
-        if tail:
-            self._given = certain
-        else:
-            self._start, self._settled, self._given = self._settled, len(self._ids), ""
-        return delta
-
-    def flush(self) -> str:
-        """The text held back so far, undecodable bytes included."""
-        delta = self._fresh()[len(self._given) :]
-        self._start, self._settled, self._given = self._settled, len(self._ids), ""
-        return delta
-
-    def _fresh(self) -> str:
-        """The text of the ids after the settled ones."""
-        window = self._ids[self._start :]
-        settled = self._decode(window[: self._settled - self._start])
-        return self._decode(window)[len(settled) :]
+        added = self._token_bytes[token]
+        unfinished = len(self._decoder.getstate()[0])
+        first = self._decoder.decode(added[:1], final=not added)
+        broken = unfinished and BAD_BYTE.search(first)
+        self.offset = self.given + (unfinished if broken else 0)
+        text = BAD_BYTE.sub(REPLACEMENT, first + self._decoder.decode(added[1:]))
+        self.given += len(text)
+        return text
 
 
 class StopScanner:
@@ -98,25 +98,26 @@ class TextStream:
     """Decoding and stop strings in one: what the server and the chat push tokens into.
 
     Args:
-        decode: Token ids -> text.
+        token_bytes: See ``IncrementalDecoder``.
         stops: Stop strings.
         context: Ids of the end of the prompt when the answer continues its text.
     """
 
     def __init__(
-        self,
-        decode: Callable[[Sequence[int]], str],
-        stops: Sequence[str] = (),
-        context: Sequence[int] = (),
+        self, token_bytes: Sequence[bytes], stops: Sequence[str] = (), context: Sequence[int] = ()
     ) -> None:
-        self._decoder = IncrementalDecoder(decode, context)
+        self._decoder = IncrementalDecoder(token_bytes, context)
         self._scanner = StopScanner(stops)
+
+    @property
+    def offset(self) -> int:
+        """Where in the answer's text the last pushed token begins, in characters."""
+        return self._decoder.offset
 
     def push(self, token: int) -> tuple[str, bool]:
         """The text that can be shown now, and whether a stop string ended the answer."""
         return self._scanner.push(self._decoder.push(token))
 
-    def flush(self) -> tuple[str, bool]:
-        """The rest of the text when the tokens have ended, and whether it completed a stop string."""
-        shown, stopped = self._scanner.push(self._decoder.flush())
-        return (shown, True) if stopped else (shown + self._scanner.flush(), False)
+    def flush(self) -> str:
+        """The rest of the text when the tokens have ended."""
+        return self._scanner.flush()

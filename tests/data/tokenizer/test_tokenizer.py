@@ -62,6 +62,50 @@ def test_text_never_forges_control_tokens(tokenizer: tokenizers.Tokenizer, parts
     assert tokenizer.decode(ids) == text
 
 
+def test_the_bytes_of_tokens_join_to_their_text_and_their_names_differ(
+    tokenizer: tokenizers.Tokenizer,
+) -> None:
+    """Names are texts where these tell tokens apart; a byte has OpenAI's spelling and a control token its own."""
+    ids = tokenizer.encode(TEXT + " \u2581 \U0001f30a\t\n")
+    assert b"".join(tokenizer.token_bytes[token] for token in ids).decode() == tokenizer.decode(ids)
+    assert len(set(tokenizer.token_names)) == tokenizer.vocab_size == len(tokenizer.token_bytes)
+    assert tokenizer.token_names[tokenizer.byte_ids[0xF0]] == "bytes:\\xf0"
+    for name, token in tokenizer.special.items():
+        assert (tokenizer.token_names[token], tokenizer.token_bytes[token]) == (name, b"")
+    word = tokenizer.encode("def encode")[-1]
+    assert tokenizer.token_names[word] == tokenizer.token_bytes[word].decode() == tokenizer.decode([word])
+    assert tokenizer.token_names[tokenizer.byte_ids[ord("e")]] == "bytes:\\x65"  # learnt too
+    assert tokenizer.token_names[tokenizer.byte_ids[0]] == "\x00"
+
+
+@given(text=st.text(max_size=5), last=st.characters(min_codepoint=0x2000, exclude_categories=["Cs"]))
+def test_a_sequence_cut_inside_a_character_ends_before_it(
+    tokenizer: tokenizers.Tokenizer, text: str, last: str
+) -> None:
+    """At every place of a character that is spelt in bytes; other bytes that are no character still show."""
+    spelt = [tokenizer.byte_ids[byte] for byte in last.encode()]
+    ids = tokenizer.encode(text)
+    for size in range(len(spelt)):
+        assert tokenizer.decode_cut([*ids, *spelt[:size]]) == text
+    assert tokenizer.decode_cut([*ids, *spelt]) == text + last
+    assert tokenizer.decode_cut([*ids, spelt[0], tokenizer.eos_id]) == text + "\ufffd"
+
+
+def test_roles_that_the_vocabulary_has_no_token_for_speak_as_others() -> None:
+    """A developer as the system, a tool as the user; with a control token of their name they speak for themselves."""
+    for extra in ((), ("<|tool|>",)):
+        special = (*SPECIAL, *extra)
+        model = training.train(
+            [TEXT], vocab_size=500, algorithm="bpe", special=special, character_coverage=1.0
+        )
+        tokenizer = tokenizers.Tokenizer(model, special)
+        roles = ("developer", "tool", "assistant")
+        ids, answer = tokenizer.render_chat([{"role": role, "content": ""} for role in roles])
+        names = [tokenizer.token_names[token] for token in ids[1::2]]
+        assert names == ["<|system|>", extra[0] if extra else "<|user|>", "<|assistant|>"]
+        assert answer == [False] * 6 + [True]
+
+
 def test_batches_equal_single_texts(tokenizer: tokenizers.Tokenizer) -> None:
     """A text's ids do not depend on its batch or on threads."""
     texts = [TEXT[start : start + 97] for start in range(0, 4_000, 97)] + ["\u2581", ""]
@@ -84,8 +128,8 @@ def test_chats_mark_only_what_the_assistant_writes(tokenizer: tokenizers.Tokeniz
     assert header == ids[: len(header)]
     assert header[-1] == tokenizer.special["<|assistant|>"]
     assert not any(mask)
-    with pytest.raises(ValueError, match="tool"):
-        tokenizer.render_chat([{"role": "tool", "content": ""}])
+    with pytest.raises(ValueError, match="bot"):
+        tokenizer.render_chat([{"role": "bot", "content": ""}])
 
 
 def test_a_written_tokenizer_loads(tokenizer: tokenizers.Tokenizer, tmp_path: Path) -> None:

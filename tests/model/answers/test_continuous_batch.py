@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from millrace.model.answers import continuous_batch
 from millrace.model.answers.continuous_batch import ContinuousBatch, Sampling
+from millrace.model.answers.score import row_log_probs
 from millrace.model.network.config import ModelConfig
 from millrace.model.network.decoder import Decoder
 
@@ -43,7 +45,7 @@ def reference_log_probs(decoder: Decoder, tokens: list[int]) -> jax.Array:
 
 def answer(batch: ContinuousBatch, prompt: list[int], sampling: Sampling, count: int) -> list[int]:
     """One request alone in the batch."""
-    row, token = batch.admit(prompt, sampling)
+    row, token, _ = batch.admit(prompt, sampling)
     tokens = [token.token]
     while len(tokens) < count:
         tokens.append(batch.step()[row].token)
@@ -54,7 +56,7 @@ def answer(batch: ContinuousBatch, prompt: list[int], sampling: Sampling, count:
 def test_greedy_tokens_and_log_probs_are_those_of_the_uncached_model(decoder: Decoder) -> None:
     """Each token is the argmax of the full forward pass over everything before it, up to the last slot."""
     batch, tokens = ContinuousBatch(decoder, rows=3), [5, 9, 2, 11]
-    row, token = batch.admit(tokens, Sampling(temperature=0.0, candidates=2))
+    row, token, _ = batch.admit(tokens, Sampling(temperature=0.0, candidates=2))
     while True:
         log_probs = reference_log_probs(decoder, tokens)
         assert token.token == int(jnp.argmax(log_probs))
@@ -76,7 +78,7 @@ def test_a_seeded_answer_is_the_same_on_a_busy_and_an_idle_batch(decoder: Decode
     ]
     batch, together = ContinuousBatch(decoder, rows=3), {}
     for prompt, sampling in zip(prompts, samplings, strict=True):
-        row, token = batch.admit(prompt, sampling)
+        row, token, _ = batch.admit(prompt, sampling)
         together[row] = [token.token]
         for other, token in batch.step().items():
             together[other].append(token.token)
@@ -99,7 +101,7 @@ def test_sampled_frequencies_follow_the_distribution(decoder: Decoder) -> None:
     """First tokens over many seeds are within sampling noise of the softmax."""
     batch, counts = ContinuousBatch(decoder, rows=1), np.zeros(CONFIG.vocab_size)
     for seed in range(1000):
-        row, token = batch.admit([3, 4], Sampling(temperature=0.8, seed=seed))
+        row, token, _ = batch.admit([3, 4], Sampling(temperature=0.8, seed=seed))
         batch.release(row)
         counts[token.token] += 1
     expected = np.asarray(jax.nn.softmax(reference_log_probs(decoder, [3, 4]) / 0.8))
@@ -115,3 +117,23 @@ def test_a_prompt_that_does_not_fit_is_refused(decoder: Decoder, prompt: list[in
     with pytest.raises(ValueError, match=message):
         batch.admit(prompt, Sampling())
     assert batch.free_rows == 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 9, 40])
+def test_a_prompts_scores_are_those_of_given_text(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Against ``row_log_probs``, in pieces of seven tokens, the first of which is scored by none."""
+    monkeypatch.setattr(continuous_batch, "SCORED_TOKENS", 7)
+    prompt = [int(token) for token in np.random.default_rng(length).integers(0, CONFIG.vocab_size, length)]
+    batch = ContinuousBatch(decoder, rows=2)
+    _, first, scores = batch.admit(prompt, Sampling(temperature=0.0, candidates=3), scored=True)
+    assert [score.token for score in scores] == prompt[1:]
+    expected = row_log_probs(decoder, [prompt])[0]
+    np.testing.assert_allclose([score.log_prob for score in scores], expected, atol=1e-4)
+    for place, score in enumerate(scores, 1):
+        best, log_prob = score.candidates[0]
+        assert best == int(jnp.argmax(reference_log_probs(decoder, prompt[:place])))
+        assert log_prob >= score.log_prob
+        assert len(score.candidates) == 3
+    assert first == batch.admit(prompt, Sampling(temperature=0.0, candidates=3)).token

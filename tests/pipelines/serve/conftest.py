@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -22,6 +23,7 @@ from millrace.model.package import package as packages
 from millrace.pipelines.serve import app as serve_app
 from millrace.pipelines.serve import run as serve_run
 from millrace.pipelines.serve import served as serve_served
+from millrace.pipelines.serve.http.connections import Connection
 
 
 @dataclass
@@ -64,11 +66,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(served: serve_served.Served, **options: object) -> RunningServer:
+def start(
+    served: serve_served.Served, *, connection: type[Connection] = Connection, **options: object
+) -> RunningServer:
     """Starts a server on a free port and waits until it listens."""
     listener = serve_run.bind("127.0.0.1", 0)
     app = serve_app.make_app(served, **options)  # type: ignore[arg-type]
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(serve_run.configured(app, connection))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     while not server.started:
         time.sleep(0.01)
@@ -83,6 +87,26 @@ def stop(server: RunningServer) -> None:
 
 
 @pytest.fixture(scope="session")
+def decoder(package: Path) -> Decoder:
+    """The package's model on its own."""
+    return packages.Package.open(package).decoder("float32")
+
+
+@pytest.fixture
+def launch(package: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers of the package, with the options of ``start``, for the time of a test."""
+    running: list[RunningServer] = []
+
+    def launched(**options: Any) -> RunningServer:
+        running.append(start(serve_served.load(package, rows=1, warm_up=False), **options))
+        return running[-1]
+
+    yield launched
+    for one in running:
+        stop(one)
+
+
+@pytest.fixture(scope="session")
 def server(package: Path) -> Iterator[RunningServer]:
     """A server without a token."""
     running = start(serve_served.load(package, rows=2, warm_up=False), max_waiting=8)
@@ -92,8 +116,9 @@ def server(package: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def guarded(package: Path) -> Iterator[RunningServer]:
-    """A server that asks for the token ``secret`` and takes bodies of 2,000 bytes."""
-    running = start(serve_served.load(package, rows=1, warm_up=False), token="secret", max_body_bytes=2000)
+    """A server that asks for the token ``secret`` and takes bodies of 2,000 bytes and few requests."""
+    served = serve_served.load(package, rows=1, warm_up=False)
+    running = start(served, token="secret", max_body_bytes=2000, max_waiting=8)
     yield running
     stop(running)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from millrace.model.answers.continuous_batch import Token
-from millrace.pipelines.serve.answers import Answers, Options, Piece
-from millrace.pipelines.serve.engine import Ended, QueueFull, Stopped, Ticket
+from millrace.pipelines.serve.answers import Answers, Options, Piece, Prompt, echoed
+from millrace.pipelines.serve.engine import Ended, Scored, Stopped, Ticket
+from millrace.pipelines.serve.fair_queue import QueueFull
 from millrace.pipelines.serve.openai_types import ApiError
 
 DEFAULTS: dict[str, Any] = {
@@ -19,13 +20,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 LENGTH = Ended("length")
+PROMPT = Prompt([ord("p")])
 
 
 class Letters:
-    """A tokenizer whose ids are code points."""
+    """A tokenizer whose ids are bytes."""
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
+    token_bytes = tuple(bytes([byte]) for byte in range(256))
 
 
 class Scripted:
@@ -40,16 +41,18 @@ class Scripted:
             raise self.refuses
         self.tickets.extend(tickets)
         for ticket, text in zip(tickets, self.texts, strict=True):
-            for letter in text:
-                ticket.deliver(Token(ord(letter), -1.0, ((ord("x"), -2.0),)))
+            if ticket.scored:
+                ticket.deliver(Scored(tuple(Token(token, -3.0) for token in ticket.prompt[1:])))
+            for byte in text.encode("latin-1"):
+                ticket.deliver(Token(byte, -1.0, ((ord("x"), -2.0),)))
             ticket.deliver(self.end)
 
 
-def pieces(engine: Scripted, continues: bool = False, **options: Any) -> tuple[Answers, list[Piece]]:
+def pieces(engine: Scripted, prompt: Prompt = PROMPT, **options: Any) -> tuple[Answers, list[Piece]]:
     async def run() -> tuple[Answers, list[Piece]]:
-        prompts = [[ord("p")] for _ in engine.texts]
+        prompts = [prompt for _ in engine.texts]
         settings = Options(**{**DEFAULTS, **options})
-        made = Answers(engine, Letters(), prompts, settings, continues=continues)  # type: ignore[arg-type]
+        made = Answers(engine, Letters(), prompts, settings)  # type: ignore[arg-type]
         return made, [piece async for piece in made.pieces()]
 
     return asyncio.run(run())
@@ -63,7 +66,7 @@ def texts(found: Sequence[Piece]) -> Iterator[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("continues", [False, True])
 def test_each_answer_is_its_tokens_and_ends_once(continues: bool) -> None:
-    made, found = pieces(Scripted(["one", "three"]), continues)
+    made, found = pieces(Scripted(["one", "three"]), Prompt([ord("p")], continues))
     assert list(texts(found)) == [("one", "length"), ("three", "length")]
     assert sum(piece.finish is not None for piece in found) == 2
     assert made.completion_tokens == 8
@@ -85,15 +88,13 @@ def test_answers_of_one_prompt_have_seeds_that_follow_one_another() -> None:
 def test_log_probabilities_come_with_the_piece_that_their_tokens_end_in() -> None:
     """Text that may become a stop string is held back, and its tokens' entries with it."""
     _, found = pieces(Scripted(["a-b"]), stops=["--"], candidates=1)
-    assert [(piece.text, [entry["text"] for entry in piece.logprobs]) for piece in found if piece.text] == [
-        ("a", ["a"]),
-        ("-b", ["-", "b"]),
-    ]
-    assert found[0].logprobs[0]["candidates"] == [("x", -2.0)]
+    scored = [(piece.text, [(chr(one.token), one.offset) for one in piece.scores]) for piece in found]
+    assert scored[:2] == [("a", [("a", 0)]), ("-b", [("-", 1), ("b", 2)])]
+    assert found[0].scores[0].candidates == ((ord("x"), -2.0),)
 
 
 def test_without_candidates_no_log_probabilities_are_kept() -> None:
-    assert not any(piece.logprobs for piece in pieces(Scripted(["abc"]))[1])
+    assert not any(piece.scores for piece in pieces(Scripted(["abc"]))[1])
 
 
 @pytest.mark.parametrize(("refuses", "status"), [(QueueFull(), 429), (Stopped(), 503)])
@@ -112,8 +113,37 @@ def test_cancelling_ends_the_iteration() -> None:
     async def run(cancel: Callable[[Answers], None]) -> tuple[list[Piece], bool]:
         engine = Scripted([""], end=Ended("length"))
         engine.submit = lambda tickets: engine.tickets.extend(tickets)  # type: ignore[method-assign]
-        made = Answers(engine, Letters(), [[1]], Options(**DEFAULTS), continues=False)  # type: ignore[arg-type]
+        made = Answers(engine, Letters(), [Prompt([1])], Options(**DEFAULTS))  # type: ignore[arg-type]
         cancel(made)
         return [piece async for piece in made.pieces()], engine.tickets[0].cancelled
 
     assert asyncio.run(run(Answers.cancel)) == ([], True)
+
+
+@pytest.mark.parametrize(("end", "finish"), [("length", "length"), ("stop", "stop")])
+def test_a_character_that_the_end_cuts_is_no_text(end: Any, finish: str) -> None:
+    """Its bytes are in the log probabilities, and the reason is the true one."""
+    _, found = pieces(Scripted(["a\xf0\x9f"], Ended(end)), candidates=0)
+    assert list(texts(found)) == [("a", finish)]
+    assert [one.token for piece in found for one in piece.scores] == [ord("a"), 0xF0, 0x9F]
+
+
+@pytest.mark.parametrize("cut", range(1, 5))
+def test_an_echo_and_its_answer_make_the_whole_text(cut: int) -> None:
+    """Also when the prompt ends inside a character; offsets count from the beginning of the echo."""
+    data = "p\U0001f30ap".encode()
+    prompt = echoed(Letters(), list(data[:cut]), boundary_tokens=0)  # type: ignore[arg-type]
+    for candidates in (None, 0):
+        engine = Scripted([data[cut:].decode("latin-1")])
+        _, found = pieces(engine, prompt, echo=True, candidates=candidates)
+        assert "".join(piece.text for piece in found) == data.decode()
+    scores = [one for piece in found for one in piece.scores]
+    assert [one.token for one in scores] == list(data)
+    assert [one.log_prob for one in scores] == [None] + [-3.0] * (cut - 1) + [-1.0] * (6 - cut)
+    assert [one.offset for one in scores] == [0, 1, 1, 1, 1, 2]
+
+
+def test_the_boundary_before_a_text_is_no_token_of_its_echo() -> None:
+    prompt = echoed(Letters(), [0, *b"ab"], boundary_tokens=1)  # type: ignore[arg-type]
+    _, found = pieces(Scripted([""]), prompt, echo=True, candidates=0)
+    assert [(one.token, one.log_prob) for one in found[0].scores] == [(ord("a"), None), (ord("b"), -3.0)]

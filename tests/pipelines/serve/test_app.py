@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +13,8 @@ from typing import Any
 
 import openai
 import pytest
+
+from millrace.model.answers.score import row_log_probs
 
 PROMPT = "def encode(self, text"
 MESSAGES: list[Any] = [{"role": "user", "content": "What does encode do?"}]
@@ -132,6 +135,117 @@ def test_log_probabilities_are_reported(server: Any) -> None:
     assert logprobs.text_offset[1] == len(logprobs.tokens[0])
 
 
+def test_bytes_of_characters_and_control_tokens_are_told_apart(server: Any) -> None:
+    """As many alternatives as were asked for, and the token itself, at every step of random answers."""
+    client = server.client()
+    asked = {"model": "tiny", "prompt": "\U0001f30a", "max_tokens": 100, "logprobs": 5}
+    for seed in range(3):
+        logprobs = client.completions.create(**asked, seed=seed).choices[0].logprobs
+        for token, log_prob, top in zip(
+            logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True
+        ):
+            assert top[token] == log_prob
+            assert len(top) == 5 or (len(top) == 6 and log_prob == min(top.values()))
+    chat = client.chat.completions.create(
+        model="tiny", messages=MESSAGES, max_tokens=60, logprobs=True, top_logprobs=20
+    )
+    told = b"".join(bytes(entry.bytes) for entry in chat.choices[0].logprobs.content)
+    assert chat.choices[0].message.content.replace("\ufffd", "") in told.decode(errors="ignore")
+    assert all(
+        len({top.token for top in entry.top_logprobs}) == 20 for entry in chat.choices[0].logprobs.content
+    )
+
+
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize("prompt", [PROMPT, [5, 0xF0 + 7]])
+def test_logprobs_are_the_same_streamed_and_whole(server: Any, prompt: Any, echo: bool) -> None:
+    """Tokens, values and offsets, whatever was held back between chunks."""
+    for seed in range(4):
+        asked = {
+            "model": "tiny", "prompt": prompt, "max_tokens": 60, "seed": seed, "logprobs": 2, "echo": echo,
+            "stop": ["ab", "\ufffd\ufffd\ufffd"],
+        }  # fmt: skip
+        whole = server.client().completions.create(**asked).choices[0]
+        chunks = [chunk.choices[0] for chunk in server.client().completions.create(**asked, stream=True)]
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        for field in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            streamed = [value for chunk in chunks for value in getattr(chunk.logprobs, field)]
+            assert streamed == getattr(whole.logprobs, field)
+
+
+def test_an_answer_cut_inside_a_character_ends_before_it(server: Any) -> None:
+    """A model that is made to write the bytes of a wave, one more each time: no U+FFFD, the reason is the length."""
+    ids = server.served.tokenizer.byte_ids
+    wave = [ids[byte] for byte in "\U0001f30a".encode()]
+    for count in range(1, 5):
+        answer = server.client().completions.create(
+            model="tiny", prompt=wave[:count], max_tokens=0, echo=True, logprobs=0
+        )
+        assert answer.choices[0].text == ("\U0001f30a" if count == 4 else "")
+        assert answer.choices[0].finish_reason == "length"
+        assert answer.choices[0].logprobs.tokens == [
+            f"bytes:\\x{byte:02x}" for byte in "\U0001f30a".encode()[:count]
+        ]
+        assert answer.choices[0].logprobs.text_offset == [0] * count
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("max_tokens", [0, 1])
+def test_an_echo_with_logprobs_scores_the_prompt(
+    server: Any, decoder: Any, max_tokens: int, stream: bool
+) -> None:
+    """How lm-evaluation-harness scores continuations: against ``row_log_probs``, of two prompts at once."""
+    tokenizer, texts = server.served.tokenizer, [PROMPT, " = \U0001f30a caf\xe9"]
+    asked = {
+        "model": "tiny",
+        "prompt": texts,
+        "max_tokens": max_tokens,
+        "echo": True,
+        "logprobs": 1,
+        "temperature": 0,
+    }
+    if stream:
+        choices = list(whole(server.client().completions.create(**asked, stream=True)).values())
+    else:
+        choices = [
+            (choice.text, choice.logprobs.model_dump())
+            for choice in server.client().completions.create(**asked).choices
+        ]
+    expected = row_log_probs(decoder, [[tokenizer.bos_id, *tokenizer.encode(text)] for text in texts])
+    for text, (said, logprobs), values in zip(texts, choices, expected, strict=True):
+        assert said.startswith(text)
+        assert len(logprobs["tokens"]) == len(values) + max_tokens == len(logprobs["text_offset"])
+        assert logprobs["token_logprobs"][0] is logprobs["top_logprobs"][0] is None
+        assert logprobs["token_logprobs"][1 : len(values)] == pytest.approx(values[1:], abs=1e-4)
+        for value, top in zip(logprobs["token_logprobs"][1:], logprobs["top_logprobs"][1:], strict=True):
+            assert value <= max(top.values())
+        for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
+            assert said.startswith(token, offset) or token.startswith("bytes:")
+
+
+def whole(stream: Any) -> dict[int, tuple[str, dict[str, list[Any]]]]:
+    """Index -> text and log probabilities of streamed choices."""
+    found: dict[int, tuple[str, dict[str, list[Any]]]] = {}
+    for chunk in stream:
+        choice = chunk.choices[0]
+        text, logprobs = found.get(choice.index, ("", {}))
+        for key, values in choice.logprobs.model_dump().items():
+            logprobs[key] = logprobs.get(key, []) + values
+        found[choice.index] = text + choice.text, logprobs
+    return dict(sorted(found.items()))
+
+
+def test_a_prompt_that_fills_the_context_is_scored_and_not_answered(server: Any) -> None:
+    """Every token of the context can be scored; one more cannot, nor can one be added."""
+    client, size = server.client(), server.served.context_tokens
+    asked = {"model": "tiny", "echo": True, "logprobs": 1}
+    full = client.completions.create(**asked, prompt=[9] * size, max_tokens=0)
+    assert len(full.choices[0].logprobs.tokens) == size == full.usage.total_tokens
+    for prompt, max_tokens in (([9] * size, 1), ([9] * (size + 1), 0)):
+        with pytest.raises(openai.BadRequestError, match="context"):
+            client.completions.create(**asked, prompt=prompt, max_tokens=max_tokens)
+
+
 def test_control_tokens_in_user_text_are_text(server: Any) -> None:
     """A user who types the spelling of a control token sends more tokens, not that one token."""
     client = server.client()
@@ -147,8 +261,8 @@ def test_control_tokens_in_user_text_are_text(server: Any) -> None:
 def test_content_parts_and_developer_messages_are_understood(server: Any) -> None:
     """Newer clients send parts of text and the role developer; they cost the same as the plain form."""
     client = server.client()
-    parts = [{"type": "text", "text": "What does "}, {"type": "text", "text": "encode do?"}]
-    asked = {"model": "tiny", "max_tokens": 8, "temperature": 0}
+    parts: Any = [{"type": "text", "text": "What does "}, {"type": "text", "text": "encode do?"}]
+    asked: dict[str, Any] = {"model": "tiny", "max_tokens": 8, "temperature": 0}
     new = client.chat.completions.create(
         **asked, messages=[{"role": "developer", "content": "Hi"}, {"role": "user", "content": parts}]
     )
@@ -171,7 +285,13 @@ def test_content_parts_and_developer_messages_are_understood(server: Any) -> Non
         ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format.type"),
         ({"extra_body": {"top_k": 5}}, openai.BadRequestError, "top_k"),
         ({"messages": []}, openai.BadRequestError, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, openai.BadRequestError, "messages.0.role"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, openai.BadRequestError, "messages.0.role"),
+        ({"messages": [{"content": "x"}]}, openai.BadRequestError, "messages.0.role"),
+        (
+            {"messages": [{"role": "user", "content": "x", "weight": 0}]},
+            openai.BadRequestError,
+            "messages.0.weight",
+        ),
         ({"messages": [{"role": "user", "content": "word " * 500}]}, openai.BadRequestError, "messages"),
         ({"top_logprobs": 2}, openai.BadRequestError, None),
         ({"model": "gpt-5"}, openai.NotFoundError, "model"),
@@ -230,10 +350,11 @@ def test_unknown_routes_methods_and_content_types_are_error_objects(server: Any)
     assert raw(f"{server.url}/v1/completions", b'{"prompt": "a"}', form)[0] == 415
 
 
-def test_a_foreign_host_header_is_refused_without_a_token(server: Any) -> None:
-    """DNS rebinding: a page of another site must not reach a server that asks for no token."""
-    assert raw(f"{server.url}/v1/models", headers={"Host": "evil.example"})[0] == 403
-    assert raw(f"{server.url}/v1/models", headers={"Host": "localhost:1"})[0] == 200
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/nothing", "/"])
+def test_a_foreign_host_header_is_refused_on_every_path(server: Any, path: str) -> None:
+    """DNS rebinding: a page of another site must not reach a server that asks for no token, nor see that it is there."""
+    assert raw(f"{server.url}{path}", headers={"Host": "evil.example"})[0] == 403
+    assert raw(f"{server.url}{path}", headers={"Host": "localhost:1"})[0] != 403
 
 
 def test_the_token_is_asked_for_and_bodies_are_limited(guarded: Any) -> None:
@@ -243,6 +364,7 @@ def test_the_token_is_asked_for_and_bodies_are_limited(guarded: Any) -> None:
     for header in ({}, {"Authorization": "secret"}, {"Authorization": "Bearer s\xe9cret"}):
         assert raw(f"{guarded.url}/v1/models", headers=header)[0] == 401
     assert raw(f"{guarded.url}/health")[0] == 200
+    assert raw(f"{guarded.url}/nothing")[0] == 401
     client = guarded.client("secret")
     assert client.models.list().data[0].id == "tiny"
     with pytest.raises(openai.APIStatusError) as raised:
@@ -263,13 +385,35 @@ def test_concurrent_requests_share_the_model_and_change_nothing(server: Any) -> 
         assert list(pool.map(ask, range(6))) == alone
 
 
+def test_one_request_for_many_answers_keeps_nobody_out(server: Any) -> None:
+    """256 answers are wanted where 8 may wait; others get theirs meanwhile, and the large request gets all of its own."""
+    client, ended = server.client(), []
+
+    def ask_much() -> None:
+        answer = client.completions.create(
+            model="tiny", prompt=["a"] * 16, n=16, max_tokens=12, temperature=0
+        )
+        ended.append(len(answer.choices))
+
+    much = threading.Thread(target=ask_much)
+    much.start()
+    while not raw(f"{server.url}/health")[1]["waiting"]:
+        time.sleep(0.01)
+    for _ in range(5):
+        answer = client.completions.create(model="tiny", prompt="b", max_tokens=2)
+        assert answer.choices[0].finish_reason
+    assert not ended
+    much.join()
+    assert ended == [256]
+
+
 def test_a_flood_is_told_to_come_back(guarded: Any) -> None:
     """More than may wait get 429, and those that wait are served."""
     client = guarded.client("secret")
 
     def ask(_: int) -> int:
         try:
-            client.completions.create(model="tiny", prompt="a", max_tokens=100, n=8, temperature=0)
+            client.completions.create(model="tiny", prompt="a", max_tokens=20, n=8, temperature=0)
         except openai.RateLimitError:
             return 429
         return 200

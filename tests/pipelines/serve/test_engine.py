@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from millrace.model.answers.continuous_batch import Sampling, Token
-from millrace.pipelines.serve.engine import Ended, Engine, QueueFull, Stopped, Ticket
+from millrace.model.answers.continuous_batch import Admitted, Sampling, Token
+from millrace.pipelines.serve.engine import Ended, Engine, Scored, Stopped, Ticket
+from millrace.pipelines.serve.fair_queue import QueueFull
 
 
 class CountingBatch:
@@ -32,13 +33,14 @@ class CountingBatch:
     def free_rows(self) -> int:
         return self.rows - len(self.values)
 
-    def admit(self, prompt: Sequence[int], sampling: Sampling) -> tuple[int, Token]:
+    def admit(self, prompt: Sequence[int], sampling: Sampling, *, scored: bool = False) -> Admitted:
         if prompt[0] == 666:
             raise RuntimeError("no memory")
         row = next(row for row in range(self.rows) if row not in self.values)
         self.values[row] = prompt[0] + 1
         self.admitted.append(prompt[0])
-        return row, Token(prompt[0] + 1, 0.0)
+        scores = tuple(Token(token, -1.0) for token in prompt[1:]) if scored else ()
+        return Admitted(row, Token(prompt[0] + 1, 0.0), scores)
 
     def step(self) -> dict[int, Token]:
         self.gate.wait(5)
@@ -52,9 +54,9 @@ class CountingBatch:
 class Asked:
     """A ticket and what it was given."""
 
-    def __init__(self, prompt: list[int], max_tokens: int = 3, stop: int = -1) -> None:
+    def __init__(self, prompt: list[int], max_tokens: int = 3, stop: int = -1, **ticket: Any) -> None:
         self.events: queue.Queue[Any] = queue.Queue()
-        self.ticket = Ticket(prompt, Sampling(), max_tokens, frozenset([stop]), self.events.put)
+        self.ticket = Ticket(prompt, Sampling(), max_tokens, frozenset([stop]), self.events.put, **ticket)
 
     def result(self) -> tuple[list[int], Ended]:
         tokens = []
@@ -105,35 +107,45 @@ def test_a_full_queue_refuses_and_a_cancelled_ticket_frees_its_row(
     """Nothing of a refused request is queued; cancelled ones cost no token."""
     batch.gate.clear()
     busy = [Asked([1], 40), Asked([2], 40)]
-    engine.submit([one.ticket for one in busy])
+    for one in busy:
+        engine.submit([one.ticket])
     assert busy[1].events.get(timeout=5).token == 3  # both rows are taken
-    waiting = [Asked([3]), Asked([4])]
-    engine.submit([one.ticket for one in waiting])
+    waiting = [Asked([n]) for n in (3, 4, 5)]
+    for one in waiting:
+        engine.submit([one.ticket])
     with pytest.raises(QueueFull):
-        engine.submit([Asked([5]).ticket, Asked([6]).ticket])
+        engine.submit([Asked([6]).ticket, Asked([7]).ticket])
+    assert engine.load == (2, 3)
     for one in (*busy, waiting[0]):
         one.ticket.cancel()
     batch.gate.set()
     assert waiting[1].result()[0] == [5, 6, 7]
     assert 3 not in batch.admitted
+    assert 6 not in batch.admitted
 
 
-def test_a_request_for_more_answers_than_may_wait_is_served_when_nothing_waits(engine: Engine) -> None:
-    """Five choices where three may wait: refused, the request could never be served."""
-    asked = [Asked([n]) for n in (10, 20, 30, 40, 50)]
-    engine.submit([one.ticket for one in asked])
-    assert [one.result()[0][0] for one in asked] == [11, 21, 31, 41, 51]
-
-
-def test_the_queue_is_full_at_its_limit_and_not_before(engine: Engine, batch: CountingBatch) -> None:
+def test_a_large_request_lets_others_pass(engine: Engine, batch: CountingBatch) -> None:
+    """Answers are handed out in turns of the requests, though ten of one were there first."""
     batch.gate.clear()
-    busy = [Asked([1], 40), Asked([2], 40)]
-    engine.submit([one.ticket for one in busy])
-    assert busy[1].events.get(timeout=5).token == 3  # both rows are taken
-    for count in (1, 2):
-        engine.submit([Asked([9]).ticket for _ in range(count)])
-    with pytest.raises(QueueFull):
-        engine.submit([Asked([9]).ticket])
+    large = [Asked([100 + n], 2) for n in range(10)]
+    engine.submit([one.ticket for one in large])
+    assert large[1].events.get(timeout=5).token == 102  # two of them have the rows
+    small = Asked([200], 2, client="other")
+    engine.submit([small.ticket])
+    batch.gate.set()
+    assert small.result()[0] == [201, 202]
+    assert [one.result()[1] for one in large] == [Ended("length")] * 10
+    assert batch.admitted.index(200) <= 3
+
+
+@pytest.mark.parametrize("max_tokens", [0, 2])
+def test_a_prompt_is_scored_before_it_is_answered(engine: Engine, max_tokens: int) -> None:
+    """With no tokens to add, that is all."""
+    asked = Asked([10, 11, 12], max_tokens, stop=11, scored=True)
+    engine.submit([asked.ticket])
+    assert asked.events.get(timeout=5) == Scored((Token(11, -1.0), Token(12, -1.0)))
+    assert asked.events.get(timeout=5) == Ended("stop" if max_tokens else "length")
+    assert engine.load == (0, 0)
 
 
 def test_a_failure_ends_the_answers_it_hit_and_the_next_ones_work(engine: Engine) -> None:

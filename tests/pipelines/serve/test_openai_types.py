@@ -6,28 +6,20 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from millrace.pipelines.serve.openai_types import (
     ApiError,
     ChatRequest,
     CompletionRequest,
-    chat_logprobs,
-    completion_logprobs,
-    parse,
+    error_response,
+    read_json,
     usage,
+    validate,
 )
 
-TOKENS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "text": st.text(max_size=4),
-            "log_prob": st.floats(-9, 0),
-            "candidates": st.lists(st.tuples(st.text(max_size=3), st.floats(-9, 0)), max_size=3),
-        }
-    )
-)
+
+def parse(kind: type[Any], body: bytes) -> Any:
+    return validate(kind, read_json(body))
 
 
 def refused(kind: type[Any], **values: Any) -> dict[str, Any]:
@@ -59,7 +51,12 @@ def test_a_prompt_is_a_text_or_ids_or_several(prompt: Any, prompts: list[Any]) -
         ({"presence_penalty": 0.5}, "presence_penalty", "invalid_value"),
         ({"prompt": [-1]}, "prompt.0", "invalid_value"),
         ({"best_of": 3, "n": 2}, None, "invalid_value"),
-        ({"echo": True, "logprobs": 1}, None, "invalid_value"),
+        ({"max_tokens": 0}, None, "invalid_value"),
+        ({"prompt": ["a", 1]}, "prompt.1", "invalid_value"),
+        ({"prompt": [[1], [2, "a"]]}, "prompt.1.1", "invalid_value"),
+        ({"prompt": [[1], []]}, "prompt.1", "invalid_value"),
+        ({"prompt": []}, "prompt", "invalid_value"),
+        ({"prompt": {}}, "prompt", "invalid_value"),
         ({"suffix": "x"}, "suffix", "invalid_value"),
     ],
 )
@@ -71,8 +68,11 @@ def test_a_wrong_key_is_named(change: dict[str, Any], param: str | None, code: s
 def test_a_missing_key_is_named_and_so_is_one_inside_a_message() -> None:
     assert refused(CompletionRequest)["code"] == "missing_required_parameter"
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": "b"}]
-    error = refused(ChatRequest, messages=[{"role": "user", "content": parts}])
-    assert error["param"].startswith("messages.0.content.1")
+    with pytest.raises(ApiError) as raised:
+        assert parse(
+            ChatRequest, json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
+        ).turns
+    assert raised.value.body["error"]["param"] == "messages.0.content.1"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"3", b"\xff", b"[" * 100_000, b'{"prompt": "\\ud800"}'])
@@ -100,33 +100,35 @@ def test_the_newer_and_the_older_form_of_a_chat_are_the_same() -> None:
     old = {"messages": [{"role": "system", "content": "a b"}], "max_tokens": 5, "stop": "x"}
     new = {"messages": [{"role": "developer", "content": parts}], "max_completion_tokens": 5, "stop": ["x"]}
     first, second = (parse(ChatRequest, json.dumps(values).encode()) for values in (old, new))
-    assert first.messages[0].text == second.messages[0].text == "a b"
+    assert first.turns[0]["content"] == second.turns[0]["content"] == "a b"
     assert first.tokens_wanted == second.tokens_wanted == 5
     assert first.stops == second.stops == ("x",)
     assert refused(ChatRequest, **old, top_logprobs=2)["message"].startswith("top_logprobs is set")
 
 
-@given(TOKENS, st.integers(0, 50))
-def test_offsets_of_a_completion_are_where_its_tokens_begin(
-    entries: list[dict[str, Any]], offset: int
-) -> None:
-    shape = completion_logprobs(entries, offset)
-    text = "." * offset + "".join(shape["tokens"])
-    assert all(
-        text[at : at + len(token)] == token
-        for at, token in zip(shape["text_offset"], shape["tokens"], strict=True)
-    )
-    assert [entry["log_prob"] for entry in entries] == shape["token_logprobs"]
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": [[None] * 60_000] * 4},
+        {"prompt": [None] * 200_000},
+        {"prompt": "a", "stop": [1] * 200_000},
+    ],
+)
+def test_the_first_of_many_wrong_items_is_enough(values: dict[str, Any]) -> None:
+    """One error and not one of each, though nothing has counted them before."""
+    error = refused(CompletionRequest, **values)
+    assert error["code"] == "invalid_value"
+    assert len(error["message"]) < 300
 
 
-@given(TOKENS)
-def test_bytes_of_a_chats_token_are_its_text_unless_it_is_part_of_a_character(
-    entries: list[dict[str, Any]],
-) -> None:
-    for item, entry in zip(chat_logprobs(entries)["content"], entries, strict=True):
-        whole = "\ufffd" not in entry["text"]
-        assert item["bytes"] == (list(entry["text"].encode()) if whole else None)
-        assert len(item["top_logprobs"]) == len(entry["candidates"])
+@pytest.mark.parametrize(
+    ("status", "header"), [(401, "www-authenticate"), (429, "retry-after"), (400, "content-type")]
+)
+def test_an_error_tells_the_client_what_to_do(status: int, header: str) -> None:
+    response = error_response(ApiError(status, "no"))
+    assert response.status_code == status
+    assert header in response.headers
+    assert json.loads(bytes(response.body))["error"]["message"] == "no"
 
 
 def test_usage_adds_up() -> None:
