@@ -1,10 +1,10 @@
-"""The component contract: what every stage is made of.
+"""The component contract: the parts of every stage.
 
 A component is one frozen configuration, typed input and output ports and one ``run``. It is a pure function of
-(config, inputs, seed): the same in gives the same bytes out, which is what lets the store reuse its outputs by
-content. A component is a folder: ``config.py`` holds the configuration and the ports, imports only the standard
-library and pydantic, and names the run; ``stage.py`` does the work and imports jax, pyarrow and Beam at its top.
-Planning (which must take well under a second) loads every ``config.py`` and no ``stage.py``.
+(config, inputs, seed): the same input gives the same bytes, so the store can reuse outputs by content. A component is a
+folder: ``config.py`` holds the configuration and the ports, imports only the standard library and pydantic, and names
+the run; ``stage.py`` does the work and imports jax, pyarrow and Beam at its top. Planning (which must take well under a
+second) loads every ``config.py`` and no ``stage.py``.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
 """Drops training documents that repeat benchmark examples, or cuts the repetition out, and shows how well that works.
 
-What is looked for and what counts is in data/contamination: triples of words, weighed by rarity, chained along the
-document. Two passes over the shards: the first takes a sample of documents, which says what is common and what is
-rare; the second finds, judges, writes.
+The method is in data/contamination: triples of words, weighed by rarity, chained along the document. Two passes over
+the shards: the first samples documents for word frequencies; the second finds, judges, writes.
 
-Every run tests itself: examples are planted into copies of documents of the sample, as they are and changed, and the
-share that is found is in the report; the stage fails below ``min_recall``. Measured with 1,560 planted examples of 13
-benchmarks (all 27,319 examples are looked for) and 88,148 natural documents (170 MB): found are 99.7% verbatim and with
-case or white space changed, 99.6% with punctuation changed, 95.0% cut to 40%, 99.5, 98.3 and 93.9% with 10, 20 and 30%
-of the words left out, and 0.08% of the documents without a plant. Thirteen words in a row find 83, 83, 83, 63, 65, 36 and
-18% of these and no document; eight find 95, 95, 95, 85, 88, 72 and 51%, and 0.8% of the documents.
+Every run tests itself: it plants examples, verbatim and changed, into copies of the sample's documents, and reports the
+share that it finds; the stage fails below ``min_recall``. Measured with 1,560 planted examples of 13 benchmarks (all
+27,319 examples are looked for) and 88,148 natural documents (170 MB), it finds 99.7% verbatim and with case or white
+space changed, 99.6% with punctuation changed, 95.0% cut to 40%, 99.5, 98.3 and 93.9% with 10, 20 and 30% of the words
+left out, and 0.08% of the documents without a plant. Thirteen words in a row find 83, 83, 83, 63, 65, 36 and 18% of
+these and no document; eight find 95, 95, 95, 85, 88, 72 and 51%, and 0.8% of the documents.
 
-The report's ``share`` is the share of examples that the documents which came in repeat: how much of the benchmark was
-lying in the corpus. ``remaining_share`` is the same for the documents that go out, which no longer repeat any.
+The report's ``share`` is the share of examples that the input documents repeat. ``remaining_share`` is the same for the
+output documents, which no longer repeat any.
 
 References:
     Brown et al. 2020 (arXiv 2005.14165), appendix C: n-gram overlap; Gemini 1.0 report (arXiv 2312.11805), section 5:

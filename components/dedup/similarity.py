@@ -1,6 +1,7 @@
-"""How similar documents are that met: true similarities from sets of shingles, estimates from sketches.
+"""Similarities of candidate pairs: true ones from sets of shingles, estimates from sketches.
 
-The sets lie in one file that is mapped, never read whole; what was looked at is given back after every chunk of pairs.
+The sets lie in one
+memory-mapped file, never read whole; pages are released after every chunk of pairs.
 """
 
 from __future__ import annotations

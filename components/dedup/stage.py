@@ -8,14 +8,14 @@ Passes over the shards, with a shuffle through files between the first two (data
 4. Write: union-find over pairs that are similar enough; one survivor per cluster, the rest dropped with evidence.
 
 ``against`` takes the ``signatures`` that earlier dedup stages left, so that a corpus grows without reading the old one
-again: what duplicates an earlier document goes, whatever the survivor policy. There similarities are estimates.
+again: a duplicate of an earlier document is dropped, whatever the survivor policy. These similarities are estimates.
 
 Nothing depends on shards or threads: documents are ordered by id wherever an order matters. Memory is that of two
 shards and two partitions, and 150 bytes a document; the work folder takes 400 bytes a document for 14 x 8, and 8 bytes
 for each word of the documents that met.
 
 References:
-    Broder 1997; Lee et al. 2021 (arXiv 2107.06499), 4.2: verification and connected components. See data/duplicates.
+    Broder 1997; Lee et al. 2021 (arXiv 2107.06499), 4.2: verification and connected components. See data/dedup.
 """
 
 from __future__ import annotations

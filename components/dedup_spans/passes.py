@@ -1,4 +1,4 @@
-"""The passes of ``dedup_spans`` on one shard or one partition; ``dedup_spans.run`` puts them together.
+"""The passes of ``dedup_spans`` on one shard or one partition; ``stage`` puts them together.
 
 They leave their results in the stage's work folder, as flat files that the next pass reads.
 """

@@ -1,8 +1,8 @@
 """Cuts repeated lines, paragraphs, sentences and long substrings out of documents; their first occurrence stays.
 
-Every method looks at the documents as they came in, and what any of them finds is cut, so their order does not matter.
-First is first in the order of the artifact, which is that of the sources in the spec: list the best source first.
-Nothing is lost by using several methods: each cut piece has an equal one earlier, and the earliest is never cut.
+Every method reads the input documents, and all their finds are cut, so their order does not matter. The first
+occurrence is first in the order of the artifact, that of the sources in the spec: list the best source first. Nothing
+is lost by using several methods: each cut piece has an equal one earlier, and the earliest is never cut.
 
 Passes over the shards, with shuffles through files between them (data/documents/shuffle.py):
 
@@ -17,7 +17,7 @@ between the passes are 0.03 to 0.2 bytes for a byte of text.
 
 References:
     Wenzek et al. 2020 (arXiv 1911.00359): lines; Raffel et al. 2020 (arXiv 1910.10683): three sentences; Lee et al.
-    2021 (arXiv 2107.06499): substrings. See data/spans.
+    2021 (arXiv 2107.06499): substrings. See data/dedup.
 """
 
 from __future__ import annotations

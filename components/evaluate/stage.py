@@ -4,8 +4,8 @@ All models get the same examples, chosen by a keyed hash of their ids, so that d
 differences between samples. A score stands beside chance level, where there is one, and beside the share of the
 benchmark that was found in the training corpus: a high score on a leaked benchmark says nothing.
 
-Measured on two shared cores: three models of 2.3 M parameters on 289 examples in 66 s of processor time, of which the
-first model takes two thirds, because it compiles what all of them use; peak 1.1 GiB.
+Measured on two shared cores: three models of 2.3 M parameters on 289 examples in 66 s of processor time, two thirds of
+it for the first model, which compiles the programs that all of them use; peak 1.1 GiB.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Applies the rules to one shard: every source's documents run through their rules in slices of a megabyte.
 
 A slice goes through all of its rules before the next one starts, which bounds the memory of what rules compute about
-its words and lines. Slices of a quarter megabyte, which would stay in the second cache, take a fifth more time: there
-are calls to be made for each.
+its words and lines. Slices of a quarter megabyte, which would fit the L2 cache, take a fifth more time, because each
+needs the same number of calls.
 """
 
 from __future__ import annotations

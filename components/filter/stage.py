@@ -1,13 +1,13 @@
-"""Drops documents that measurable rules say are not worth training on, and mends others, by lists of rules per source.
+"""Drops documents that are not worth training on by measurable rules, and repairs others, by lists of rules per source.
 
 A rule measures values, which its bounds limit, or edits texts, or both. The rules of a source run in the order of the
-spec; each sees the texts as the ones before left them. A document goes at the first bound that it breaks, and its
-decision names that bound, the value and the threshold; a document that goes on with another text is an ``edit``, and
-its decision says what was edited how often. Sources without rules pass as they are: Gopher's prose rules would drop
-every licence, and code rules say nothing about prose. The rules of the source ``"*"`` hold for every source that has
-no list of its own.
+spec; each sees the texts as the ones before left them. A document is dropped at the first bound that it breaks, and its
+decision names that bound, the value and the threshold; a document that goes on with a changed text is an ``edit``, and
+its decision counts each kind of edit. Sources without rules pass unchanged: Gopher's prose rules would drop every
+licence, and code rules say nothing about prose. The rules of the source ``"*"`` hold for every source that has no list
+of its own.
 
-Where things are: ``rule`` has what a rule is given and returns, ``rules`` a file for each rule and the registry,
+Layout: ``rule`` defines the input and result of a rule, ``rules`` holds a file for each rule and the registry,
 ``shard`` the work on one shard. A new rule ``example`` is one file and one line:
 
 - ``rules/example.py`` has ``class Example(Rule)`` with ``rule: Literal["example"]``, the fields that a spec may set,

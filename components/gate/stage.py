@@ -1,8 +1,8 @@
 """``gate``: rules over the reports decide whether a model may ship.
 
-Every rule is evaluated, also after the first that fails, because whoever has to mend a closed gate needs the whole
-list. A rule that names a benchmark or a model that no report holds is a mistake in the spec and never a pass; so is a
-gate without any rule. A figure that is not a number closes the gate.
+Every rule is evaluated, also after the first that fails, because the person who has to open a closed gate needs the
+whole list. A rule that names a benchmark or a model that no report holds is a mistake in the spec and never a pass; so
+is a gate without any rule. A figure that is not a number closes the gate.
 
 Against an earlier package a score counts as worse only when the difference exceeds ``max_regression`` with 95%
 confidence (``regression_test: interval``), so that noise of a few hundred examples does not block a release, or

@@ -6,10 +6,10 @@ many are, when a source gives nothing, and when two sources read the same file (
 
 Limits (``max_documents``, ``max_bytes``) take the first documents in the source's order, whatever the parts: parts are
 read in rounds that double until the limit is reached, and the part in which it falls is read again up to there.
-``sample_fraction`` takes documents by the hash of their ids. Neither what a limit leaves out nor what a sample leaves
-out gets a decision: it is no part of the source; the metrics ``sampled_out`` and ``limit_reached`` tell of it.
+``sample_fraction`` takes documents by the hash of their ids. Documents left out by a limit or a sample get no decision,
+as they are no part of the source; the metrics ``sampled_out`` and ``limit_reached`` report them.
 
-Where things are: ``source`` has what a type of source is made of, ``sources`` the registry, a file for each type its
+Layout: ``source`` defines the parts of a type of source, ``sources`` is the registry, a file for each type its
 configuration, ``shard`` the work on one part; ``data/sources`` reads.
 """
 

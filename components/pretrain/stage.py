@@ -1,6 +1,6 @@
 """``pretrain``: a decoder trained from scratch on token streams, in phases with their own mixture.
 
-It is ``training.run`` with the loss on the tokens themselves; ``distill`` is the same with a teacher's.
+It is ``training.run`` with the loss on the tokens themselves; ``distill`` adds the loss against a teacher.
 """
 
 from __future__ import annotations

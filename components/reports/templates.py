@@ -1,7 +1,7 @@
-"""The markup of reports as Jinja2 templates: whatever is put into one is escaped, unless a template made it.
+"""The markup of reports as Jinja2 templates: every value is escaped, unless a template made it.
 
-They stand in Python and not in a file beside it because a stage's identity follows imports: a changed template makes
-the reports anew.
+They are in Python and
+not in a file beside it because a stage's identity follows imports: a changed template makes the reports anew.
 
 References:
     Jinja2 documentation, "HTML Escaping".

@@ -1,6 +1,6 @@
 """``reward``: a reward model with one head per objective, learnt from preference pairs.
 
-The trunk starts from the model that is going to be trained with it, so that it knows the text it judges. Every head
+The trunk starts from the model that ``rlhf`` will train, so that it knows the text it judges. Every head
 named in the pairs is trained on its own pairs, and its accuracy on held-out pairs (how often the preferred answer
 scores higher, 50% by chance) is reported with an interval: a head near 50% would teach the policy noise, so unless
 told otherwise a head whose interval reaches down to chance gets weight 0 in the reward, and the report says so.

@@ -1,10 +1,10 @@
-"""``rlhf``: trains the policy on its own answers with leave-one-out REINFORCE, held to where it started.
+"""``rlhf``: trains the policy on its own answers with leave-one-out REINFORCE and a KL penalty to its start.
 
 The reward of an answer is the reward model's weighted heads plus ``rule_weight`` times the share of checkable rules it
-keeps (``data/examples/answer_rules.py``): learned heads can be talked round, rules cannot. Before and after training the policy
-answers the same held-out prompts with the same random draws, so the gain is a paired difference; its interval resamples
-prompts. A reward that rises while the answers become one and the same is collapse, not progress: entropy, length and the
-share of distinct answers are reported, and the stage fails when hardly any distinct answers are left.
+keeps (``data/examples/answer_rules.py``): learned heads can be gamed, rules cannot. Before and after training the
+policy answers the same held-out prompts with the same random draws, so the gain is a paired difference; its interval
+resamples prompts. A reward that rises while the answers become one and the same is collapse, not progress: entropy,
+length and the share of distinct answers are reported, and the stage fails when hardly any distinct answers are left.
 
 Everything is a function of (seed, step), so a killed run resumes to the same bytes.
 

@@ -1,8 +1,8 @@
 """Beam's side of a data stage: the tasks of a bundle run on all cores of the worker that has the bundle.
 
 Beam's in-process runner could run several workers, but then they talk over gRPC, which doubles the fixed time of a
-pass, and each gets its share of the tasks beforehand, so that one may wait for another. Here whichever thread is free
-takes the next task. Runners with workers of their own give every worker bundles, and each takes one task at a time.
+pass, and each gets its share of the tasks beforehand, so that one may wait for another. Here a free thread takes the
+next task. Runners with workers of their own give every worker bundles, and each takes one task at a time.
 """
 
 from __future__ import annotations

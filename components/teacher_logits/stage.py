@@ -2,7 +2,7 @@
 
 The teacher runs once, and any number of students learn from it. It reads the batches of the training in the training's
 order, which is a function of the step, and stores of each position the k most probable tokens and the probability of all
-others together (see ``model.losses.distillation`` for why that, and ``data.training.stored_logits`` for the files).
+others together (see ``model.losses.distillation`` for the reason, and ``data.training.stored_logits`` for the files).
 ``distill`` refuses logits that were made for another order. A killed pass goes on after its last whole shard.
 """
 

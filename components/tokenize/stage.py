@@ -1,8 +1,8 @@
 """Turns documents into token streams: per source one array of ids with document offsets.
 
-Shards of documents are encoded side by side by compiled code that gives SentencePiece's ids (``corpus_encoder``). Each
-shard's ids go to the stage's work folder first, because the length of a stream is known only when all are there; then
-they are copied once into shards of fixed size.
+Shards of documents are encoded side by side by compiled code that gives SentencePiece's ids
+(``data.tokenizer.encoder``). Each shard's ids go to the stage's work folder first, because the length of a stream is
+known only when all are there; then they are copied once into shards of fixed size.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Trains a text classifier inside the pipeline, for filters such as quality or safety.
 
 Labels come from whole sources (good against raw) or from a field of the documents' metadata. A keyed hash of each
-document's id says whether it is for training, for calibration or for the test, so a growing corpus never moves a
-document from one to another. Deduplicate first: a copy on both sides of the split makes the test easy.
+document's id assigns it to training, calibration or test, so a growing corpus never moves a document from one to
+another. Deduplicate first: a copy on both sides of the split makes the test easy.
 
 Measured on two cores: 15,761 short texts in 8 s. Scoring runs at the speed of a filter (see data/filters/classifier.py).
 """

@@ -1,14 +1,15 @@
 """Digests of training steps: the exact results of each step, to compare a replay with.
 
-A processor that computes wrongly now and then gives no error. Training on one kind of machine is the same bits every
-time, so the records of a sound training are met by every replay, and the first step that is not tells where it went
-wrong.
+A faulty processor computes wrong values without an error. Training on one kind of machine gives the same bits every
+time, so every replay of a sound training matches its records, and the first step that differs shows where the fault
+began.
 
     digests.jsonl   {"first_step", "step", "loss", "gradient_norm", "parameters", "batch", "devices"}, a line for a block
 
 A block is the steps from ``first_step`` to ``step``. ``loss`` and ``gradient_norm`` are the bits of a float32 number for
 each of them, eight digits a step; ``parameters`` is the checksum after the last one's update (``model.states.checksum``) and
-``batch`` a SHA-256 of its batch, all hexadecimal. ``devices`` is their number, since sums over others differ in bits.
+``batch`` a SHA-256 of its batch, all hexadecimal. ``devices`` is their number, since sums over another number differ in
+bits.
 
 References:
     Dixit et al. 2021, Silent Data Corruptions at Scale, arXiv 2102.11245.

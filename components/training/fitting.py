@@ -1,4 +1,4 @@
-"""A training by gradient steps as a stage has it: devices, checkpoints, the request to stop, and errors that say what to do.
+"""A stage's training by gradient steps: devices, checkpoints, the request to stop, and errors with a remedy.
 
 Every component that trains goes through here; what differs between them is the module, the objective and the batches.
 """

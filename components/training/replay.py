@@ -1,9 +1,8 @@
 """Replaying: steps of a finished training are executed again and their digests compared with the recorded ones.
 
-Batches are a function of the step and training is the same bits every time, so a difference means that the code, a
-library or the machine is another one, or that a machine computed wrongly, then or now: a second replay on a third
-machine tells which. A replay begins with the newest state that the training kept (``keep_state_every_steps``), or with
-step 0.
+Batches are a function of the step and training gives the same bits every time, so a difference means that the code, a
+library or the machine changed, or that one of the two machines computed wrongly: a second replay on a third machine
+tells which. A replay begins with the newest state that the training kept (``keep_state_every_steps``), or with step 0.
 """
 
 from __future__ import annotations

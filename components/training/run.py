@@ -1,8 +1,8 @@
-"""Training a decoder from scratch on token streams, whatever the loss: what ``pretrain`` and ``distill`` share.
+"""Trains a decoder from scratch on token streams, whatever the loss, for ``pretrain`` and ``distill``.
 
-What a step reads is a function of its number (see ``data.training.mixture``), and what the model has learnt is in checkpoints
-of the work folder, so a training that was killed goes on where it was and ends with the same bytes. Held-out bits per
-byte are measured per source while it trains, because the mixture's effect shows there and not in the training loss.
+The batch of a step is a function of its number (see ``data.training.mixture``), and checkpoints in the work folder hold
+the state, so a killed training resumes and ends with the same bytes. Held-out bits per byte are measured per source
+while it trains, because the mixture's effect shows there and not in the training loss.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class ShingleSets(NamedTuple):
 
 
 def sign(batch: TextBatch, shingle_words: int, bands: int, rows: int, seen: Beyond | None = None) -> Signed:
-    """Signs the texts of a batch; see ``normalise.fold`` for what a word is.
+    """Signs the texts of a batch; see ``folding.fold`` for the definition of a word.
 
     Args:
         batch: The texts.

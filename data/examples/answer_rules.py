@@ -1,9 +1,9 @@
-"""Rules about a generated answer that need no model: they can be checked, so they cannot be talked round.
+"""Rules about a generated answer that need no model: they are checked exactly, so a policy cannot game them.
 
 A reward model can be gamed; these cannot, which is why ``rlhf`` adds them to the learned heads and reports each one's
 pass rate. An answer's score is the share of its rules that hold rather than all-or-nothing: early policies fail one
 rule far more often than all, and a leave-one-out advantage is zero for a prompt whose samples all score the same. An
-empty answer scores zero outright, else silence would earn the points for balance and form.
+empty answer scores zero, else silence would earn the points for balance and form.
 """
 
 from __future__ import annotations

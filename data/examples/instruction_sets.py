@@ -4,7 +4,7 @@ A function and its docstring are a request and its answer; a passage and what fo
 
 - ``docstring``: document this function. Answer: the first paragraph of its docstring.
 - ``signature``: write the first line of the function that does this. Answer: its signature.
-- ``continuation``: continue this text. Answer: what really follows.
+- ``continuation``: continue this text. Answer: the true continuation.
 
 Preferences take the same prompts. The chosen answer is the true one; the rejected one is another document's answer of
 about the same length (head ``relevance``) or the true one broken off in the middle (head ``completeness``): two

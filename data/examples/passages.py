@@ -1,4 +1,4 @@
-"""Consecutive passages of a prose document: what comes before, and what really follows.
+"""Consecutive passages of a prose document: a prompt and its true continuation.
 
 Paragraphs where the text has them, else runs of sentences. Each is cut at a sentence's end, or a word's when a
 sentence is too long, so that a cut tells nothing about which continuation is true.

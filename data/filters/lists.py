@@ -1,6 +1,6 @@
-"""A user's lists of words, domains or substrings: read from files, and as tables of hashes that kernels look up.
+"""Reads a user's lists of words, domains or substrings, and makes tables of hashes for kernels.
 
-A list file has one entry a line; empty lines and lines that start with ``#`` say nothing. Lists of millions of entries
+A list file has one entry a line; empty lines and lines that start with ``#`` are ignored. Lists of millions of entries
 exist (domains of adult sites), so kernels look hashes up in an open-addressing table of 16 bytes an entry, made once a
 process; two different strings share a 64-bit hash with probability 2**-64.
 """

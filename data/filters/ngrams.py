@@ -51,7 +51,7 @@ class GramBatch(NamedTuple):
 
 
 def words(batch: TextBatch) -> WordBatch:
-    """All words of a batch; see ``normalise.fold`` for what a word is."""
+    """All words of a batch; see ``folding.fold`` for the definition of a word."""
     folded = fold_batch(batch)
     return WordBatch(*_words(folded.data, folded.offsets, FOLD_TABLE))
 

@@ -1,7 +1,7 @@
 """Rules over a document's URL: blocked domains, words, parts of words and patterns.
 
-One compiled pass over the URLs; they are some 80 bytes beside texts of thousands, so the cost is lost beside a text's
-own. Lists are the user's: none is built in, because good ones are large, change weekly and have licences of their own.
+One compiled pass over the URLs; they are some 80 bytes beside texts of thousands, so the cost is negligible. Lists are
+the user's: none is built in, because good ones are large, change weekly and have licences of their own.
 
 References:
     Penedo et al. 2023, "The RefinedWeb Dataset for Falcon LLM", arXiv 2306.01116, appendix G.1: blocked domains, and

@@ -3,7 +3,7 @@
 Words are runs of letters, digits and underscores, compared without case, accents and compatibility forms, so that
 ``Naïve`` finds ``naive``; characters of scripts that put no spaces between words are words of their own. Phrases match
 whatever punctuation and white space stands between their words. Folding is one look-up per character, so that texts
-with letters beyond ASCII take the same path as others (``normalise.fold``, which also takes ligatures and ``ß`` apart,
+with letters beyond ASCII take the same path as others (``folding.fold``, which also takes ligatures and ``ß`` apart,
 makes a string of each such text and halves the speed).
 
 References:

@@ -6,7 +6,7 @@ configuration and a split; ``files`` reads them, in ranges and by all workers, f
 first record, and rewrite it to Arrow. Local folders need nothing at all; the Hub needs ``huggingface_hub``, which takes
 the address from HF_ENDPOINT and the token from HF_TOKEN or its login, neither of which reaches a spec or an artifact.
 
-A revision is resolved to a commit, which says every byte, and stands in the documents' addresses.
+A revision is resolved to a commit, which fixes every byte and is part of the documents' addresses.
 
 References:
     Hugging Face, Hub documentation, "Structure your repository" and "Manual configuration" (which files make which

@@ -7,7 +7,7 @@ lexer that fits a name, and takes C++ headers without an ``#include`` for C. Suf
 Pygments' ``analyse_text``.
 
 A language is called by Pygments' first alias (``python``, ``cpp``, ``javascript``, ``bash``), ``text`` when nothing
-tells.
+identifies it.
 
 References:
     Pygments, "Available lexers" (names and aliases). GitHub Linguist, ``lib/linguist/heuristics.yml``, which also

@@ -1,9 +1,9 @@
 """The values that every source yields: records, batches of records as columns, malformed records; and their limits.
 
-A source is three functions. ``fingerprint`` says at planning speed what would change what is read. ``plan`` looks at
-names and sizes only and cuts the source into parts, deterministically and whatever the number of workers. ``read``
-streams the records of one part. Nothing here imports pyarrow or numpy, because planning a run takes fingerprints of
-sources and must stay fast.
+A source is three functions. ``fingerprint`` covers, at planning speed, everything that changes the records. ``plan``
+looks at names and sizes only and cuts the source into parts, deterministically and whatever the number of workers.
+``read`` streams the records of one part. Nothing here imports pyarrow or numpy, because planning a run takes
+fingerprints of sources and must stay fast.
 
 Readers of formats whose rows cost little (JSON Lines, Parquet) yield a ``Batch``: columns, and no Python per document.
 Readers of formats whose documents cost much anyway (a file of text, a page of HTML) yield a ``Record`` each.

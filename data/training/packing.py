@@ -1,9 +1,9 @@
 """Packing: several short examples in one training row, so that little of a batch is padding.
 
 Chats of 50 to 200 tokens in rows of 256 are half padding when each has its own row. Packed, nine tenths are text, and
-all batches have one shape, which compiles once. Examples in a row do not see each other: every one has its segment
-number, and positions start again with each. Rows cut from a stream hold parts of documents: ``segments`` tells these
-apart in the same way.
+all batches have one shape, which compiles once. Examples in a row do not attend to each other: each has a segment
+number, and its positions start at 0. Rows cut from a stream hold parts of documents: ``segments`` tells these apart in
+the same way.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The explicit registry of rules: every rule that a spec may name.
 
 A new rule is a file (see ``components.filter.stage``), imported here and named once in ``AnyRule``; the spec's schema,
-the check of a spec and the dispatch follow. It is a union and no list that a union is made of, because type checkers
-understand only unions that are written out.
+the check of a spec and the dispatch follow. The union is written out and not built from a list, because type checkers
+understand only the former.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where personal data may stand in texts: one compiled pass over the bytes that exact matchers follow up.
+"""Finds places in texts that may hold personal data, in one compiled pass over the bytes; exact matchers check them.
 
 Matching e-mail addresses, numbers and keys with regular expressions takes 5 to 50 MB/s for each; nearly all text holds
 none. This pass reads tokens instead (words, numbers with their separators, ``@``) and points out only those whose

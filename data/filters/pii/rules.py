@@ -1,11 +1,11 @@
 """Takes personal data out of texts: e-mail and IP addresses, telephone, card and account numbers, keys and tokens.
 
-A compiled pass (``pii_candidates``) points out places by their shape, exact matchers (``pii_matchers``, ``secrets``)
-look at those alone, and what they confirm is replaced by a word that says what stood there. Texts without personal
-data are not copied. The whole takes 220 MB/s a core on web pages, books and news and 160 on code (the pass alone 280
-to 400); datatrove 0.10's formatter, which looks for e-mail and IPv4 addresses only, takes 12. In 22 MB of Python's
-packages it replaces 40 e-mail addresses, 9 telephone numbers, 1 IP address and 3 seeds of random generators that have
-an issuer's digits and check digit, and no version, date, hash or identifier.
+A compiled pass (``candidates``) finds places by their shape, exact matchers (``matchers``, ``secrets``) check only
+those, and a word that names the kind replaces each confirmed span. Texts without personal data are not copied. The
+whole takes 220 MB/s a core on web pages, books and news and 160 on code (the pass alone 280 to 400); datatrove 0.10's
+formatter, which looks for e-mail and IPv4 addresses only, takes 12. In 22 MB of Python's packages it replaces 40 e-mail
+addresses, 9 telephone numbers, 1 IP address and 3 seeds of random generators that have an issuer's digits and check
+digit, and no version, date, hash or identifier.
 
 Names and postal addresses take a model and are not looked for.
 

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line, read in blocks of lines by compiled code (``json_lines``).
+"""JSON Lines: an object a line, read in blocks of lines by compiled code (``jsonl_kernel``).
 
 A bad line costs only itself: lines that the kernels cannot decide go through Python's parser, which also names the
 fault. A large plain file is read in ranges: a line belongs to the range in which its first byte lies.

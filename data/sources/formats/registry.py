@@ -11,9 +11,9 @@ A format's module has one function,
   bytes that is wanted.
 - ``options``: columns, languages, limits, encoding.
 
-It yields documents in the file's order, and for everything that is lost one ``Malformed`` with its place, what is wrong
-and how many bytes are lost. A fault of every record (no such column) is a ``SourceError``. It never raises
-anything else for what a file holds, and its memory is bounded by ``options.max_document_bytes``, never by the file.
+It yields documents in the file's order, and one ``Malformed`` for each loss, with its place, the fault and the bytes
+lost. A fault of every record (no such column) is a ``SourceError``. It never raises anything else for what a file
+holds, and its memory is bounded by ``options.max_document_bytes``, never by the file.
 
 To add a format: its module here (it is imported only when something is read, so it imports what it needs at its top),
 and its entry under ``FORMATS``; suffixes, the words that a spec may use and documentation follow. A format that holds

@@ -1,10 +1,10 @@
 """Estimates, before parsing, the cost of a page of HTML to its parser.
 
 HTML's parsing algorithm never fails, and some of its steps walk over all open elements, all attributes of a tag or all
-options of a list: 100,000 ``<div>`` in each other, 500 kB, keep an extractor busy for minutes, and no call of a native
+options of a list: 100,000 nested ``<div>``, 500 kB, keep an extractor busy for minutes, and no call of a native
 library can be interrupted. Browsers bound the nesting too (Blink at 512). The kernel follows tags as the standard's
-tokenizer does, with a stack of open elements, at about 0.5 GB/s. It may take a page for costlier than it is (it knows few
-of the rules by which elements end by themselves), hardly ever for cheaper.
+tokenizer does, with a stack of open elements, at about 0.5 GB/s. It may overestimate a page (it knows few of the rules
+by which elements end by themselves) but hardly ever underestimates one.
 
 References:
     WHATWG, HTML Living Standard, sections 13.1.2 (void elements, optional tags), 13.2.5 (tokenization), 13.2.6 (tree

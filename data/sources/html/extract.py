@@ -1,9 +1,9 @@
 """A page of HTML as text: its main content, or all that is visible; its title, language and address.
 
-resiliparse finds the main content by the names and places of elements. It was chosen by what it keeps, what it leaves
-out and how long it takes (docs/data.md has the table, ``benchmarks/html_extraction.py`` measures it). Comments,
-alternative texts, dates and authors are left out, which takes more boilerplate than text. Of some pages, mostly ones
-whose classes have unusual names, it finds nothing or one line: they give their visible text without menus and footers.
+resiliparse finds the main content by the names and places of elements. It was chosen by recall, precision and speed
+(docs/data.md has the table, ``benchmarks/html_extraction.py`` measures it). Comments, alternative texts, dates and
+authors are left out, which takes more boilerplate than text. Of some pages, mostly ones whose classes have unusual
+names, it finds nothing or one line: they give their visible text without menus and footers.
 
 Encodings go as in browsers, with one difference: bytes that are valid UTF-8 are UTF-8 whatever a page says of itself,
 because most pages that contradict their bytes were moved from another server.
@@ -145,7 +145,7 @@ def extract(content: bytes, charset: str | None = None, *, whole: bool = False) 
     """A page's text and what it says of itself.
 
     Args:
-        content: Its bytes; ``html_cost.cost`` says whether parsing them ends soon.
+        content: Its bytes; ``cost.cost`` estimates the time of parsing them.
         charset: What the server called its encoding.
         whole: All visible text instead of the main content.
 

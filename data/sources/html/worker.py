@@ -2,9 +2,9 @@
 
 A worker reads pages from its standard input and answers on its standard output, each message a line of JSON and so many
 bytes. A thread that reads pages takes a worker and puts it back, so there are as many as threads extract at once, all
-cores are used, and what a page does to a native parser (a crash, all memory, no end) costs that page. A worker ends
-when its input does, so none outlives its parent, however that ends. Pages that would take long are refused by
-``html_cost`` beforehand, the same on every machine; the time limit is for what that does not foresee.
+cores are used, and a failure of the native parser (a crash, all memory, no end) costs one page. A worker ends when its
+input does, so none outlives its parent, however that ends. ``cost`` refuses expensive pages beforehand, the same ones
+on every machine; the time limit is for cases that it does not foresee.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PageError(ValueError):
 
 
 def page_of(content: bytes, charset: str | None = None, *, whole: bool = False) -> Page:
-    """A page's text and what it says of itself, as ``html_text.extract`` finds them in a process of its own.
+    """A page's text and metadata, by ``extract.extract`` in a child process.
 
     Args:
         content: The page's bytes.
