@@ -1,9 +1,11 @@
-"""A connection that is not waited for without end: limits in time for a request's head, its body and its answer's reader.
+"""A connection that is not waited for without end: limits for a request's head, its body and its answer's reader.
 
 uvicorn times only a connection that idles after an answer. Whoever sends half a request, or none, keeps a connection,
 and a few hundred of these take all the file descriptors that a process has. Here each part has its time, and when more
 than so many connections have no whole request, the one that has waited longest goes, of the client that has most of
 them: who sends a request at once is answered however many do not.
+
+A body in chunks of one byte takes ten seconds for each mebibyte to put together, so the parts of a body are counted too.
 """
 
 from __future__ import annotations
@@ -11,11 +13,32 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from millrace.pipelines.serve.openai_types import ApiError
+
+
+MOST_PARTS = 4096  # of a body: chunks, or what the network hands over at once
+
+
+class Parts(h11.Connection):
+    """The protocol of a connection, which counts the parts of a body."""
+
+    _parts = 0
+
+    def next_event(self) -> Any:
+        """The next event; an error of the client for one part too many."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._parts = 0
+        elif isinstance(event, h11.Data):
+            self._parts += 1
+            if self._parts > MOST_PARTS:
+                raise h11.RemoteProtocolError(f"got a body in more than {MOST_PARTS} parts")
+        return event
 
 
 class Connection(H11Protocol):
@@ -37,6 +60,10 @@ class Connection(H11Protocol):
     _reader_timer: asyncio.TimerHandle | None = None
     _state: object = None  # of h11: the part of a request that is waited for
     _since: float = 0
+
+    def __init__(self, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)
+        self.conn = Parts(h11.SERVER)
 
     @property
     def is_unasked(self) -> bool:

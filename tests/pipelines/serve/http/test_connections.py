@@ -156,6 +156,20 @@ def test_a_client_that_does_not_read_is_not_waited_for(launch: Callable[..., Any
             time.sleep(0.05)
 
 
+def test_a_body_in_the_smallest_chunks_is_refused_before_it_takes_long(launch: Callable[..., Any]) -> None:
+    """A hundred thousand chunks of a byte each; others are answered, and chunks that are larger are taken."""
+    server = launch()
+    head = POST.replace(b"Content-Length: 90", b"Transfer-Encoding: chunked") + b"\r\n"
+    with connect(server.url) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head + b"1\r\n \r\n" * 100_000)
+        assert healthy(server.url)
+        assert read_all(connection)[:12] in (b"HTTP/1.1 400", b"")
+    with connect(server.url) as connection:
+        connection.sendall(head + b"a\r\n{\"prompt\":\r\n1\r\n3\r\n1\r\n}\r\n0\r\n\r\n")
+        assert b"prompt: Input should be" in connection.recv(65_536)
+
+
 def test_requests_on_one_connection_have_their_time_each(launch: Callable[..., Any]) -> None:
     """A connection that lives longer than one request may take is kept while its requests come whole."""
     server = launch(connection=Impatient)
