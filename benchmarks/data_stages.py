@@ -3,11 +3,11 @@
     python benchmarks/data_stages.py --texts 'FOLDER/*.jsonl.zst' [--stage filter] [--scales 1,4,16]
         [--megabytes 24] [--peer-python VENV/bin/python] [--peer-scale 4] [--cores 2]
 
-Texts are cut into documents of about 3 kB at line ends and shuffled; what is smaller than 2 kB or larger than 5 is left
-out, because the cost of a document would hide the cost of its text. Scales above one add copies of the corpus in which
-every seventh word or so is another one, so that they are no duplicates. Every figure is of a fresh process: the stage
-runs once on one shard, which loads its compiled code, and then on the corpus; time is of the stage alone, memory of the
-whole process. CPU time over wall time says how busy the cores were: on a loaded machine compare CPU time.
+Texts are cut into documents of about 3 kB at line ends and shuffled; documents smaller than 2 kB or larger than 5 are
+left out, because the cost of a document would hide the cost of its text. Scales above one add copies of the corpus in
+which every seventh word or so is another one, so that they are no duplicates. Every figure is of a fresh process: the
+stage runs once on one shard, which loads its compiled code, and then on the corpus; time is of the stage alone, memory
+of the whole process. CPU time over wall time says how busy the cores were: on a loaded machine compare CPU time.
 
 To add a stage: a function here that takes the corpus folder and returns (component, configuration, inputs), named in
 ``STAGES``.

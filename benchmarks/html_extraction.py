@@ -1,4 +1,4 @@
-"""Main-text extraction from HTML: what each library keeps, what it leaves out, and how fast it is.
+"""Compares libraries for main-text extraction from HTML: text kept, boilerplate left out, speed.
 
     python benchmarks/html_extraction.py --pages PAGES.parquet [--extractors millrace,trafilatura]
 

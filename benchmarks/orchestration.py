@@ -42,7 +42,7 @@ class Program:
     """One orchestrator with the fourteen stages.
 
     Attributes:
-        name: What to call it.
+        name: Name in the table.
         folder: Where its commands run.
         command: Runs what has to run.
         again: The same when there is nothing to do; often the same command.

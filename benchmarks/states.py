@@ -94,7 +94,7 @@ WAYS: dict[str, Callable[[Path, Any], Times]] = {
 
 
 def import_seconds(line: str) -> float:
-    """What an import costs a process that has JAX already."""
+    """The time of an import in a process that has JAX loaded already."""
     code = f"import jax, time; start = time.perf_counter(); {line}; print(time.perf_counter() - start)"
     found = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)

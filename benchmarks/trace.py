@@ -229,7 +229,7 @@ def publish(store: Store, folders: dict[str, Path], tokens: int) -> None:
 
 
 def questions(count: int) -> dict[str, list[str]]:
-    """What is asked, by a name for the table."""
+    """The questions, by name in the table."""
     whole = documents.document_id("git://host/p750/m3.py", "")
     words, starts = vocabulary()
     common = bytes(words[starts[0] : starts[2]]).decode().strip()

@@ -1,6 +1,6 @@
 """Files of every format, compression and archive, and what can happen to them: flips, cuts, zeros, insertions, names.
 
-``account`` says what became of each document of a damaged file, or raises where one is gone without a word.
+``account`` tells the fate of each document of a damaged file, or raises where one is lost silently.
 """
 
 from __future__ import annotations
@@ -295,11 +295,11 @@ def read_file(path: Path) -> tuple[list[str], list[Malformed]]:
 
 
 def account(made_file: Made, kind: str, found: list[str], is_decided: bool) -> str:
-    """What became of a damaged file's documents, in a word.
+    """The fate of a damaged file's documents, as one word.
 
     Args:
-        made_file: What the file was.
-        kind: What happened to it, one of ``KINDS``.
+        made_file: The file before the damage.
+        kind: Kind of damage, one of ``KINDS``.
         found: The texts that were read.
         is_decided: Whether anything of the file is malformed or skipped.
 

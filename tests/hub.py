@@ -1,6 +1,6 @@
 """A Hub on localhost: the few routes of its API that huggingface_hub's file system asks, and files with ranges.
 
-What the real service does beyond that (paging of long listings, redirects to its storage, gated datasets) is not here.
+Other features of the real service (paging of long listings, redirects to its storage, gated datasets) are missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def hub(files: Mapping[str, bytes], *, token: str | None = None) -> Iterator[tup
 
     Args:
         files: Path -> content; may change while it serves.
-        token: What requests must carry.
+        token: Token that requests must carry.
 
     Yields:
         The address, and the requests so far, such as ``GET /api/datasets/owner/name``.

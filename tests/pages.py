@@ -1,4 +1,4 @@
-"""What a browser sees of a page: its elements, each closed in its order, and its texts."""
+"""Parses a page like a browser: its elements, each closed in its order, and its texts."""
 
 from __future__ import annotations
 

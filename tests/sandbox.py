@@ -161,7 +161,7 @@ class Sandbox:
             process.communicate()
 
     def events(self, run: str) -> list[dict[str, Any]]:
-        """What a run wrote down of its stages, in order."""
+        """The record of a run's stages, in order."""
         lines = (self.store / "runs" / run / "events.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 

@@ -29,7 +29,7 @@ def sound(sandbox: Sandbox) -> None:
 
 
 def said(sandbox: Sandbox, *arguments: str, code: int = 1, **options: Any) -> str:
-    """What a failing run says; the sandbox fails on a traceback."""
+    """The message of a failing run; the sandbox fails on a traceback."""
     done = sandbox.call("run", *arguments, **options)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr

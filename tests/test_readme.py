@@ -1,4 +1,4 @@
-"""What README.md says is true of the tree."""
+"""README.md agrees with the tree."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ Reference = tuple[Path, dict[str, Any]]
 
 
 def test_the_reduced_spec_has_every_stage_and_wire_of_the_reference() -> None:
-    """What is tested small is what runs large."""
+    """The reduced and the full reference run the same stages."""
     full, reduced = (
         yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
         for path in (TESTS.parent / "pipeline.yaml", TESTS / "reduced.yaml")
@@ -146,7 +146,7 @@ def test_the_model_answers(reference: Reference) -> None:
 
 @pytest.mark.slow
 def test_a_run_does_exactly_what_its_plan_says(reference: Reference) -> None:
-    """What was planned to run ran, what was planned as reused was reused."""
+    """Stages planned to run ran, and stages planned as reused were reused."""
     folder, _ = reference
     setting = ("--set", "stages.sft.with.learning_rate=0.0007")
     planned = json.loads(millrace(folder, "plan", "--json", *setting))["stages"]

@@ -1,7 +1,6 @@
 """Similarities of candidate pairs: true ones from sets of shingles, estimates from sketches.
 
-The sets lie in one
-memory-mapped file, never read whole; pages are released after every chunk of pairs.
+The sets lie in one memory-mapped file, never read whole; its pages are released after every chunk of pairs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The markup of reports as Jinja2 templates: every value is escaped, unless a template made it.
 
-They are in Python and
-not in a file beside it because a stage's identity follows imports: a changed template makes the reports anew.
+They are in Python and not in a file beside it, because a stage's identity follows imports: a changed template makes the
+reports anew.
 
 References:
     Jinja2 documentation, "HTML Escaping".

@@ -1,8 +1,8 @@
 """Extracts functions and their docstrings from Python source by ``ast``, as pairs of text and description.
 
-People wrote
-each docstring about exactly that code, so it gives evaluation questions and supervised pairs without annotators. Source
-is cut by lines and never printed from the tree (``ast.unparse`` would normalise what people wrote and lose comments).
+People wrote each docstring about exactly this code, so it gives evaluation questions and supervised pairs without
+annotators. Source is cut by lines and never printed from the tree (``ast.unparse`` would normalise what people wrote
+and lose comments).
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def run_watched(sandbox: Sandbox, *arguments: str) -> dict[str, set[str]]:
 
 
 def not_covered(component: str, loaded: set[str]) -> set[str]:
-    """What counts for a component's bytes and is not part of its identity; the registry only looks it up."""
+    """Modules that affect a component's bytes and are missing from its identity; the registry only looks it up."""
     counted = {name for name in loaded if name.split(".")[0] in ("components", "data", "model")}
     covered = CodeIndex().of(*registry.modules_of(component)).modules.keys()
     return counted - covered - {"components", "components.registry"}

@@ -38,7 +38,7 @@ TEXTS += ["short", f"Write to someone@example.com. {prose(90)}"]
 
 @pytest.fixture
 def chain(run_component: Any, tmp_path: Path) -> Chain:
-    """Runs all data stages, from so many shards on, and returns a digest for every file that they write."""
+    """Runs all data stages on documents in this many shards, and returns a digest for every file that they write."""
     benchmarks = tmp_path / "benchmarks"
     benchmarks.mkdir()
     rows = [{"id": str(at), "prompt": text, "answer": "yes"} for at, text in enumerate(QUESTIONS)]
@@ -107,7 +107,7 @@ def test_processes_give_the_same_bytes(chain: Chain) -> None:
 
 
 def test_shards_do_not_change_a_text(chain: Chain) -> None:
-    """What comes out are the same texts, token ids and vocabulary, however many shards they lay in."""
+    """Texts, token ids and vocabulary are the same for any number of shards."""
     one, many = chain(1), chain(7)
     assert one["texts"] == many["texts"]
     same = [key for key in one if key.startswith(("train_tokenizer/tokenizer/", "tokenize/tokens/"))]

@@ -21,7 +21,7 @@ def strict_promotion() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def forgotten_programs() -> Iterator[None]:
-    """What a file compiled is let go after it: kept, the programs of all files come to gigabytes."""
+    """Frees the programs that a test file compiled: together, those of all files take gigabytes."""
     yield
     jax.clear_caches()
 

@@ -88,7 +88,7 @@ def proposed(sandbox: Sandbox, stages: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(sandbox: Sandbox, *words: str) -> Any:
-    """What a command answers in this process."""
+    """Runs a command in this process and returns its output."""
     result = CliRunner().invoke(app, [*words, str(sandbox.folder / "pipeline.yaml"), "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)

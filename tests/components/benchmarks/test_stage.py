@@ -42,7 +42,7 @@ def test_sets_from_held_out_documents_and_files_can_be_read_back(
 
 
 def test_sets_are_as_large_as_asked(run_component: Any, held_out: Path) -> None:
-    """Nothing of a set leaves it out; the others have so many examples, and held-out texts so many bytes."""
+    """Nothing of a set leaves it out; the other limits bound the number of examples, and the bytes of held-out texts."""
     config = {"max_docstrings": 0, "max_returns": 2, "max_texts": 1, "max_text_bytes": 100}
     result = run_component("benchmarks", config, {"held_out": held_out})
     found = {one.name: one.examples for one in benchmark_files.read(result.outputs["benchmarks"])}

@@ -1,4 +1,4 @@
-"""Which copy stays and which link of a cluster is named, against brute force over edges and by hand."""
+"""The copy that stays and the link that a cluster's evidence names, against brute force over edges and by hand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ COPIES = [
 def test_the_policy_chooses_the_copy(
     run_component: RunComponent, tmp_path: Path, config: dict[str, Any], stays: int
 ) -> None:
-    """What has no date or score comes last; of equals the longest stays."""
+    """Documents without a date or score come last; of equals the longest stays."""
     rows = [
         {**copy, "text": text(0) + " " * size, "metadata": json.dumps(copy["metadata"])}
         for size, copy in enumerate(COPIES)

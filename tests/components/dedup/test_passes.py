@@ -1,4 +1,4 @@
-"""What the passes read of documents: dates, scores and addresses; and which earlier signatures can be compared."""
+"""The passes read dates, scores and addresses of documents; and which earlier signatures can be compared."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_words_are_joined_by_one_space(subject: Subject, prompt: str, answer: st
 
 
 def test_a_long_prompt_loses_its_beginning(subject: Subject) -> None:
-    """What is left fits with the answer, starts with the boundary and ends as the prompt does."""
+    """A truncated prompt fits with the answer, starts with the boundary and keeps the prompt's end."""
     tokens, cut = subject.prompt("a b c d e f g h " * 30, 10)
     assert (cut, len(tokens), tokens[0]) == (
         True,

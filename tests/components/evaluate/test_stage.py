@@ -71,7 +71,7 @@ def test_a_report_has_every_score_with_its_interval_and_contamination(
 def test_text_is_cut_and_sampled_as_configured(
     tiny: SimpleNamespace, benchmarks: Path, run_component: Any
 ) -> None:
-    """So many bytes of each document's beginning count, and so many documents of each source."""
+    """Limits bound the bytes of each document's beginning, and the documents of each source."""
     inputs = inputs_of(tiny, benchmarks) | {"models": {"base": tiny.model}}
 
     def held(**config: int) -> dict[str, Any]:

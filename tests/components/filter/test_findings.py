@@ -1,4 +1,4 @@
-"""What a report says of shards: the sum is the same however documents are cut into them."""
+"""A report's sum over shards is the same however documents are cut into them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from millrace.data.tokenizer.tokenizer import CHAT_TOKENS
 
 
 def test_control_tokens_stand_in_one_order() -> None:
-    """Those of chats come first, then modalities, named ones and reserved ones, so that ids stay when more are added."""
+    """Control tokens of chats come first, then modalities, named and reserved ones, so that ids stay when more are
+    added.
+    """
     config = TrainTokenizerConfig(modalities=("image",), control_tokens=("tool_call",), reserved_tokens=1)
     modality = ("<|image_begin|>", "<|image|>", "<|image_end|>")
     assert config.special == (*CHAT_TOKENS, *modality, "<|tool_call|>", "<|reserved_0|>")

@@ -37,7 +37,9 @@ def test_characters_of_scripts_without_spaces_are_worth_half() -> None:
 
 
 def test_common_triples_are_left_out_and_listed() -> None:
-    """What more documents than the limit have, or very many examples, is no evidence; the words are shown as written."""
+    """A triple in more documents than the limit, or in very many examples, is no evidence; the words are shown as
+    written.
+    """
     sample = from_texts(["All rights reserved by us"] * 4 + ["by the way"])
     rows = [
         ((f"Which of the following number{at} word{at} is it? All rights reserved.",), 0) for at in range(40)

@@ -24,7 +24,7 @@ TEXTS = st.lists(
 
 
 def folded(character: str) -> str | None:
-    """What a character is compared as: a letter, a separator (empty), or nothing at all (None)."""
+    """The compared form of a character: a letter, a separator (empty), or nothing at all (None)."""
     if character in "'\u00b4\u02bc\u2018\u2019\u201b\uff07":
         return None
     if character == "_" or ord(character) >= 0x30000:

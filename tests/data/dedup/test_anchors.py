@@ -23,7 +23,7 @@ def split(texts: list[str]) -> words.Words:
 
 @given(st.lists(st.text(st.sampled_from("aB.é中かไ🙂𠀀 \n\t\u00a0"), max_size=20), max_size=4))
 def test_words_equal_the_reference(texts: list[str]) -> None:
-    """What white space separates, ideographs one by one; equal hashes for equal bytes only."""
+    """Words between white space, ideographs one by one; equal hashes for equal bytes only."""
     found = split(texts)
     data = "".join(texts).encode()
     expected = [TOKEN.findall(text) for text in texts]

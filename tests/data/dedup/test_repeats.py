@@ -18,7 +18,7 @@ HASHES = st.lists(st.lists(st.integers(0, 6), max_size=30), min_size=1, max_size
 
 
 def shuffled(folder: Path, writers: list[list[int]]) -> list[tuple]:
-    """What each partition of at most 8 records holds: hashes, numbers in the corpus, runs."""
+    """The content of each partition of at most 8 records: hashes, numbers in the corpus, runs."""
     folder.mkdir()
     number = 0
     for writer, values in enumerate(writers):

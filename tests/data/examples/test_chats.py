@@ -1,4 +1,4 @@
-"""What a message is: the same for files to train on and for the server."""
+"""Files to train on and the server accept the same messages."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def write_arrow(path: Path, table: pa.Table) -> None:
 
 
 def save_to_disk(folder: Path, shards: int = 2) -> None:
-    """What ``Dataset.save_to_disk`` of datasets 5.2 writes, as far as reading goes."""
+    """Writes the files of ``Dataset.save_to_disk`` (datasets 5.2) that reading needs."""
     size = TABLE.num_rows // shards
     names = [f"data-{index:05d}-of-{shards:05d}.arrow" for index in range(shards)]
     for index, name in enumerate(names):

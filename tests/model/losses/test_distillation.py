@@ -87,7 +87,7 @@ def numeric_slope(of: Any, at: np.ndarray) -> np.ndarray:
 
 
 def stored(k: int, temperature: float) -> TopLogProbs:
-    """What a teacher of ``STATES`` and ``TABLE`` with a cap of 3 would store, from float64."""
+    """The stored distributions of a teacher of ``STATES`` and ``TABLE`` with a cap of 3, from float64."""
     theirs = log_softmax(capped(STATES @ TABLE.T, 3.0) / temperature, axis=-1)
     ids = np.argsort(-theirs, axis=-1, kind="stable")[..., :k]
     return TopLogProbs(jnp.asarray(classes(theirs, ids), jnp.float32), jnp.asarray(ids, jnp.int32))

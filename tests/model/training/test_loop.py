@@ -288,7 +288,7 @@ def test_asked_to_stop_it_saves_and_goes_on_from_exactly_that_step(tmp_path: Pat
 
 
 def test_the_first_steps_of_a_training_are_those_of_the_whole() -> None:
-    """What a replay relies on."""
+    """A replay relies on this."""
     whole = train(Line(), hooks=[Digests(7)])
     part = train(Line(), hooks=[Digests(7)], until_steps=30)
     assert np.array_equal(part.curves["loss"][:30], whole.curves["loss"][:30])

@@ -64,7 +64,7 @@ def test_the_newest_state_is_taken(first: list[int], second: list[int], taken: i
 
 
 def test_each_store_is_given_what_is_due_and_published_ones_no_wall_time() -> None:
-    """One that is to end waits until its state is safe."""
+    """A training that is asked to end waits until its state is on disk."""
     often, published = Shelf(2), Shelf(4, same_bytes=True)
     saving = Saving([often, published], Goodput())
     for done in range(1, 9):

@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
         return True
 
     def plain(self) -> str:
-        """What was written, without colours."""
+        """The output without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""What a running stage sees, and what it reports."""
+"""The context of a running stage, and its reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes that compute are given: flags that make their bits the same, and programs that were compiled before."""
+"""The environment of computing processes: flags for bit-identical results, and the cache of compiled programs."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def command_line(process: int) -> bytes:
 def killing(at: Mapping[int, int]) -> Callable[[dict[str, Any]], None]:
     """Kills host ``at[step]`` once, when host 0 has told the loss of that step.
 
-    What it told before it was killed itself comes after its end; the step is done again, and then counts.
+    Its reports from before it was killed arrive after its end; the step is done again, and then counts.
     """
     left, most = dict(at), 0
 

@@ -1,4 +1,4 @@
-"""What traces say, on a small store made by hand."""
+"""Traces of documents, on a small store made by hand."""
 
 from __future__ import annotations
 

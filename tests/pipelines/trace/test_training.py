@@ -1,4 +1,4 @@
-"""Which steps read a document, and which documents a step read."""
+"""Traces name the steps that read a document, and the documents that a step read."""
 
 from __future__ import annotations
 

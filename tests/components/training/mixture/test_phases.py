@@ -42,7 +42,7 @@ def test_phases_that_cannot_be_are_refused(phases: list[dict[str, Any]], message
 
 
 def test_every_phase_has_its_rows_lengths_and_weights() -> None:
-    """What a phase says wins over the whole training's; the plan of steps counts both."""
+    """A phase's own value wins over the whole training's; the plan of steps counts both."""
     short = phase(8 * 128 * 3, sequence_length_tokens=128)
     wide = phase(8 * 128 * 3 + 2 * 256 * 5, weights={"a": 1, "b": 3}, batch_size=2)
     config = config_of(short, wide, batch_size=8)

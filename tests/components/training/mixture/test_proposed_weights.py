@@ -44,7 +44,7 @@ def test_asking_and_a_mixture_need_each_other(tmp_path: Path) -> None:
 
 
 def test_a_mixture_of_other_sources_is_refused_by_name(tmp_path: Path) -> None:
-    """Those that it has too many and those that it lacks."""
+    """The error names surplus and missing sources."""
     mixture = proposing(tmp_path, {"useful": 0.5, "code": 0.25, "prose": 0.25})
     with pytest.raises(ComponentError, match=r"of ablate .*unknown: 'prose'; missing: 'noise'"):
         proposed_weights.resolve("pretrain", ASKING, mixture, ["code", "noise", "useful"])

@@ -54,7 +54,7 @@ def test_bytes_that_are_no_text_are_seen() -> None:
 
 @pytest.mark.parametrize("default", [None, "CC0"])
 def test_records_stand_where_they_were_among_rows(default: str | None) -> None:
-    """What is malformed comes first; languages and licences of those that name none are the default."""
+    """Malformed records come first; languages and licences of those that name none are the default."""
     rows = columns.Rows(
         np.array([0, 3]),
         pa.array(["0", "30"]),

@@ -1,4 +1,4 @@
-"""What a person sees of a run: lines, bars, the closing table, and numbers in few digits."""
+"""The display of a run: lines, bars, the closing table, and numbers in few digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request may hold, counted before it is validated; and the attacks that this is for, on a real server."""
+"""Limits on a request, counted before it is validated; and the attacks that this is for, on a real server."""
 
 from __future__ import annotations
 
