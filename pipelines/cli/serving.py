@@ -95,7 +95,12 @@ def serve(
         int, typer.Option("--rows", min=1, max=256, help="Answers generated at the same time.")
     ] = 4,
     max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=1, help="Requests that may wait; more are refused.")
+        int,
+        typer.Option(
+            "--max-waiting",
+            min=1,
+            help="Answers that may wait, those of a request as an eighth at most; more are refused.",
+        ),
     ] = 64,
 ) -> None:
     """Serve a model package with OpenAI's routes: /v1/models, /v1/completions, /v1/chat/completions."""

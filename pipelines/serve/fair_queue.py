@@ -26,10 +26,12 @@ class Waiting(Protocol):
     @property
     def client(self) -> str:
         """Who asked for it."""
+        ...
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody wants it any more."""
+        ...
 
 
 Item = TypeVar("Item", bound=Waiting)

@@ -20,7 +20,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from millrace.pipelines.serve.openai_types import ApiError
 
-
 MOST_PARTS = 4096  # of a body: chunks, or what the network hands over at once
 
 

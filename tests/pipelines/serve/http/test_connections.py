@@ -166,7 +166,7 @@ def test_a_body_in_the_smallest_chunks_is_refused_before_it_takes_long(launch: C
         assert healthy(server.url)
         assert read_all(connection)[:12] in (b"HTTP/1.1 400", b"")
     with connect(server.url) as connection:
-        connection.sendall(head + b"a\r\n{\"prompt\":\r\n1\r\n3\r\n1\r\n}\r\n0\r\n\r\n")
+        connection.sendall(head + b'a\r\n{"prompt":\r\n1\r\n3\r\n1\r\n}\r\n0\r\n\r\n')
         assert b"prompt: Input should be" in connection.recv(65_536)
 
 
