@@ -197,7 +197,7 @@ class Component:
         run: Where the work is, as ``millrace.components.NAME.stage:run``: planning names it and does not import it.
             ``run(context, config, inputs)`` fills ``context.output(port)`` for every output port.
         key_metric: The result metric that the closing table shows.
-        misfits: What a configuration and the names of the inputs that a spec gives get wrong together, a sentence each;
+        misfits: Mistakes of a configuration and the names of a spec's inputs taken together, a sentence each;
             asked before anything runs.
         fingerprint: For components that read something outside the store (sources, a user's files): a JSON value
             that changes when that does. It is part of the stage's identity and evaluated at plan time, so it must be

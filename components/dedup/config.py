@@ -36,7 +36,7 @@ class DedupConfig(Config):
     )
     survivor: Literal["longest", "first", "earliest", "best_score", "source_order"] = Field(
         default="longest",
-        description="Which copy stays: most bytes, first in order, oldest date, highest score, or of the first "
+        description="Copy that stays: most bytes, first in order, oldest date, highest score, or of the first "
         "source listed; of equals the longest, then the lowest id.",
     )
     date_field: str | None = Field(

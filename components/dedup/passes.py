@@ -51,7 +51,7 @@ def earlier_tasks(config: DedupConfig, against: Mapping[str, Artifact], first: i
         made = json.loads((artifact.path / "parameters.json").read_bytes())
         for name in _MATCHING:
             wanted = getattr(config, name)
-            # What an earlier corpus has besides is no hindrance.
+            # An earlier corpus may have more.
             if made[name] != wanted and not (isinstance(wanted, bool) and made[name]):
                 raise ComponentError(
                     f"got signatures of {artifact.stage} (against.{label}) made with {name}: {made[name]}, expected "
@@ -172,13 +172,13 @@ def _numbers(column: Any, dtype: Any) -> np.ndarray:
 
 
 def _texts(table: Any, field: str) -> Any:
-    """What the metadata have under a key, empty where that is no text; an Arrow column."""
+    """The metadata's value of a key, empty where it is no text; an Arrow column."""
     found = (json.loads(one or "{}").get(field) for one in table["metadata"].to_pylist())
     return pa.chunked_array([pa.array([one if isinstance(one, str) else "" for one in found], pa.string())])
 
 
 def _values(table: Any, config: DedupConfig) -> np.ndarray:
-    """What the survivor policy looks at in the metadata, NaN where there is nothing of the kind; float64."""
+    """The number in the metadata that the survivor policy compares, NaN where there is none; float64."""
     if config.value_field is None:
         return np.full(table.num_rows, np.nan)
     found = (json.loads(one or "{}").get(config.value_field) for one in table["metadata"].to_pylist())

@@ -44,7 +44,7 @@ class Similarity:
             corpus: All documents.
             work: Its work folder.
             tasks: The shards.
-            met: Nodes of which similarities will be asked, sorted.
+            met: Nodes whose similarities will be computed, sorted.
         """
         self._corpus, self._work, self._map = corpus, work, None
         self._verify = config.verify

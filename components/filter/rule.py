@@ -30,8 +30,8 @@ class Rows:
 
     Attributes:
         batch: Their texts.
-        columns: Their other columns, a pyarrow table: doc_id, source, lang, uri, locator, metadata. ``lang`` is what an
-            earlier rule set, if one did.
+        columns: Their other columns, a pyarrow table: doc_id, source, lang, uri, locator, metadata. ``lang`` is the
+            value set by an earlier rule, if any.
         artifacts: Label -> folder of the artifacts that the stage was given besides documents (``classifiers``).
     """
 
@@ -60,8 +60,7 @@ class Outcome(NamedTuple):
         edited: The texts that the rules after this one see, and how often what was edited; None: nothing changed.
             A document counts as edited where a count is above zero, and nowhere else may its text differ.
         lang: A new ``lang`` column, a pyarrow string array [documents]; None: it stays.
-        evidence: What the decisions on documents that this rule drops say besides value and threshold: name -> JSON
-            values, object [documents].
+        evidence: Fields of this rule's decisions besides value and threshold: name -> JSON values, object [documents].
     """
 
     values: Mapping[str, np.ndarray]

@@ -14,7 +14,7 @@ SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 class IngestConfig(Config):
-    """What to read."""
+    """The sources to read."""
 
     sources: dict[SourceName, AnySource] = Field(min_length=1, description="Name -> source.")
     max_bad_fraction: float = Field(
@@ -23,7 +23,7 @@ class IngestConfig(Config):
 
 
 def fingerprint(config: IngestConfig) -> dict[str, Any]:
-    """What the sources hold, as far as names, versions, sizes and modification times tell."""
+    """The fingerprint of the sources, from names, versions, sizes and modification times."""
     from millrace.data.sources.records import SourceError
 
     result: dict[str, Any] = {}

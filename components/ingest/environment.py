@@ -19,7 +19,7 @@ class PythonEnvironmentSource(Config):
     """Source files, documentation or licences of the standard library and of Millrace's installed dependencies."""
 
     type: Literal["python_environment"] = "python_environment"
-    content: Literal["code", "docs", "licences"] = Field(description="Which of their files.")
+    content: Literal["code", "docs", "licences"] = Field(description="Kind of their files to read.")
     held_out: tuple[str, ...] = Field(default=(), description="Distributions that go to the held_out port.")
     include: tuple[str, ...] | None = Field(
         default=None, description="Only these distributions; python is the library."

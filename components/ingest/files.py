@@ -32,13 +32,16 @@ class FilesSource(ColumnsSource):
         default=None, pattern=r"^[^\"\r\n]$", description="Between fields of CSV; a comma, or a tab in .tsv."
     )
     records: Literal["auto", "text", "json", "example"] = Field(
-        default="auto", description="What ArrayRecord files hold; auto goes by the first record of each."
+        default="auto",
+        description="Kind of records in ArrayRecord files; auto goes by the first record of each.",
     )
     html: Literal["main", "all"] = Field(
-        default="main", description="What is taken of a page: its main content, or all that is visible."
+        default="main", description="Part of a page to extract: its main content, or all visible text."
     )
-    max_ratio: float = Field(default=1000.0, ge=1.0, description="What inflates by more is malformed.")
-    max_member_bytes: int = Field(default=2**36, ge=1, description="What inflates to more is malformed.")
+    max_ratio: float = Field(default=1000.0, ge=1.0, description="A file that inflates by more is malformed.")
+    max_member_bytes: int = Field(
+        default=2**36, ge=1, description="A member that inflates to more is malformed."
+    )
 
 
 def fingerprint(source: FilesSource) -> Any:
@@ -73,5 +76,5 @@ def read(part: Any) -> Iterator[Item]:
 
 
 def limits(source: FilesSource) -> Limits:
-    """Which documents go on."""
+    """The documents that go on."""
     return limits_of(source)

@@ -94,5 +94,5 @@ def read(part: Any) -> Iterator[Item]:
 
 
 def limits(source: GitSource) -> Limits:
-    """Which documents go on."""
+    """The documents that go on."""
     return limits_of(source)

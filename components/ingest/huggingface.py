@@ -65,5 +65,5 @@ def read(part: Any) -> Iterator[Item]:
 
 
 def limits(source: HuggingfaceSource) -> Limits:
-    """Which documents go on."""
+    """The documents that go on."""
     return limits_of(source)

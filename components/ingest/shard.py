@@ -35,8 +35,8 @@ class Task:
         index: The part's place among all parts.
         source: The source's name.
         type: Its type.
-        part: What the type's ``read`` takes.
-        limits: Which documents go on; the numbers are those that are left for this part.
+        part: A part from the type's ``plan``.
+        limits: The documents that go on; the numbers are those that are left for this part.
         folders: Of the three outputs.
         ids: Where to write the ids of what was read, for sources with ids of their own.
         repeated: Ids that come more than once, with the index of the task that has the first.
@@ -126,7 +126,7 @@ def ingest_part(task: Task) -> dict[str, Any]:
 
 
 class _Work:
-    """What one task has read so far."""
+    """The counts of one task so far."""
 
     def __init__(self, task: Task) -> None:
         self.task = task

@@ -1,4 +1,4 @@
-"""What every type of source is made of: its configuration, and three functions."""
+"""The parts of every type of source: its configuration, and three functions."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Limits(NamedTuple):
     Attributes:
         held_out_fraction: Share of documents that are kept out of training, by the hash of their ids.
         sample_fraction: Share of documents that are taken at all, likewise.
-        max_documents: Only so many, the first in the source's order; None: all.
-        max_bytes: Only so many UTF-8 bytes of text, likewise.
+        max_documents: At most this many documents, the first in the source's order; None: all.
+        max_bytes: At most this many UTF-8 bytes of text, likewise.
         has_own_ids: Whether documents have ids that the source's user gave them, which may repeat.
     """
 
@@ -94,10 +94,10 @@ class CorpusSource(Config):
         default=1.0, gt=0.0, le=1.0, description="Share of documents to take, by the hash of their ids."
     )
     max_documents: int | None = Field(
-        default=None, ge=1, description="Take at most so many, the first in order."
+        default=None, ge=1, description="Take at most this many documents, the first in order."
     )
     max_bytes: int | None = Field(
-        default=None, ge=1, description="Take at most so many bytes of text, likewise."
+        default=None, ge=1, description="Take at most this many bytes of text, likewise."
     )
     max_document_bytes: DocumentBytes = Field(
         default=12 * 2**20, description="A larger file, line or value is malformed."

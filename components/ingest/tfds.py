@@ -51,5 +51,5 @@ def read(part: Any) -> Iterator[Item]:
 
 
 def limits(source: TfdsSource) -> Limits:
-    """Which documents go on."""
+    """The documents that go on."""
     return limits_of(source)

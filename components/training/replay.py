@@ -65,7 +65,7 @@ def replay(
         recorded: The recorded blocks, in order.
         first_step: First step to compare, from 0.
         end_step: The first not to compare; None compares to the end.
-        states: The recorded states, of which the newest that is not behind ``first_step`` saves the steps before it.
+        states: The recorded states; the replay begins with the newest one not behind ``first_step``.
 
     Raises:
         ComponentError: No step of the range is recorded, or the training cannot be done again.

@@ -1,7 +1,7 @@
 """Evaluation sets made from held-out documents: questions whose answers somebody already wrote.
 
 Held-out documents never reach training, so the questions are new to the model unless a copy of a document (a vendored
-module) slipped into the corpus, which is what decontamination looks for. Four kinds:
+module) slipped into the corpus, and decontamination finds such copies. Four kinds:
 
 - ``docstrings``: which of four docstrings belongs to this function. The prompt is the function, then its signature
   again up to the docstring's opening quotes, so that the choices continue it as Python would.

@@ -20,7 +20,7 @@ class NoChat(ValueError):
     """These are no messages of a chat.
 
     Args:
-        problem: What was got, what was expected.
+        problem: The value got and the one expected.
         keys: Where, from the list of messages on.
         kind: ``value``, ``missing`` or ``unknown``.
     """

@@ -48,7 +48,7 @@ def functions(text: str) -> list[Function]:
         text: Python source. Source that this interpreter cannot parse gives no functions.
     """
     if '"""' not in text and "'''" not in text:
-        return []  # parsing is what costs, and four files of ten have no docstring
+        return []  # parsing is slow, and four files of ten have no docstring
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's invalid escapes

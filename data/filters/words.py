@@ -38,7 +38,7 @@ class WordList(NamedTuple):
     Attributes:
         table: Hashes of its words and phrases (``lists.hash_table``).
         starts: Whether an entry's first word has a hash with these last 16 bits, bool [2**16]: most words end there.
-        has_length: Whether any entry has so many words, bool [longest entry + 1].
+        has_length: Whether any entry has this many words, bool [longest entry + 1].
     """
 
     table: npt.NDArray[np.uint64]

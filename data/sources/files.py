@@ -219,7 +219,7 @@ def read_stream(
         stream: Where it starts.
         where: Its address, name and range.
         options: How it is read.
-        compression: What its name says; its first bytes decide.
+        compression: The compression named by its suffix; its first bytes decide.
         in_archive: Whether it is a member, in which archives are left closed.
 
     Raises:

@@ -218,7 +218,7 @@ def language_of(path: str, text: str) -> str:
 
     Args:
         path: Its path in the repository.
-        text: Its text, of which the beginning is looked at.
+        text: Its text; only the beginning is read.
     """
     name = path.rsplit("/", 1)[-1]
     found = _of_name(name)

@@ -95,7 +95,7 @@ class Part:
 
     Attributes:
         files: In their fixed order.
-        content: What they are.
+        content: Kind of their content.
         held_out: Whether their documents are kept out of training.
         max_document_bytes: Larger files are malformed.
     """
@@ -116,7 +116,7 @@ def _metadata(distribution: importlib.metadata.Distribution) -> str:
 
 
 def _header(metadata: str) -> str:
-    """The header fields; the body is the description, and parsing it as mail is what makes importlib slow."""
+    """The header fields; the body is the description, and parsing it as mail makes importlib slow."""
     return re.split(r"\r?\n\r?\n", metadata, maxsplit=1)[0]
 
 
@@ -361,7 +361,7 @@ def decode_source(content: bytes) -> str:
         SyntaxError: The declaration names no known encoding.
     """
     if content.isascii() and b"coding" not in content[:400]:
-        text = content.decode("ascii")  # nine files of ten, and detect_encoding is what costs
+        text = content.decode("ascii")  # nine files of ten, and detect_encoding is slow
     else:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         text = content.decode(encoding)

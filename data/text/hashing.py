@@ -45,7 +45,7 @@ def fnv(value: Any, symbol: Any) -> Any:
 
 
 def golden_power(size: int) -> Any:
-    """``GOLDEN ** size`` modulo 2**64, which takes the part out that leaves a rolling hash of so many."""
+    """``GOLDEN ** size`` modulo 2**64, the factor that removes the oldest of ``size`` items from a rolling hash."""
     power = np.uint64(1)
     for _ in range(size):
         power *= GOLDEN

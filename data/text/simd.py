@@ -28,7 +28,7 @@ from numba.extending import intrinsic, register_jitable
 from .hashing import FNV_OFFSET, GOLDEN
 
 WIDTH = 64  # bytes that ``bytes_between`` looks at
-# The bytes that a word of so many has in its first eight, and in its second.
+# The numbers of a word's bytes in its first eight, and in its second.
 _LOW = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
 _HIGH = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
 
@@ -88,7 +88,7 @@ def bytes_between(typing_context: Any, data: Any, at: Any, low: Any, high: Any) 
 
 @intrinsic
 def lowered_between(typing_context: Any, data: Any, at: Any, low: Any, high: Any) -> Any:
-    """``bytes_between`` of bytes whose bit 32 is set first, which makes small letters of ASCII's capitals."""
+    """``bytes_between`` of bytes with bit 32 set first, which turns ASCII's capitals into small letters."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _between(context, builder, signature, arguments, 32)

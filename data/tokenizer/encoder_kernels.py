@@ -330,7 +330,7 @@ def merge_pairs(data: Any, start: int, size: int, tables: Any, ids: Any, made: i
 def fill_entry(
     entries: Any, kept_ids: Any, slot: int, data: Any, start: int, size: int, tables: Any, scratch: Any
 ) -> None:
-    """Works a word's tokens out and shows them in its entry."""
+    """Computes a word's tokens and publishes them in its entry."""
     ids = scratch.ids
     if tables.is_unigram:
         count, limit = search_exactly(data, np.uint64(start), np.uint64(size), tables, scratch)

@@ -195,7 +195,7 @@ class _Workspace:
         )
 
     def start(self, most_ids: int) -> None:
-        """Begins a batch with at most so many ids."""
+        """Begins a batch with at most this many ids."""
         self.made = 0
         if self.ids.size < most_ids:
             self.ids = np.empty(most_ids, self.ids.dtype)

@@ -36,7 +36,7 @@ class ModelConfig:
         local_window_tokens: Tokens, itself included, that a position of a local layer sees; None makes all layers
             global.
         global_every_layers: With a window, every such layer is global and those between are local.
-        experts: E, feed-forward networks of which a router picks; 0 is a dense model.
+        experts: E, the feed-forward networks that a router picks from; 0 is a dense model.
         experts_per_token: How many of them each token goes through.
 
     Raises:

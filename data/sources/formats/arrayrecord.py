@@ -1,8 +1,8 @@
 """ArrayRecord (.array_record, .arrayrecord): a record is a document, a JSON object, or a ``tf.train.Example``.
 
 A file's first record decides among the three, unless the option ``records`` does. Files are read by record
-number with the library that wrote them. It checks a hash of every chunk, and of 1,200 damaged files it read none wrong
-and ended in none: a damaged chunk costs its records, each of which is a decision. It needs the index at the end: a
+number with the library that wrote them. It checks a hash of every chunk. It misread none of 1,200 damaged files and
+crashed on none: a damaged chunk costs its records, each recorded as a decision. It needs the index at the end: a
 truncated file, or one with bytes added or missing, gives nothing. A chunk is held in memory whole (one record in what
 TFDS writes).
 
@@ -29,7 +29,7 @@ from millrace.data.sources.tables.rows import record_of
 from millrace.data.sources.tables.tf_example import example_values
 
 BLOCK_BYTES, BLOCK_RECORDS = 1 << 20, 1024  # of the file, for one call of the library, and at least a chunk
-READER = "readahead_buffer_size:1M,max_parallelism:0"  # parts are what is read in parallel
+READER = "readahead_buffer_size:1M,max_parallelism:0"  # parts are read in parallel
 GROUP = re.compile(r"\bgroup_size:(\d+)")
 ERRORS = (ValueError, RuntimeError, IndexError, OSError, MemoryError)
 MISSING = (

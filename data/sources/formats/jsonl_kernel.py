@@ -69,7 +69,7 @@ def scan_lines(
         at += 1
         depth, objects = 1, np.uint64(1)  # a bit of ``objects`` for each open container: whether it is one
         wanted = -1
-        # What comes next: 0 a key or the end of an object, 1 a key, 2 a value, 3 a value or the end of an array, 4 a
+        # Expected next: 0 a key or the end of an object, 1 a key, 2 a value, 3 a value or the end of an array, 4 a
         # comma or the end.
         turn = 0
         ok = True

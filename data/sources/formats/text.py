@@ -11,7 +11,7 @@ from millrace.data.sources.records import Malformed, Options, Record, Where
 
 
 def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:
-    """The file's text as one document; of a damaged file, what comes before the damage."""
+    """The file's text as one document; of a damaged file, the text before the damage."""
     data, damage = contents(stream, where, options)
     if damage is not None:
         yield damage

@@ -12,7 +12,7 @@ from .pages import html_item
 
 
 def read(stream: Any, where: Where, options: Options) -> Iterator[Record | Malformed]:
-    """The page's text as one document; of a damaged file, what comes before the damage."""
+    """The page's text as one document; of a damaged file, the text before the damage."""
     content, damage = contents(stream, where, options)
     if damage is not None:
         yield damage

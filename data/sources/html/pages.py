@@ -29,7 +29,7 @@ def html_item(
         where: Its file.
         options: The parts to extract; an encoding that they name goes before the page's own.
         locator: Where in the file it stands.
-        charset: What its server called its encoding.
+        charset: Encoding named by its server.
         facts: Further metadata, which take precedence over the page's own.
     """
     named = charset if options.encoding == "auto" else options.encoding
@@ -45,7 +45,7 @@ def html_item(
 def plain_item(
     content: bytes, where: Where, options: Options, *, locator: str, charset: str | None, facts: Facts
 ) -> Record | Malformed:
-    """A plain text, or what is wrong with it; the arguments are those of ``html_item``."""
+    """A plain text, or its fault; the arguments are those of ``html_item``."""
     try:
         text, encoding = _decoded(content, charset, options.encoding)
     except UnknownEncodingError as error:

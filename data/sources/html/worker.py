@@ -42,7 +42,7 @@ def page_of(content: bytes, charset: str | None = None, *, whole: bool = False) 
 
     Args:
         content: The page's bytes.
-        charset: What the server called its encoding.
+        charset: Encoding named by the server.
         whole: All visible text instead of the main content.
 
     Raises:
