@@ -34,8 +34,7 @@ class Served:
 
     def warm_up(self) -> None:
         """Looks all tokens up, so that no request waits for it."""
-        assert self.tokenizer.token_names
-        assert self.longest_token_bytes
+        _ = self.tokenizer.token_names, self.longest_token_bytes
 
     @cached_property
     def longest_token_bytes(self) -> int:

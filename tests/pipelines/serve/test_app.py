@@ -398,6 +398,7 @@ def test_one_request_for_many_answers_keeps_nobody_out(server: Any) -> None:
     much = threading.Thread(target=ask_much)
     much.start()
     while not raw(f"{server.url}/health")[1]["waiting"]:
+        assert much.is_alive()
         time.sleep(0.01)
     for _ in range(5):
         answer = client.completions.create(model="tiny", prompt="b", max_tokens=2)

@@ -50,6 +50,7 @@ def test_a_prompt_is_a_text_or_ids_or_several(prompt: Any, prompts: list[Any]) -
         ({"stop": ["x"] * 17}, "stop", "invalid_value"),
         ({"presence_penalty": 0.5}, "presence_penalty", "invalid_value"),
         ({"prompt": [-1]}, "prompt.0", "invalid_value"),
+        ({"prompt": [1, -1]}, "prompt.1", "invalid_value"),
         ({"best_of": 3, "n": 2}, None, "invalid_value"),
         ({"max_tokens": 0}, None, "invalid_value"),
         ({"prompt": ["a", 1]}, "prompt.1", "invalid_value"),
