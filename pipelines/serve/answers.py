@@ -117,6 +117,9 @@ class Piece:
 class Answers:
     """The answers to the prompts of one request, in the making from the moment this is created.
 
+    Where prompts are scored, the stop token that ends an answer is scored too: lm-evaluation-harness asks for one token
+    and takes the last score for that token's, whichever it is.
+
     Args:
         engine: Where they are made.
         tokenizer: Decodes them.
@@ -205,6 +208,8 @@ class Answers:
         if isinstance(event, Ended):
             if event.reason == "error":
                 raise ApiError(500, event.message, kind="server_error")
+            if event.token and self._scores_prompts:
+                held.append(self._score(index, event.token, stream.end))
             return Piece(index, stream.flush(), event.reason)
         if isinstance(event, Scored):
             held += self._prompt_scores(self._prompts[index], event.tokens)
@@ -212,9 +217,14 @@ class Answers:
         self.completion_tokens += 1
         text, stopped = stream.push(event.token)
         if self._options.candidates is not None:
-            offset = len(self._prompts[index].echo) + stream.offset
-            held.append(TokenScore(event.token, event.log_prob, event.candidates, offset))
+            held.append(self._score(index, event, stream.offset))
         return Piece(index, text, "stop" if stopped else None)
+
+    def _score(self, index: int, token: Token, offset: int) -> TokenScore:
+        """A token of an answer, which begins at an offset in what follows the prompt."""
+        return TokenScore(
+            token.token, token.log_prob, token.candidates, len(self._prompts[index].echo) + offset
+        )
 
     def _prompt_scores(self, prompt: Prompt, scored: Sequence[Token]) -> Iterator[TokenScore]:
         """The tokens of a prompt's text; the first has no log probability, as with every other server."""

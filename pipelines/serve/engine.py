@@ -42,10 +42,12 @@ class Ended:
     Attributes:
         reason: ``stop`` (the model ended it), ``length`` (the limit or the end of the context) or ``error``.
         message: What went wrong, for ``error``.
+        token: The stop token that ended it, for ``stop``.
     """
 
     reason: Literal["stop", "length", "error"]
     message: str = ""
+    token: Token | None = None
 
 
 Event: TypeAlias = "Scored | Token | Ended"
@@ -187,7 +189,7 @@ class Engine:
         ticket = self._rows[row]
         if token.token in ticket.stop_ids:
             self._free(row)
-            ticket.deliver(Ended("stop"))
+            ticket.deliver(Ended("stop", token=token))
             return
         ticket.count += 1
         ticket.deliver(token)

@@ -114,6 +114,11 @@ class TextStream:
         """Where in the answer's text the last pushed token begins, in characters."""
         return self._decoder.offset
 
+    @property
+    def end(self) -> int:
+        """Where in the answer's text the next token begins, in characters, unless it finishes one."""
+        return self._decoder.given
+
     def push(self, token: int) -> tuple[str, bool]:
         """The text that can be shown now, and whether a stop string ended the answer."""
         return self._scanner.push(self._decoder.push(token))

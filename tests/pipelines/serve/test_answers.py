@@ -143,6 +143,19 @@ def test_an_echo_and_its_answer_make_the_whole_text(cut: int) -> None:
     assert [one.offset for one in scores] == [0, 1, 1, 1, 1, 2]
 
 
+def test_the_token_that_ends_a_scored_prompts_answer_is_scored_too() -> None:
+    """One score for ``max_tokens: 1``, whether the model goes on or ends; elsewhere a stop token is no part of it."""
+    prompt = echoed(Letters(), [*b"ab"], boundary_tokens=0)  # type: ignore[arg-type]
+    for text, end in (("", Ended("stop", token=Token(9, -5.0))), ("c", LENGTH)):
+        made, found = pieces(Scripted([text], end), prompt, echo=True, candidates=0)
+        scores = [(one.token, one.offset) for piece in found for one in piece.scores]
+        assert scores == [(ord("a"), 0), (ord("b"), 1), (ord(text) if text else 9, 2)]
+        assert "".join(piece.text for piece in found) == f"ab{text}"
+        assert made.completion_tokens == len(text)
+    _, found = pieces(Scripted([""], Ended("stop", token=Token(9, -5.0))), candidates=0)
+    assert not found[0].scores
+
+
 def test_the_boundary_before_a_text_is_no_token_of_its_echo() -> None:
     prompt = echoed(Letters(), [0, *b"ab"], boundary_tokens=1)  # type: ignore[arg-type]
     _, found = pieces(Scripted([""]), prompt, echo=True, candidates=0)

@@ -86,7 +86,7 @@ def test_answers_end_at_their_limit_their_stop_token_or_the_context(engine: Engi
     asked = [Asked([10]), Asked([20], stop=22, max_tokens=9), Asked([30] * 48, max_tokens=9)]
     engine.submit([one.ticket for one in asked])
     assert asked[0].result() == ([11, 12, 13], Ended("length"))
-    assert asked[1].result() == ([21], Ended("stop"))
+    assert asked[1].result() == ([21], Ended("stop", token=Token(22, 0.0)))
     assert asked[2].result() == ([31, 32], Ended("length"))
 
 
@@ -144,7 +144,7 @@ def test_a_prompt_is_scored_before_it_is_answered(engine: Engine, max_tokens: in
     asked = Asked([10, 11, 12], max_tokens, stop=11, scored=True)
     engine.submit([asked.ticket])
     assert asked.events.get(timeout=5) == Scored((Token(11, -1.0), Token(12, -1.0)))
-    assert asked.events.get(timeout=5) == Ended("stop" if max_tokens else "length")
+    assert asked.events.get(timeout=5).reason == ("stop" if max_tokens else "length")
     assert engine.load == (0, 0)
 
 
