@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -130,25 +131,35 @@ class Connection(H11Protocol):
             )
             oldest._give_up(self.loop.time() - oldest._since)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, in the shape of every other error."""
+        message = f"got what is no HTTP/1.1 request, or a body in more than {MOST_PARTS} parts"
+        self._close(ApiError(400, message))
+
     def _give_up(self, seconds: float) -> None:
-        """Closes the connection; a client that has sent a part of a request is told why."""
+        """Closes a connection that has waited long enough; a client that has sent a part of a request is told why."""
+        has_begun = self._state is h11.SEND_BODY or self.conn.trailing_data[0]
+        message = f"got a part of a request in {seconds:.0f} seconds, expected all of it"
+        self._close(ApiError(408, message, code="request_timeout") if has_begun else None)
+
+    def _close(self, error: ApiError | None) -> None:
+        """Closes the connection, with an error where no answer has begun."""
         if self.transport.is_closing():
             return
-        answered = self.cycle is not None and self.cycle.response_started and self._state is h11.SEND_BODY
-        if not answered and (self._state is h11.SEND_BODY or self.conn.trailing_data[0]):
-            self.transport.write(_too_slow(seconds))
+        is_answered = self.cycle is not None and self.cycle.response_started and self._state is not h11.IDLE
+        if error and not is_answered:
+            self.transport.write(_written(error))
         if self.cycle is not None:  # its handler waits for the rest of the body
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
 
 
-def _too_slow(seconds: float) -> bytes:
-    """The answer to half a request."""
-    message = f"got a part of a request in {seconds:.0f} seconds, expected all of it"
-    body = json.dumps(ApiError(408, message, code="request_timeout").body).encode()
+def _written(error: ApiError) -> bytes:
+    """An error as bytes of HTTP."""
+    body = json.dumps(error.body).encode()
     head = (
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: application/json\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

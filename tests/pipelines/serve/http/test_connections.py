@@ -170,6 +170,25 @@ def test_a_body_in_the_smallest_chunks_is_refused_before_it_takes_long(launch: C
         assert b"prompt: Input should be" in connection.recv(65_536)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01\x02\x00", b"GET / HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
+)
+def test_what_is_no_http_is_refused_like_everything_else(launch: Callable[..., Any], data: bytes) -> None:
+    """A client of TLS, another version, two hosts; also after a request that was answered."""
+    server = launch()
+    good = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for first in (b"", good):
+        with connect(server.url) as connection:
+            if first:
+                connection.sendall(first)
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            connection.sendall(data + b"\r\n\r\n")
+            head, _, body = read_all(connection).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400")
+            assert "no HTTP/1.1 request" in json.loads(body)["error"]["message"]
+
+
 def test_requests_on_one_connection_have_their_time_each(launch: Callable[..., Any]) -> None:
     """A connection that lives longer than one request may take is kept while its requests come whole."""
     server = launch(connection=Impatient)
