@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from . import options
 from .stores import open_store
+from .tracing import open_store_of
 
 if TYPE_CHECKING:
     from millrace.pipelines.store.store import Store
@@ -70,8 +72,8 @@ def show(
     """Show one run, stage or artifact: configuration, inputs, outputs, metrics, files."""
     from millrace.components.contract import ComponentError
 
-    opened = open_store(spec, store)
-    value = _find(opened, what)
+    opened, pipeline = open_store_of(spec, store)
+    value = _find(opened, what, pipeline)
     if value is None:
         raise ComponentError(
             f"got {what!r}, expected a run id, a stage of the latest run, or the first digits of an artifact; see `millrace runs` and `millrace store ls`"
@@ -101,9 +103,8 @@ def logs(
     """Print a stage's log."""
     from millrace.components.contract import ComponentError
 
-    opened = open_store(spec, store)
-    candidates = [run] if run else list(reversed(opened.run_ids()))
-    for name in candidates:
+    opened, pipeline = open_store_of(spec, store)
+    for name in [run] if run else _newest_first(opened, pipeline):
         data = opened.backend.read(f"runs/{name}/logs/{stage}.log")
         if data is None:
             continue
@@ -282,12 +283,19 @@ def _short(value: int) -> str:
     return f"{value:,}"
 
 
-def _find(store: Store, what: str) -> dict[str, Any] | None:
+def _newest_first(store: Store, pipeline: str | None) -> Iterator[str]:
+    """The runs of a pipeline, or of all where it is None."""
+    for run in reversed(store.run_ids()):
+        if pipeline in (None, (store.read_run(run) or {}).get("pipeline")):
+            yield run
+
+
+def _find(store: Store, what: str, pipeline: str | None) -> dict[str, Any] | None:
     found = [run for run in store.run_ids() if run == what or (len(what) > 8 and run.startswith(what))]
     if len(found) == 1:
         state = store.read_run(found[0])
         return dict(state) if state else None
-    for run in reversed(store.run_ids()):
+    for run in _newest_first(store, pipeline):
         record = _record(store, store.read_run(run), what)
         if record is not None:
             return record

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from millrace.model.network.presets import PRESETS
-from millrace.pipelines.cli import app
+from millrace.pipelines.cli import app, inspect
 
 
 def test_runs_lists_what_happened(done: Any) -> None:
@@ -38,6 +40,28 @@ def test_logs_prints_the_newest_log_of_a_stage(done: Any) -> None:
     assert sandbox.call("logs", "clean").stdout.startswith(f"# run {first['run']}\n")
     assert "attempt 1" in sandbox.call("logs", "sort", "--run", first["run"]).stdout
     assert sandbox.call("logs", "nothing").returncode == 1
+
+
+def test_a_stage_is_that_of_the_specs_own_pipeline(
+    small_store: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another pipeline that shares the store ran a stage of the same name later."""
+    store = small_store.store
+    for number, name in ((1, "mine"), (2, "other")):
+        run = f"2025020{number}-000000-aaaa"
+        small_store.builder.stage("sort", "export", {}, run=run)
+        small_store.builder.run(run, pipeline=name)
+        store.backend.write(f"runs/{run}/logs/sort.log", b"said")
+    for name in ("mine", "other"):
+        spec = tmp_path / f"{name}.yaml"
+        spec.write_text(f"name: {name}\nstore: {store.uri}\n")
+        inspect.logs("sort", spec)
+        inspect.show("sort", spec, as_json=True)
+        first, said, record = capsys.readouterr().out.splitlines()
+        run = first.removeprefix("# run ")
+        assert said == "said"
+        assert store.read_run(run)["pipeline"] == name
+        assert json.loads(record)["run"] == run
 
 
 def test_diff_says_what_two_runs_do_differently(done: Any) -> None:
