@@ -1,8 +1,8 @@
 """Requests that wait for a row of the model, in turns: clients take turns, and so do the requests of one client.
 
 In one line for all, whoever asks for 256 answers makes everybody else wait for all of them, and fills the line besides.
-Here every turn hands out one answer, a request takes up few of the places however many answers it wants, and a client
-may hold many places only while many are free.
+Here every turn hands out one answer, a request takes up few of the places however many answers it wants, and the more a
+request wants, or a client holds, the more places must be free: large requests are the first to be refused.
 
 References:
   Demers et al. 1989, Analysis and simulation of a fair queueing algorithm, SIGCOMM, section 2 (turns by client).
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Generic, Protocol, TypeVar
 
 REQUEST_SHARE = 8  # a request counts as at most an eighth of the places
+FREE_SHARE = 4  # one that counts as more than one place takes at most a quarter of those that are free
 CLIENT_SHARE = 4  # a client may hold at most four times as many places as are free
 
 
@@ -68,7 +69,7 @@ class FairQueue(Generic[Item]):
         free = self._places - self._counted(self._requests())
         held = self._counted(self._clients.get(client, ()))
         wanted = self._counted([items])
-        if wanted > free or held + wanted > CLIENT_SHARE * free:
+        if wanted > free or wanted > max(free // FREE_SHARE, 1) or held + wanted > CLIENT_SHARE * free:
             raise QueueFull
         self._clients.setdefault(client, deque()).append(deque(items))
 

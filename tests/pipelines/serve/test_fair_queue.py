@@ -25,11 +25,11 @@ def asked(client: str, request: int, answers: int) -> list[Answer]:
     return [Answer(client, request) for _ in range(answers)]
 
 
-def fill(queue: FairQueue[Answer], client: str) -> int:
-    """How many requests for one answer a client gets in."""
+def fill(queue: FairQueue[Answer], client: str, answers: int = 1) -> int:
+    """How many requests a client gets in."""
     for number in count():
         try:
-            queue.put(asked(client, number, 1))
+            queue.put(asked(client, number, answers))
         except QueueFull:
             return number
     raise AssertionError
@@ -66,6 +66,14 @@ def test_one_request_for_many_answers_leaves_places_for_others() -> None:
     queue.put(asked("a", 0, 256))
     assert fill(queue, "a") > 30
     queue.put(asked("b", 0, 1))
+
+
+def test_large_requests_are_refused_before_small_ones() -> None:
+    """As many for 256 answers as get in leave places for single ones of the same client, and of others."""
+    queue: FairQueue[Answer] = FairQueue(64)
+    assert fill(queue, "a", 256) == 5
+    assert fill(queue, "a") > 5
+    assert fill(queue, "b") > 5
 
 
 @given(st.integers(1, 80))
