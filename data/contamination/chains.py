@@ -25,6 +25,7 @@ References:
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -176,7 +177,10 @@ def _is_boundary(before: bytes) -> bool:
     """Whether a sentence, a line or a quotation can begin after these bytes."""
     text = before[-8:].decode(errors="ignore")
     kept = text.rstrip(" \t")
-    return not kept or not (kept[-1].isalnum() or kept[-1] in ",;-")
+    if not kept:
+        return True
+    ends_word = kept[-1].isalnum() or unicodedata.category(kept[-1])[0] == "M"
+    return not (ends_word or kept[-1] in ",;-")
 
 
 @kernel

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 COPIES = ("verbatim", "case", "punctuation", "whitespace")
@@ -60,8 +61,14 @@ def _case(text: str, draw: random.Random) -> str:
 def _punctuation(text: str, draw: random.Random) -> str:
     style = draw.randrange(3)
     if style < 2:
-        return re.sub(r"[^\w\s]", " " * style, text)
+        return re.sub(r"[^\w\s]", lambda found: _without_punctuation(found[0], " " * style), text)
     return re.sub(r"(?<=\w)(?=\s)", lambda _: draw.choice([",", ";", " -", ".", ":", ""]), text)
+
+
+def _without_punctuation(character: str, instead: str) -> str:
+    """Marks and joiners belong to a word as its letters do."""
+    kind = unicodedata.category(character)
+    return character if kind[0] == "M" or kind == "Cf" else instead
 
 
 def _whitespace(text: str, draw: random.Random) -> str:

@@ -1,7 +1,7 @@
 """Hashes the words of texts to 64 bits, to compare documents and benchmark examples.
 
-Words are folded as in ``data/text/folding.py``; apostrophes are ignored and underscores separate, so that ``don't`` and
-``dont``, ``has_close_elements`` and ``has close elements`` are the same.
+Words are folded as in ``data/text/folding.py``, marks with their letters; apostrophes are ignored and underscores
+separate, so that ``don't`` and ``dont``, ``has_close_elements`` and ``has close elements`` are the same.
 
 Words are found 64 bytes at a time: a test of 64 bytes (letter? digit?) gives the bits of one number, and words are its
 runs of ones. Words of ASCII letters and digits are hashed sixteen bytes at a time, with the bit set that turns capitals
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch
-from millrace.data.text.folding import IGNORED, SEPARATOR, fold_table
+from millrace.data.text.folding import IGNORED, SEPARATOR, Folds, fold_tables
 from millrace.data.text.hashing import GOLDEN, MIX_FIRST
 from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import (
@@ -48,7 +48,7 @@ class Words(NamedTuple):
     """The words of some texts, one text after the other.
 
     Attributes:
-        hashes: uint64 [words]; odd for a character that is a word of its own.
+        hashes: uint64 [words]; odd for a character that is a word of its own, with its marks.
         starts: First byte of each word in its text, int64 [words].
         ends: Its end, exclusive.
         offsets: First word of each text and the end of the last, int64 [texts + 1].
@@ -73,12 +73,13 @@ class Hashed(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _table() -> npt.NDArray[np.int32]:
-    """``fold_table`` with apostrophes ignored and underscores between words."""
-    table = fold_table().copy()
+def _folds() -> Folds:
+    """``fold_tables`` with apostrophes ignored and underscores between words."""
+    table, sequences = fold_tables()
+    table = table.copy()
     table[ord("_")] = SEPARATOR
     table[list(_APOSTROPHES)] = IGNORED
-    return table
+    return Folds(table, sequences)
 
 
 def words(batch: TextBatch) -> Words:
@@ -87,7 +88,7 @@ def words(batch: TextBatch) -> Words:
     hashed, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
     firsts = np.zeros(len(batch) + 1, np.int64)
     for data, offsets, rows in _readable(batch):
-        _words(data, offsets, rows, _table(), hashed, starts, ends, firsts)
+        _words(data, offsets, rows, _folds(), hashed, starts, ends, firsts)
     count = int(firsts[-1])
     return Words(hashed[:count].copy(), starts[:count].copy(), ends[:count].copy(), firsts)
 
@@ -96,7 +97,7 @@ def hashes(batch: TextBatch) -> Hashed:
     """All words of some texts, without their places."""
     hashed, firsts = np.empty(_most(batch), np.uint64), np.zeros(len(batch) + 1, np.int64)
     for data, offsets, rows in _readable(batch):
-        _words(data, offsets, rows, _table(), hashed, None, None, firsts)
+        _words(data, offsets, rows, _folds(), hashed, None, None, firsts)
     return Hashed(hashed[: int(firsts[-1])], firsts)
 
 
@@ -202,7 +203,7 @@ def _runs(data: Any, begin: int, end: int, starts: Any, ends: Any, odds: Any) ->
 
 @kernel
 def _odd_words(
-    data: Any, begin: int, start: int, end: int, table: Any, folded: Any, hashes: Any, starts: Any, ends: Any
+    data: Any, begin: int, start: int, end: int, folds: Any, folded: Any, hashes: Any, starts: Any, ends: Any
 ) -> int:
     """Writes the words of a run with other characters than ASCII letters and digits, and returns how many they are.
 
@@ -211,13 +212,16 @@ def _odd_words(
         begin: Where the text starts.
         start: Where the run starts.
         end: Where the run ends.
-        table: Folded form of each character.
-        folded: Room for two bytes for each of the run's, and 80.
+        folds: Folded form of each character.
+        folded: Room for four bytes for each of the run's, and 80.
         hashes: Filled in.
         starts: Filled in with where words start in the text, or None.
         ends: Filled in with where they end, or None.
     """
+    table, sequences = folds
     count = size = 0
+    rest: Any = 0  # place of the rest of a sequence
+    is_alone: Any = False  # whether a character that is a word of its own may go on
     at = word = start
     while at < end:
         point, width = np.int64(data[at]), 1
@@ -237,35 +241,56 @@ def _odd_words(
                     | (data[at + 3] & 0x3F)
                 )
         meaning = np.int64(table[point]) if point < table.size else 0
-        if 0 < meaning < 0x1000000:  # a letter or digit, as UTF-8
-            if size == 0:
-                word = at
-            if meaning < 0x80:
-                folded[size] = meaning
-                size += 1
-            elif meaning < 0x800:
-                folded[size] = 0xC0 | meaning >> 6
-                folded[size + 1] = 0x80 | meaning & 0x3F
-                size += 2
+        if meaning == -1:
+            at += width
+            continue
+        rest = 0
+        if meaning >= 0x4000000:  # one of several letters
+            rest = meaning & 0x1FFFFF
+            meaning = np.int64(sequences[rest])
+        while True:
+            if meaning & 0x2000000 and is_alone:  # a mark of the character before it
+                hashes[count - 1] = _alone(hashes[count - 1] ^ np.uint64(meaning))
+                if ends is not None:
+                    ends[count - 1] = at + width - begin
+            elif 0 < meaning < 0x1000000 or meaning & 0x2000000:  # a letter, as UTF-8
+                is_alone = False
+                meaning &= 0x1FFFFF
+                if size == 0:
+                    word = at
+                if meaning < 0x80:
+                    folded[size] = meaning
+                    size += 1
+                elif meaning < 0x800:
+                    folded[size] = 0xC0 | meaning >> 6
+                    folded[size + 1] = 0x80 | meaning & 0x3F
+                    size += 2
+                else:
+                    # Four bytes also for those of three: enough to tell characters apart.
+                    folded[size] = 0xF0 | meaning >> 18
+                    folded[size + 1] = 0x80 | meaning >> 12 & 0x3F
+                    folded[size + 2] = 0x80 | meaning >> 6 & 0x3F
+                    folded[size + 3] = 0x80 | meaning & 0x3F
+                    size += 4
             else:
-                # Four bytes also for those of three: enough to tell characters apart.
-                folded[size] = 0xF0 | meaning >> 18
-                folded[size + 1] = 0x80 | meaning >> 12 & 0x3F
-                folded[size + 2] = 0x80 | meaning >> 6 & 0x3F
-                folded[size + 3] = 0x80 | meaning & 0x3F
-                size += 4
-        elif meaning != -1:
-            if size:
-                hashes[count] = hash_bytes(folded, 0, np.uint64(size), np.uint64(0)) & ~np.uint64(1)
-                if starts is not None:
-                    starts[count], ends[count] = word - begin, at - begin
-                count += 1
-                size = 0
-            if meaning > 0:
-                hashes[count] = _alone(np.uint64(meaning))
-                if starts is not None:
-                    starts[count], ends[count] = at - begin, at + width - begin
-                count += 1
+                if size:
+                    hashes[count] = hash_bytes(folded, 0, np.uint64(size), np.uint64(0)) & ~np.uint64(1)
+                    if starts is not None:
+                        starts[count], ends[count] = word - begin, at - begin
+                    count += 1
+                    size = 0
+                is_alone = meaning > 0
+                if is_alone:
+                    hashes[count] = _alone(np.uint64(meaning))
+                    if starts is not None:
+                        starts[count], ends[count] = at - begin, at + width - begin
+                    count += 1
+            if rest == 0:
+                break
+            rest += 1
+            meaning = np.int64(sequences[rest])
+            if meaning == 0:
+                break
         at += width
     if size:
         hashes[count] = hash_bytes(folded, 0, np.uint64(size), np.uint64(0)) & ~np.uint64(1)
@@ -277,7 +302,7 @@ def _odd_words(
 
 @kernel
 def _words(
-    data: Any, offsets: Any, rows: Any, table: Any, hashes: Any, starts: Any, ends: Any, firsts: Any
+    data: Any, offsets: Any, rows: Any, folds: Any, hashes: Any, starts: Any, ends: Any, firsts: Any
 ) -> None:
     """Writes the words of some rows behind those of the rows before; ``starts`` and ``ends`` may be None."""
     longest = np.int64(0)
@@ -286,7 +311,7 @@ def _words(
     run_starts = np.empty(longest // 2 + 18, np.int32)
     run_ends = np.empty(longest // 2 + 18, np.int32)
     odds = np.empty(longest // 2 + 2, np.int32)
-    folded = np.empty(2 * longest + 80, np.uint8)
+    folded = np.empty(4 * longest + 80, np.uint8)
     count = np.int64(firsts[rows[0]])
     for row in range(rows[0], rows[1]):
         begin = offsets[row]
@@ -304,10 +329,10 @@ def _words(
             if index < odd_count:
                 start, end = begin + run_starts[stop], begin + run_ends[stop]
                 if starts is None:
-                    count += _odd_words(data, begin, start, end, table, folded, hashes[count:], None, None)
+                    count += _odd_words(data, begin, start, end, folds, folded, hashes[count:], None, None)
                 else:
                     count += _odd_words(
-                        data, begin, start, end, table, folded, hashes[count:], starts[count:], ends[count:]
+                        data, begin, start, end, folds, folded, hashes[count:], starts[count:], ends[count:]
                     )
                 run = stop + 1
         firsts[row + 1] = count

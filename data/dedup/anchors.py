@@ -10,7 +10,7 @@ Hashing words takes 3 ms a MB, anchors 1 ms. A suffix array with its common pref
 on the same core, and holds the whole corpus in memory several times over.
 
 Words are separated by white space and compared byte for byte: operators in code and numbers in tables count. Scripts
-that put no spaces between words have every character as a word.
+that put no spaces between words have every character, with its marks, as a word.
 
 References:
     Schleimer, Wilkerson & Aiken 2003, "Winnowing: local algorithms for document fingerprinting": least hashes of
@@ -20,7 +20,8 @@ References:
 
 from __future__ import annotations
 
-from functools import cache
+import unicodedata
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ from millrace.data.text.kernels import kernel
 
 from .units import Integers, Windows
 
-_BLOCK_BITS = 5  # the borders of unspaced scripts are multiples of 32
+_BLOCK_BITS = 4  # the borders of unspaced scripts are multiples of 16
 
 
 class Words(NamedTuple):
@@ -72,13 +73,13 @@ def words(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers) -> Word
         begins: Where each text starts, int64 [texts].
         ends: Where it ends, exclusive.
     """
-    return Words(*_words(data, begins, ends, BYTE_TABLES.space, unspaced_blocks()))
+    return Words(*_words(data, begins, ends, BYTE_TABLES.space, unspaced_blocks(), marks()))
 
 
 def count_words(batch: TextBatch, rows: Integers, most: int) -> Integers:
     """Words of some texts of a batch, counted up to ``most``, int64 [rows]."""
     counted: Integers = _count_words(
-        batch.data, batch.offsets, rows, most, BYTE_TABLES.space, unspaced_blocks()
+        batch.data, batch.offsets, rows, most, BYTE_TABLES.space, unspaced_blocks(), marks()
     )
     return counted
 
@@ -112,15 +113,51 @@ def _gram_and_width(size: int) -> tuple[int, int]:
 
 @cache
 def unspaced_blocks() -> npt.NDArray[np.bool_]:
-    """Whether the 32 code points of a block belong to a script without spaces, bool [65536]."""
+    """Whether the 16 code points of a block belong to a script without spaces, bool [131072]."""
     blocks = np.zeros(0x200000 >> _BLOCK_BITS, np.bool_)  # as far as four bytes reach
     for first, last in UNSPACED:
         blocks[first >> _BLOCK_BITS : (last >> _BLOCK_BITS) + 1] = True
     return blocks
 
 
+@cache
+def marks() -> npt.NDArray[np.bool_]:
+    """Whether a character belongs to the one before it, as marks and joiners do, bool [0x10000]."""
+    kinds = map(unicodedata.category, map(chr, range(0x10000)))
+    found = np.array([kind in ("Mn", "Mc", "Me", "Cf") for kind in kinds])
+    found[0x200B] = False  # the zero-width space separates
+    return found
+
+
+@partial(kernel, forceinline=True)
+def _character(data: Any, at: Any, end: Any) -> Any:
+    """The code point that starts at a byte of 0xC0 or more, and its size in bytes."""
+    byte = data[at]
+    point, size = np.uint32(byte & 0x1F), 2
+    if byte >= 0xF0:
+        point, size = np.uint32(byte & 0x07), 4
+    elif byte >= 0xE0:
+        point, size = np.uint32(byte & 0x0F), 3
+    size = min(size, end - at)
+    for more in range(1, size):
+        point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
+    return point, size
+
+
+@partial(kernel, forceinline=True)
+def _marks_end(data: Any, at: Any, end: Any, marks: Any) -> Any:
+    """Where the marks end that start at a byte, if any do."""
+    # Nothing that starts with E4 to E9, as most ideographs do, is a mark.
+    while at < end and data[at] >= 0xC0 and not 0xE4 <= data[at] <= 0xE9:
+        point, size = _character(data, at, end)
+        if point >= marks.size or not marks[point]:
+            break
+        at += size
+    return at
+
+
 @kernel
-def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
+def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any, marks: Any) -> Any:
     offsets = np.zeros(begins.size + 1, np.int64)
     total = np.int64(0)
     for row in range(begins.size):
@@ -141,19 +178,16 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
             while at < end:
                 byte = data[at]
                 if byte >= 0xE0:
-                    point = np.uint32(byte & 0x0F)
-                    size = 3
-                    if byte >= 0xF0:
-                        point = np.uint32(byte & 0x07)
-                        size = 4
-                    size = min(size, end - at)
-                    for more in range(1, size):
-                        point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
+                    point, size = _character(data, at, end)
                     if unspaced[point >> np.uint32(_BLOCK_BITS)]:
                         if at > first:
                             break
                         value = fnv(value, point)
                         at += size
+                        stop = _marks_end(data, at, end, marks)
+                        while at < stop:
+                            value = fnv(value, data[at])
+                            at += 1
                         break
                 elif space[byte]:
                     break
@@ -168,31 +202,26 @@ def _words(data: Any, begins: Any, ends: Any, space: Any, unspaced: Any) -> Any:
 
 
 @kernel
-def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unspaced: Any) -> Any:
+def _count_words(data: Any, offsets: Any, rows: Any, most: int, space: Any, unspaced: Any, marks: Any) -> Any:
     counts = np.zeros(rows.size, np.int64)
     for place in range(rows.size):
         is_inside = False
-        for at in range(offsets[rows[place]], offsets[rows[place] + 1]):
+        at, end = offsets[rows[place]], offsets[rows[place] + 1]
+        while at < end and counts[place] < most:
             byte = data[at]
-            is_alone = False
+            size, is_alone = 1, False
             if byte >= 0xE0:
-                point = np.uint32(byte & 0x0F)
-                size = 3
-                if byte >= 0xF0:
-                    point = np.uint32(byte & 0x07)
-                    size = 4
-                for more in range(1, min(size, offsets[rows[place] + 1] - at)):
-                    point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
+                point, size = _character(data, at, end)
                 is_alone = unspaced[point >> np.uint32(_BLOCK_BITS)]
+            at += size
             if is_alone:
                 counts[place] += 1
                 is_inside = False
-            elif byte & 0xC0 != 0x80:  # the other bytes of a character have the class of its first
+                at = _marks_end(data, at, end, marks)
+            else:
                 is_word = not space[byte]
                 counts[place] += is_word and not is_inside
                 is_inside = is_word
-            if counts[place] >= most:
-                break
     return counts
 
 

@@ -1,8 +1,8 @@
 """Lines, paragraphs and sentences of a batch of texts, each with a 64-bit hash of its normal form.
 
-The normal form is CCNet's: lower case, accents and punctuation off, every digit 0, white space collapsed. It is never
-written out: one kernel walks the UTF-8 bytes, looks each character up in a table and hashes the result, at some 250
-MB/s a core in any script.
+The normal form is CCNet's: lower case, accents and punctuation off, every digit 0, white space collapsed; marks that
+spell stay (data/text/folding.py). It is never written out: one kernel walks the UTF-8 bytes, looks each character up in
+a table and hashes the result, at some 250 MB/s a core in any script.
 
 A sentence ends after ``.``, ``!`` or ``?`` (closing quotes and brackets included) before white space, after their
 full-width forms, and at a line break. That cuts at "Mr." too, which does no harm here: equal texts are cut equally.
@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from millrace.data.text.folding import UNSPACED
+from millrace.data.text.folding import is_ignored, is_mark, is_unspaced
 from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, fnv, mix
 from millrace.data.text.kernels import kernel
 
@@ -36,6 +36,8 @@ _UNSPACED = np.uint32(1 << 31)  # a word by itself, in scripts that put no space
 _ENDS = np.uint32(1 << 30)  # ends a sentence before white space
 _ENDS_ALWAYS = np.uint32(1 << 29)  # ends a sentence whatever follows
 _CLOSES = np.uint32(1 << 28)  # quotes and brackets after an end belong to the sentence
+_MARK = np.uint32(1 << 27)  # belongs to a word by itself before it
+_SEVERAL = np.uint32(1 << 26)  # a place among the sequences of letters, each ended by a 0
 _POINT = np.uint32((1 << 21) - 1)
 
 _TABLE_POINTS = 0x20000  # beyond are ideographs, which fold to themselves, and code points nobody uses
@@ -49,7 +51,7 @@ class Units(NamedTuple):
         ends: Its end, exclusive; white space around a piece is not part of it.
         hashes: Of the normal form, uint64 [units].
         words: Words of the normal form, at least 1, int64 [units].
-        characters: Characters of the normal form without white space, int64 [units].
+        characters: Characters that count in the normal form, without white space, int64 [units].
         offsets: First unit of each text and the end of the last, int64 [texts + 1].
     """
 
@@ -82,10 +84,10 @@ def units(data: npt.NDArray[np.uint8], begins: Integers, ends: Integers, kind: K
         ends: Where it ends, exclusive.
         kind: Kind of unit.
     """
-    table = fold_table()
+    table, sequences = fold_tables()
     plain = np.where((table[:256] > 32) & (table[:256] <= _POINT), table[:256], 0).astype(np.uint8)
     plain[128:] = 0
-    return Units(*_units(data, begins, ends, _KINDS[kind], table, plain))
+    return Units(*_units(data, begins, ends, _KINDS[kind], table, sequences, plain))
 
 
 def windows(found: Units, size: int, min_words: int, min_characters: int) -> Windows:
@@ -103,38 +105,51 @@ def windows(found: Units, size: int, min_words: int, min_characters: int) -> Win
 
 
 @cache
-def fold_table() -> npt.NDArray[np.uint32]:
-    """The folded form of each code point below 0x20000, uint32; takes 0.06 s to make."""
-    table = np.empty(_TABLE_POINTS, np.uint32)
+def fold_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The folded form of each code point below 0x20000, and sequences of letters, uint32; takes 0.2 s to make."""
+    table = []
+    sequences = [0]
     for point in range(_TABLE_POINTS):
-        table[point] = _folded(chr(point))
-    for first, last in UNSPACED:
-        letters = table[first : min(last + 1, _TABLE_POINTS)]
-        letters[letters > 32] |= _UNSPACED
+        parts = _folded(chr(point))
+        table.append(parts[0] if len(parts) == 1 else int(_SEVERAL) + len(sequences))
+        if len(parts) > 1:
+            sequences += [*parts, 0]
     for characters, flag in ((".!?…", _ENDS), ("。！？｡", _ENDS_ALWAYS), ("\"')]}’”»」』）", _CLOSES)):  # noqa: RUF001
         for character in characters:
-            table[ord(character)] |= flag
-    return table
+            table[ord(character)] |= int(flag)
+    return np.array(table, np.uint32), np.array(sequences, np.uint32)
 
 
-def _folded(character: str) -> int:
+def _folded(character: str) -> list[int]:
+    """The folded form of a character: one letter with its flags, or those of its canonical decomposition."""
     if character.isspace():
-        return 32
+        return [32]
     category = unicodedata.category(character)
     if category == "Nd":
-        return ord("0")
-    if category[0] in "PC" or unicodedata.combining(character):
-        return 0
+        return [ord("0") | _flag(character)]
+    if category[0] in "PC" or (category[0] == "M" and not is_mark(character)):
+        return [0]
     lower = character.lower()
     if len(lower) > 1:
-        return ord(character)
+        return [ord(character)]
     parts = unicodedata.normalize("NFKD", lower)
-    is_accented = parts[0].isalnum() and all(map(unicodedata.combining, parts[1:]))
-    return ord(parts[0] if is_accented else lower)
+    if len(parts) == 1:
+        return [ord(parts if parts.isalnum() else lower) | _flag(character)]
+    if not parts[0].isalnum() or not all(map(is_ignored, parts[1:])):
+        parts = unicodedata.normalize("NFD", lower)
+        if not parts[0].isalnum() and not is_mark(parts[0]):
+            parts = lower  # a symbol
+    return [ord(part) | (_flag(part) or _flag(character)) for part in parts if not is_ignored(part)]
+
+
+def _flag(character: str) -> int:
+    if not is_unspaced(character):
+        return 0
+    return int(_MARK if is_mark(character) else _UNSPACED)
 
 
 @kernel
-def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any) -> Any:
+def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, sequences: Any, plain: Any) -> Any:
     offsets = np.zeros(begins.size + 1, np.int64)
     total = np.int64(0)
     for row in range(begins.size):
@@ -151,6 +166,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
         first, last = np.int64(-1), np.int64(-1)  # the unit's visible bytes
         value, unit_words, unit_characters = FNV_OFFSET, 0, 0
         gap, is_blank, has_ended, has_ended_always = True, True, False, False
+        is_alone = False  # whether a character that is a word by itself may go on
         while at <= end:
             if at < end and plain[data[at]] and not has_ended_always:
                 # Most bytes are ASCII letters inside of words; what follows this branch does the same for any character.
@@ -170,7 +186,7 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     at += 1
                 unit_characters += at - begin
                 last = at
-                is_blank, has_ended = False, False
+                is_blank, has_ended, is_alone = False, False, False
                 if at < end and data[at] == 32:
                     gap = True
                     at += 1
@@ -198,6 +214,10 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                     for more in range(1, size):
                         point = (point << np.uint32(6)) | np.uint32(data[at + more] & 0x3F)
                     folded = table[point] if point < _TABLE_POINTS else point | _UNSPACED
+            rest: Any = 0
+            if folded & _SEVERAL:
+                rest = np.int64(folded & _POINT)
+                folded = sequences[rest]
             letter = folded & _POINT
             closes = is_over
             if byte == 10:
@@ -224,19 +244,28 @@ def _units(data: Any, begins: Any, ends: Any, kind: int, table: Any, plain: Any)
                 first, last = np.int64(-1), np.int64(-1)
                 value, unit_words, unit_characters = FNV_OFFSET, 0, 0
                 gap, has_ended, has_ended_always = True, False, False
+                is_alone = False
             if letter == 32:
-                gap = True
+                gap, is_alone = True, False
             elif letter != 0:
+                unit_characters += 1
+            while letter > 32:
                 if folded & _UNSPACED:
                     unit_words += 1
-                    gap = True
-                elif gap:
-                    if unit_words:
-                        value = fnv(value, 32)
-                    unit_words += 1
-                    gap = False
+                    gap, is_alone = True, True
+                elif not (folded & _MARK and is_alone):
+                    is_alone = False
+                    if gap:
+                        if unit_words:
+                            value = fnv(value, 32)
+                        unit_words += 1
+                        gap = False
                 value = fnv(value, letter)
-                unit_characters += 1
+                if rest == 0:
+                    break
+                rest += 1
+                folded = sequences[rest]
+                letter = folded & _POINT
             if byte != 32 and not 9 <= byte <= 13:
                 is_blank = False
                 if first < 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from dataclasses import dataclass
 
 # After a full stop with space behind, or after a CJK one, which has none.
@@ -58,7 +59,10 @@ def passages(text: str, *, max_before_characters: int, max_after_characters: int
 
 def is_prose(text: str) -> bool:
     """Whether a passage is sentences of its own rather than a table, code, a list of links or part of a licence."""
-    letters = sum(character.isalpha() or character == " " for character in text)
+    letters = sum(
+        character.isalpha() or character == " " or unicodedata.category(character)[0] == "M"
+        for character in text
+    )
     return letters >= 0.8 * len(text) and "://" not in text and not BOILERPLATE.search(text)
 
 

@@ -1,7 +1,7 @@
 """Word lists: how many words and phrases of a list a text has.
 
-Words are runs of letters, digits and underscores, compared without case, accents and compatibility forms, so that
-``Naïve`` finds ``naive``; characters of scripts that put no spaces between words are words of their own. Phrases match
+Words are runs of letters with their marks, digits and underscores, compared without case, accents and compatibility
+forms, so that ``Naïve`` finds ``naive``; characters of scripts that put no spaces between words are words of their own. Phrases match
 whatever punctuation and white space stands between their words. Folding is one look-up per character, so that texts
 with letters beyond ASCII take the same path as others (``folding.fold``, which also takes ligatures and ``ß`` apart,
 makes a string of each such text and halves the speed).
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.data.text.batch import TextBatch, from_texts
-from millrace.data.text.folding import fold_table
+from millrace.data.text.folding import fold_tables
 from millrace.data.text.hashing import FNV_OFFSET, GOLDEN, MIX_FIRST, fnv
 from millrace.data.text.kernels import kernel
 
@@ -56,7 +56,7 @@ def compile_list(entries: Sequence[str]) -> WordList:
         ValueError: An entry has no word, or more than ``LONGEST_PHRASE_WORDS``.
     """
     batch = from_texts(list(entries))
-    hashes, firsts, lengths = _entry_hashes(batch.data, batch.offsets, fold_table())
+    hashes, firsts, lengths = _entry_hashes(batch.data, batch.offsets, fold_tables())
     for entry, length in zip(entries, lengths.tolist(), strict=True):
         if not 0 < length <= LONGEST_PHRASE_WORDS:
             raise ValueError(
@@ -80,15 +80,17 @@ def measure(batch: TextBatch, words: WordList) -> dict[str, np.ndarray]:
         ``listed_count``: occurrences of entries; ``listed_fraction``: words of the text that belong to one, of all its
         words; float64 [documents] each.
     """
-    counts, fractions = _measure(batch.data, batch.offsets, fold_table(), *words)
+    counts, fractions = _measure(batch.data, batch.offsets, fold_tables(), *words)
     return {"listed_count": counts, "listed_fraction": fractions}
 
 
 @kernel
-def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
+def _words(data: Any, start: int, end: int, folds: Any, out: Any) -> int:
     """Writes the hashes of a text's words and returns how many they are."""
+    table, sequences = folds
     count = 0
     value = FNV_OFFSET
+    is_alone: Any = False  # whether a character that is a word of its own may go on
     at = start
     while at < end:
         point = np.int64(data[at])
@@ -113,16 +115,35 @@ def _words(data: Any, start: int, end: int, table: Any, out: Any) -> int:
         folded = table[point] if point < table.size else np.int32(0)
         if 0 < folded < 0x1000000:
             value = fnv(value, folded)
+            is_alone = False
             continue
         if folded == -1:
             continue
-        if value != FNV_OFFSET:
-            out[count] = value ^ (value >> np.uint64(29))
-            count += 1
-            value = FNV_OFFSET
-        if folded > 0:
-            out[count] = (np.uint64(folded) + np.uint64(1)) * MIX_FIRST
-            count += 1
+        rest: Any = 0
+        if folded >= 0x4000000:  # one of several letters
+            rest = folded & 0x1FFFFF
+            folded = sequences[rest]
+        while True:
+            if folded & 0x2000000 and is_alone:  # a mark of the character before it
+                out[count - 1] = fnv(out[count - 1], folded)
+            elif 0 < folded < 0x1000000 or folded & 0x2000000:
+                value = fnv(value, folded & 0x1FFFFF)
+                is_alone = False
+            else:
+                if value != FNV_OFFSET:
+                    out[count] = value ^ (value >> np.uint64(29))
+                    count += 1
+                    value = FNV_OFFSET
+                is_alone = folded > 0
+                if is_alone:
+                    out[count] = (np.uint64(folded) + np.uint64(1)) * MIX_FIRST
+                    count += 1
+            if rest == 0:
+                break
+            rest += 1
+            folded = sequences[rest]
+            if folded == 0:
+                break
     if value != FNV_OFFSET:
         out[count] = value ^ (value >> np.uint64(29))
         count += 1

@@ -19,6 +19,7 @@ from .kernels import kernel
 from .simd import WIDTH, bytes_between, copy_bytes, first_bit
 
 BLOCKS = 0x110000 // 256
+END = "\x1f"  # at the end of what is written and at the start of what follows: neither is written
 
 
 class Tables(NamedTuple):
@@ -58,7 +59,8 @@ class CharacterMap:
         """Makes an empty table.
 
         Args:
-            becomes: Character -> its image: any text, also none. It is never asked for ASCII.
+            becomes: Character -> its image: any text, also none. It is never asked for ASCII. Where an image ends and
+                the next begins with ``END``, both are left out.
         """
         self._becomes = becomes
         self._lock = threading.Lock()
@@ -177,7 +179,16 @@ def _exchanged(
                 continue
             point, at = _decode(data, at, end)
             entry = np.uint64(rows[point >> np.uint64(8)] << 8) + (point & np.uint64(255))
-            for place in range(np.uint64(starts[entry]), np.uint64(starts[entry + np.uint64(1)])):
+            first, stop = np.uint64(starts[entry]), np.uint64(starts[entry + np.uint64(1)])
+            if (
+                first < stop
+                and pool[first] == 0x1F
+                and written > ends[row]
+                and out[written - np.uint64(1)] == 0x1F
+            ):
+                first += np.uint64(1)
+                written -= np.uint64(1)
+            for place in range(first, stop):
                 out[written] = pool[place]
                 written += np.uint64(1)
         ends[row + 1] = written

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from millrace.data.contamination import words
 from millrace.data.text.batch import TextBatch, from_texts
-from millrace.data.text.folding import UNSPACED, fold_table
+from millrace.data.text.folding import POINTS, fold_tables, is_ignored, is_mark, is_unspaced
 
 TEXTS = st.lists(
     st.text(
-        st.sampled_from("abAé '\u2019_-.7\u200b\u0301中かß\U0001f600ﬁ\n") | st.characters(codec="utf-8"),
+        st.sampled_from(
+            "abAé '\u2019_-.7\u200b\u0301中かがß\U0001f600ﬁ\n\u3099\u0e19\u0e49\u0915\u094d\u093f\u09cb각\u11a8\uff9e"
+        )
+        | st.characters(codec="utf-8"),
         max_size=30,
     )
     | st.text("abA é'Ж", min_size=60, max_size=200),  # words across the 64 bytes that are looked at together
@@ -24,38 +27,40 @@ TEXTS = st.lists(
 
 
 def folded(character: str) -> str | None:
-    """The compared form of a character: a letter, a separator (empty), or nothing at all (None)."""
+    """The compared form of a character: letters and marks, a separator (empty), or nothing at all (None)."""
     if character in "'\u00b4\u02bc\u2018\u2019\u201b\uff07":
         return None
-    if character == "_" or ord(character) >= 0x30000:
+    if is_ignored(character):
+        return None
+    if character == "_" or ord(character) >= POINTS or not (character.isalnum() or is_mark(character)):
         return ""
-    if character.isalnum():
-        bases = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-        kept = [base for base in bases if not unicodedata.combining(base)]
-        return kept[0] if len(kept) == 1 else character
-    return (
-        None
-        if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Mn", "Me")
-        else ""
-    )
+    bases = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    kept = [base for base in bases if not is_ignored(base)]
+    canonical = unicodedata.normalize("NFD", character.lower())
+    if len(kept) > 1 and len(canonical) > 1:
+        return "".join(part for part in canonical if not is_ignored(part))
+    return kept[0] if len(kept) == 1 else character
 
 
 def words_of(text: str) -> list[tuple[str, int, int]]:
     """Every word of a text, with its first byte and its end."""
     found: list[tuple[str, int, int]] = []
     word, begin, at = "", 0, 0
+    is_open = False  # whether the last word found is a character that marks may follow
     for character in text:
         end = at + len(character.encode())
         meaning = folded(character)
-        alone = bool(meaning) and any(first <= ord(character) <= last for first, last in UNSPACED)
-        if word and (meaning == "" or alone):
-            found.append((word, begin, at))
-            word = ""
-        if alone:
-            found.append((f"{meaning} alone", at, end))
-        elif meaning:
-            begin = begin if word else at
-            word += meaning
+        for part in [meaning] if meaning in ("", None) else list(str(meaning)):
+            if part and is_unspaced(character) and is_mark(part) and is_open:
+                found[-1] = (found[-1][0] + part, found[-1][1], end)
+            elif part == "" or (part and is_unspaced(character) and not is_mark(part)):
+                found += [(word, begin, at)] if word else []
+                found += [(f"alone {part}", at, end)] if part else []
+                word, is_open = "", bool(part)
+            elif part:
+                begin = begin if word else at
+                word += part
+                is_open = False
         at = end
     return [*found, (word, begin, at)] if word else found
 
@@ -76,7 +81,7 @@ def test_words_are_those_of_the_reference(texts: list[str]) -> None:
 
 def test_every_letter_is_another_word() -> None:
     """Of all characters that fold to different ones no two have the same hash, alone or behind other letters."""
-    table = fold_table()
+    table = fold_tables().table
     letters = [
         chr(point) for point in range(0x80, len(table)) if table[point] == point and folded(chr(point))
     ]
@@ -114,6 +119,8 @@ def test_hashes_alone_are_the_same(texts: list[str]) -> None:
         ("hid\u200bden so\u00adft", "hidden soft"),
         ("has_close_elements", "has close elements"),
         ("ｆｕｌｌ ① x²", "full 1 x2"),  # noqa: RUF001
+        ("\uac01 \u09cb \u0958 \u304c", "\u1100\u1161\u11a8 \u09c7\u09be \u0915\u093c \u304b\u3099"),
+        ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u0937"),
     ],
 )
 def test_how_a_text_is_written_does_not_matter(text: str, same: str) -> None:
@@ -124,7 +131,7 @@ def test_how_a_text_is_written_does_not_matter(text: str, same: str) -> None:
 
 def test_the_shared_table_ignores_what_does_not_show() -> None:
     """Joiners, soft hyphens and accents are ignored, spaces separate, Han characters stand alone."""
-    table = fold_table()
+    table = fold_tables().table
     assert {int(table[ord(character)]) for character in "\u200b\u200d\u00ad\ufeff\u0301"} == {-1}
     assert table[ord(" ")] == table[0x2003] == 0
     assert table[ord("中")] == ord("中") + (1 << 24)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from millrace.data.dedup import anchors as words
 from millrace.data.text.batch import from_texts
 
-TOKEN = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff\U00020000-\U0003ffff]|[^ \t\n\x0b\x0c\r\u0e00-\u0eff"
-                   "\u3040-\u30ff\u4e00-\u9fff\U00020000-\U0003ffff]+")  # fmt: skip
+ALONE = "\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff\U00020000-\U0003ffff"
+TOKEN = re.compile(f"[{ALONE}][\u0301\u0e31\u0e35\u0e48\u200d\u3099]*|[^ \t\n\x0b\x0c\r{ALONE}]+")
 
 
 def split(texts: list[str]) -> words.Words:
@@ -21,7 +21,12 @@ def split(texts: list[str]) -> words.Words:
     return words.words(batch.data, batch.offsets[:-1], batch.offsets[1:])
 
 
-@given(st.lists(st.text(st.sampled_from("aB.é中かไ🙂𠀀 \n\t\u00a0"), max_size=20), max_size=4))
+@given(
+    st.lists(
+        st.text(st.sampled_from("aB.é中かไ🙂𠀀 \n\t\u00a0\u0301\u0e35\u0e48\u200b\u200d\u3099"), max_size=20),
+        max_size=4,
+    )
+)
 def test_words_equal_the_reference(texts: list[str]) -> None:
     """Words between white space, ideographs one by one; equal hashes for equal bytes only."""
     found = split(texts)
@@ -65,7 +70,9 @@ def test_anchors_are_few() -> None:
 
 
 @given(
-    st.lists(st.text(st.sampled_from("aé中ไ🙂𠀀 \n"), max_size=12), min_size=1, max_size=4),
+    st.lists(
+        st.text(st.sampled_from("aé中ไ🙂𠀀 \n\u0301\u0e35\u200b\u200d"), max_size=12), min_size=1, max_size=4
+    ),
     st.integers(1, 20),
 )
 def test_words_are_counted_up_to_a_limit(texts: list[str], most: int) -> None:

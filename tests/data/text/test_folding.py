@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from millrace.data.text import folding
 from millrace.data.text.batch import from_texts
 
-ALPHABET = st.sampled_from("aB_1 \t\n\r,.-éÉß日本ﬁ²Ⅷไทย\u0301😀İ")
+ALPHABET = st.sampled_from(
+    "aB_1 \t\n\r,.-éÉß日本ﬁ²Ⅷไทย\u0301😀İ\u0e35क\u093f\u094d\u200dが\u3099각\u11a8\u200b\u00ad"
+)
 TEXTS = st.lists(st.text(ALPHABET, max_size=20), max_size=6)
 
 
@@ -23,6 +26,11 @@ TEXTS = st.lists(st.text(ALPHABET, max_size=20), max_size=6)
         ("ﬁne Ⅷ x²", ["fine", "viii", "x2"]),
         ("e\u0301t é", ["et", "e"]),
         ("日本語 text", ["日", "本", "語", "text"]),
+        ("\u0915\u093e\u0932, \u0915\u094b\u0932", ["\u0915\u093e\u0932", "\u0915\u094b\u0932"]),
+        ("\u0915\u094d\u200d\u0937 so\u00adft", ["\u0915\u094d\u0937", "soft"]),
+        ("\u0e17\u0e35\u0e48abc", ["\u0e17\u0e35\u0e48", "abc"]),
+        ("\u304c\u304b\u3099\uff76\uff9e", ["\u304b\u3099", "\u304b\u3099", "\u30ab\u3099"]),
+        ("\u0643\u064e\u062a\u064e\u0628 \u05e9\u05c1\u05b8", ["\u0643\u062a\u0628", "\u05e9"]),
     ],
 )
 def test_fold_gives_the_words(text: str, folded: list[str]) -> None:
@@ -41,13 +49,15 @@ def test_folding_a_batch_equals_folding_each_text(texts: list[str]) -> None:
         assert through_table.decode().split() == folding.fold(text).split()
 
 
-@settings(deadline=None)
-@given(st.text(ALPHABET, min_size=1, max_size=30))
-def test_every_word_leads_back_to_its_characters(text: str) -> None:
-    """The characters that a folded word's bytes come from fold to that word."""
-    folded = folding.fold_batch(from_texts([text])).data.tobytes().decode()
-    for match in re.finditer(r"\w+", folded):
-        first, end = len(folded[: match.start()].encode()), len(folded[: match.end()].encode())
-        start_character, end_character = folding.character_span(text, first, end)
-        assert match.group().lower() in folding.fold(text[start_character:end_character])
-        assert end_character - start_character <= len(match.group()) + text.count("\u0301") + 3
+def test_vowel_signs_viramas_and_tones_spell_and_accents_do_not() -> None:
+    """Every mark that its name calls a vowel, virama, nukta or tone of a script that spells with marks is kept."""
+    spells = "VOWEL SIGN|VIRAMA|NUKTA|ANUSVARA|VISARGA|SUBJOINED|COENG|MAI |TONE|THAANA .*FILI"
+    scripts_without = "COMBINING|ARABIC|NKO|VEDIC|HANGUL|IDEOGRAPHIC|SAMARITAN|BASSA VAH COMBINING"
+    for character in map(chr, range(0x300, 0x20000)):
+        name = unicodedata.name(character, "")
+        if unicodedata.category(character) not in ("Mn", "Mc") or ord(character) in (0x3099, 0x309A):
+            continue
+        if re.search(spells, name) and not re.match(scripts_without, name):
+            assert folding.is_mark(character), name
+        if re.match("COMBINING|ARABIC|HEBREW|SYRIAC", name):
+            assert folding.is_ignored(character), name
