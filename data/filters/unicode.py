@@ -3,9 +3,11 @@
 One compiled pass says which texts need which repair; the others pass untouched: ASCII at 1.4 GB/s a core, texts with
 letters beyond it at 0.4 to 0.6. A kernel mends line ends, controls and invisible characters (290 MB/s where every line
 needs it), ``unicodedata`` normal forms, ftfy mojibake, the latter two only in texts that the pass points out: for
-mojibake those with a sequence that reads as UTF-8 once it is written in the wrong encoding. Of 2,728 news texts in 127
-languages that were planted as mojibake it points out all, and ftfy restores 98.4%; of the 12,928 that they came from
-it points out 119, of which 18 change, all for real C1 controls in them.
+mojibake those with a sequence that reads as UTF-8 once it is written in the wrong encoding. Capitals before closing
+quotes (``MAÇÃ»``) may look like that too: they stay unless all of the text is mojibake. Of 2,375 news texts in 127
+languages that were planted as mojibake 2,374 are restored (ftfy alone: 2,305), in capitals 1,314 of 1,320 (1,161). Of
+the 12,928 sound ones 18 change, all for real C1 controls in them, and in capitals 1 (25); of 86,502 quoted words that
+end in an accented capital none (6,476).
 
 Removed: byte order marks, zero-width spaces and joiners, word joiners, soft hyphens, direction marks, C0 and C1
 controls besides tab and line feed, terminal escapes. Kept, because they carry meaning: joiners between
@@ -18,7 +20,9 @@ References:
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -34,6 +38,11 @@ _MOJIBAKE, _FORM, _CLEAN = 1, 2, 4
 LONGEST_ACCENTS = (
     256  # on one letter; to sort more takes time in the square of them, so such a text keeps its form
 )
+_HELD = "\ufdd0"  # stands for a doubtful pair while the text around it is mended; no character
+_QUOTES = "«»“”„‘’‚‹›"  # noqa: RUF001
+_PAIR = "[À-ÖØ-ÞĀ-ž][«»“”„‘’‚‹›…–—™®°·\u00a0]"  # noqa: RUF001
+_SIGNS = "®°·\u00a0"
+_MISREAD = "[Â-ß][ŠŒŽŸ]"  # a pair that ends in a capital
 _ROUNDS = 8  # of repairs on one text, as each may uncover another; all that is real settles in two
 
 
@@ -121,6 +130,59 @@ def _repaired(
 
 
 def _without_mojibake(text: str) -> str:
+    """Mends mojibake, but keeps what may as well be sound: a text around its doubtful pairs, or whole where nothing in it
+    speaks for sound text."""
+    if _HELD in text or _mended(text) == text:
+        return text
+    places = list(_doubtful(text))
+    starts = [0, *(place + 2 for place in places)]
+    held = _HELD.join(text[start:end] for start, end in zip(starts, [*places, len(text)], strict=True))
+    mended = _mended(held)
+    whole = _decoded(text)
+    if mended != held and whole is not None:
+        return _without_mojibake(whole)  # step by step, because mended text may have doubtful pairs
+    if "\n" in text:
+        return "\n".join(map(_without_mojibake, text.split("\n")))
+    pairs = [*(text[place : place + 2] for place in places), ""]
+    return "".join(part + pair for part, pair in zip(mended.split(_HELD), pairs, strict=True))
+
+
+def _doubtful(text: str) -> Iterator[int]:
+    """Where a capital with an accent and the mark behind it may be sound, although one misread character looks the same.
+
+    ``MAÇÃ»`` ends in two sound characters, and ``Ã»`` is also a misread ``û``. In a word of capitals, a mark that no letter
+    follows may stand behind the word; so may one that closes a quotation of one letter. ``Â`` is left out before signs
+    (``ACMEÂ®``), where it is nearly always mojibake.
+    """
+    for pair in re.finditer(_PAIR, text):
+        start, end = pair.span()
+        letter, mark = pair.group()
+        before, behind = text[start - 1 : start], text[end : end + 1]
+        if before in _QUOTES and before and mark in _QUOTES:
+            yield start
+        elif (
+            before.isupper()
+            and (letter != "Â" or mark not in _SIGNS)
+            and not re.fullmatch(_MISREAD, text[max(start - 2, 0) : start])
+        ):
+            if mark == "\u00a0":  # of a small letter, which one capital may precede and two do not
+                if text[max(start - 2, 0) : start].isupper() and start >= 2:
+                    yield start
+            elif mark == "—" or not behind.isalnum():
+                yield start
+
+
+def _decoded(line: str) -> str | None:
+    """The text whose UTF-8, read as Windows-1252, a line is as a whole; None where anything in it is not."""
+    import ftfy.bad_codecs  # noqa: F401 - registers the encoding
+
+    try:
+        return line.encode("sloppy-windows-1252").decode()
+    except UnicodeError:
+        return None
+
+
+def _mended(text: str) -> str:
     """ftfy's repair of encodings, line by line, with all that it does besides switched off."""
     import ftfy
 

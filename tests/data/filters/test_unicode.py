@@ -105,6 +105,37 @@ def test_what_is_sound_is_left(text: str) -> None:
     assert edited(text) == unicodedata.normalize("NFC", text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "«MAÇÃ»", "“MAÇÃ” e «IRMÃ»", "O SABOR DA «MAÇÃ» É BOM", "IRMÃ™", "ALEMÃ®", "MANHÃ—TARDE", "AMANHÃ… E DEPOIS", "IRMÃ – LÃ",
+        "MAÇÃ\u00a0»", "«NOËL» — «DÉJÀ VU»", "«VOILÀ» «CAFÉ»", "L’ÉTÉ “PASSÉ” – TRÈS", "„STRASSE“ „GRÖSSE“ »SÜSS«", "„PŘÍTELKYNĚ“ »ŽÁRÓ«",
+        "“İSTANBUL” “ÇAĞRI”", "“VIỆT NAM” “HÀ” “ĐÃ”", "«ESPAÑA» ¿QUÉ? «SÍ»", "„ŁÓDŹ” »ŻÓŁĆ«", "„ROMÂNĂ” «CASĂ»", "«CITTÀ» CAFFÈ™", "»SMÅ« ”SMÅ”",
+        "„ÁRVÍZTŰRŐ” „TÜKÖRFÚRÓGÉP”", "ÞÓRÐUR „ÞAÐ“", "„Ä“ „Â“ «Ã» ‘Å’", "MAÇÃ»\nIRMÃ”", "«EHIÂ» «TÂ»",
+    ],
+)  # fmt: skip
+def test_sound_capitals_before_quotes_and_dashes_are_left(text: str) -> None:
+    """An accented capital and the mark behind it stay two characters, in every language."""
+    assert edited(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CAFÉ", "LEÓN", "ESPAÑA, AÑO", "KÖLN", "GRÖSSE UND MÖBEL", "CITTÀ E PIÙ", "OÙ EST LA FÊTE", "AOÛT", "NÃO", "AMANHÃ", "«MAÇÃ»", "“MAÇÔ",
+        "ÉCOLE", "ПРИВЕТ", "ÇAĞRI", "VIỆT NAM", "ŁÓDŹ", "TŘÍDA", "© ACME® 30° «x» – y", "日本語", "voilà le", "Là-bas, dû", "São Paulo – “olá”",
+        "AVÓ\nNAÇÃO «MAÇÃ»",
+    ],
+)  # fmt: skip
+def test_capitals_that_are_mojibake_throughout_are_mended(text: str) -> None:
+    """UTF-8 read as Windows-1252 comes back, with the pairs that alone would be doubtful."""
+    import ftfy.bad_codecs  # noqa: F401 - registers the encoding
+
+    broken = text.encode().decode("sloppy-windows-1252")
+    assert broken != text
+    assert edited(broken).replace("’", "'") == text.replace("’", "'")
+
+
 def test_counts_say_what_was_done() -> None:
     found: Edited = unicode.edit(from_texts(["a\r\nb\r", "\ufeffcafÃ©\0", "fine"]))
     assert {name: column.tolist() for name, column in found.counts.items()} == {
