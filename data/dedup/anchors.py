@@ -147,8 +147,10 @@ def _character(data: Any, at: Any, end: Any) -> Any:
 @partial(kernel, forceinline=True)
 def _marks_end(data: Any, at: Any, end: Any, marks: Any) -> Any:
     """Where the marks end that start at a byte, if any do."""
-    # Nothing that starts with E4 to E9, as most ideographs do, is a mark.
+    # Nothing that starts with E4 to E9, as most ideographs do, is a mark, nor are the kana of E3 81 and E3 83.
     while at < end and data[at] >= 0xC0 and not 0xE4 <= data[at] <= 0xE9:
+        if data[at] == 0xE3 and at + 1 < end and (data[at + 1] == 0x81 or data[at + 1] == 0x83):
+            break
         point, size = _character(data, at, end)
         if point >= marks.size or not marks[point]:
             break
