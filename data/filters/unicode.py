@@ -156,7 +156,7 @@ def _doubtful(text: str) -> Iterator[int]:
     """
     for pair in re.finditer(_PAIR, text):
         start, end = pair.span()
-        letter, mark = pair.group()
+        letter, mark = text[start], text[start + 1]
         before, behind = text[start - 1 : start], text[end : end + 1]
         if before in _QUOTES and before and mark in _QUOTES:
             yield start
