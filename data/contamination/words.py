@@ -251,7 +251,7 @@ def _odd_words(
         while True:
             if meaning & 0x2000000 and is_alone:  # a mark of the character before it
                 hashes[count - 1] = _alone(hashes[count - 1] ^ np.uint64(meaning))
-                if ends is not None:
+                if starts is not None:
                     ends[count - 1] = at + width - begin
             elif 0 < meaning < 0x1000000 or meaning & 0x2000000:  # a letter, as UTF-8
                 is_alone = False

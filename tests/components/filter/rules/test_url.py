@@ -40,7 +40,8 @@ def test_an_entry_counts_the_same_in_the_spec_and_in_a_file(
     file = tmp_path / "list"
     file.write_text(f"# a list\n{entry}\n")
     nothing = measure()
-    for fields in ({field: [entry]}, {f"{field}_file": str(file)}):
+    given: list[dict[str, Any]] = [{field: [entry]}, {f"{field}_file": str(file)}]
+    for fields in given:
         found = measure(**fields)
         assert found[value] == nothing[value] + 1
         assert {name: found[name] for name in found if name != value} == {
