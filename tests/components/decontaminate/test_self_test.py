@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.components.decontaminate import planting
 
 from millrace.components.contract import ComponentError
 from millrace.components.decontaminate import self_test
@@ -17,21 +18,7 @@ from millrace.data.examples.benchmark_files import Benchmark
 HOSTS = [
     f"Chapter {n}. " + f"The {n}th day went by the river as every day before it did. " * 8 for n in range(9)
 ]
-WORDS = [
-    "amber",
-    "basil",
-    "cobalt",
-    "dahlia",
-    "ember",
-    "fennel",
-    "garnet",
-    "hazel",
-    "indigo",
-    "juniper",
-    "kelp",
-    "larch",
-]
-TEXTS = [" ".join(f"{word}{n}" for word in WORDS) for n in range(12)]
+TEXTS = planting.examples(12)
 
 
 def made(texts: list[str]) -> tuple[Numbered, Indexed]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.components.decontaminate import planting
 
 from millrace.components.decontaminate import examples
 from millrace.components.decontaminate.config import DecontaminateConfig
@@ -15,21 +16,7 @@ from millrace.components.decontaminate.shard import SPANS, clean_shard, hit_orde
 from millrace.data.documents.shards import document_id, documents_table, shard_name, write_shard
 from millrace.data.examples.benchmark_files import Benchmark
 
-WORDS = [
-    "amber",
-    "basil",
-    "cobalt",
-    "dahlia",
-    "ember",
-    "fennel",
-    "garnet",
-    "hazel",
-    "indigo",
-    "juniper",
-    "kelp",
-    "larch",
-]
-EXAMPLES = [" ".join(f"{word}{n}" for word in WORDS) for n in range(SPANS + 4)]
+EXAMPLES = planting.examples(SPANS + 4)
 BEFORE = "Zwölf Mühlen — the mill stood by the river, and people came to it from all the villages. "
 AFTER = " Then they went home with their flour and baked bread in the big oven of the village."
 

@@ -62,6 +62,15 @@ def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component: Any
     assert "| reward |" in (done.outputs["report"] / "report.md").read_text()
 
 
+def test_a_dearer_divergence_leaves_the_policy_closer(inputs: dict[str, Path], run_component: Any) -> None:
+    """The same draws and rate; the price of a nat is all that differs."""
+    config = {**CONFIG, "steps": 20, "min_distinct_share": 0, "learning_rate": 0.02}
+    near, far = (
+        run_component("rlhf", {**config, "beta": beta}, inputs).metrics["kl_after"] for beta in (10.0, 0.0)
+    )
+    assert 0 < near < far / 2
+
+
 def script(inputs: dict[str, Path], base: Path, kill_at: int) -> str:
     """A program that runs the stage into ``base`` and kills itself at a step."""
     paths = {port: str(path) for port, path in inputs.items()}

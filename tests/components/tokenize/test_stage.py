@@ -78,3 +78,14 @@ def test_nothing_to_encode_is_an_error(run_component: Any, tmp_path: Path, vocab
     """An empty corpus ends in a message, not in an empty artifact."""
     with pytest.raises(ComponentError, match="no documents"):
         run_component("tokenize", {}, {"documents": corpus(tmp_path / "c", [], 1), "tokenizer": vocabulary})
+
+
+def test_too_few_tokens_are_an_error(run_component: Any, tmp_path: Path, vocabulary: Path) -> None:
+    """As many as there are pass; one more is asked for in vain."""
+    inputs = {"documents": corpus(tmp_path / "c", TEXTS, 2), "tokenizer": vocabulary}
+    tokens = int(run_component("tokenize", {}, inputs).metrics["tokens_out"])
+    run_component("tokenize", {"min_tokens": tokens}, inputs)
+    with pytest.raises(
+        ComponentError, match=f"got {tokens} tokens, expected at least min_tokens = {tokens + 1}"
+    ):
+        run_component("tokenize", {"min_tokens": tokens + 1}, inputs)
