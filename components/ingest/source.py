@@ -1,4 +1,4 @@
-"""The parts of every type of source: its configuration, and three functions."""
+"""The parts of every type of source: its configuration, and four functions."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .stores import open_store
-from .tracing import open_store_of
+from .stores import open_store, open_store_of
 
 if TYPE_CHECKING:
     from millrace.pipelines.store.store import Store

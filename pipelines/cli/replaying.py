@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options, tracing
+from .stores import open_store_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def replay(
     first, end = _range(steps)
     compute_here()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    opened, pipeline = tracing.open_store_of(spec, store)
+    opened, pipeline = open_store_of(spec, store)
     with open_run(opened, pipeline=pipeline if run is None else None, run=run) as found:
         result = replay_stage(found, stage, first, end, logging.getLogger(stage))
     if as_json:

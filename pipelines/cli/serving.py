@@ -130,8 +130,7 @@ def newest_package(spec: Path, store: str | None) -> Path:
     """
     from millrace.components.contract import ComponentError
 
-    from .stores import open_store
-    from .tracing import name_and_store, open_store_of
+    from .stores import name_and_store, open_store, open_store_of
 
     if store is None:
         opened, pipeline = open_store_of(spec, None)

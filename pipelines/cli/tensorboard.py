@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import options, tracing
+from .stores import open_store_of
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +33,7 @@ def tensorboard(
     from millrace.components.contract import ComponentError
     from millrace.pipelines.cli.views import event_files
 
-    opened, pipeline = tracing.open_store_of(spec, store)
+    opened, pipeline = open_store_of(spec, store)
     for name in reversed(opened.run_ids()):
         state = opened.read_run(name) or {}
         if not (name.startswith(run) if run else pipeline in (None, state.get("pipeline"))):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
+from .stores import open_store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from millrace.pipelines.cli.views.tracing import Trace
-    from millrace.pipelines.store.store import Store
     from millrace.pipelines.trace.runs import Run
 
 trace_app = typer.Typer(
@@ -154,36 +154,3 @@ def _show(answer: Trace, as_json: bool) -> None:
     from millrace.pipelines.cli.views import tracing
 
     tracing.show(Console(highlight=False), answer)
-
-
-def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
-    """The store that the options name, and the spec's pipeline when the store is the spec's.
-
-    Only the spec's name and store are read: a question about the past must not fail because the spec was broken
-    since, nor wait for every component to be imported.
-    """
-    from .stores import open_store
-
-    if store is not None:
-        return open_store(spec, store), None
-
-    name, uri = name_and_store(spec)
-    if name is None or uri is None:
-        return open_store(spec, None), None
-    return open_store(spec, uri), name
-
-
-def name_and_store(spec: Path) -> tuple[str | None, str | None]:
-    """A spec's name and where its store is; None for what cannot be read, whatever else is wrong with the spec."""
-    from millrace.pipelines.spec.source_map import SpecError, parse
-
-    try:
-        data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
-    except (OSError, UnicodeDecodeError, SpecError):
-        return None, None
-    if not isinstance(data, dict):
-        return None, None
-    name, uri = data.get("name"), data.get("store", ".millrace")
-    if isinstance(uri, str) and "://" not in uri:
-        uri = str(spec.absolute().parent / uri)
-    return name if isinstance(name, str) else None, uri if isinstance(uri, str) else None
