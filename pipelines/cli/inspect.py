@@ -37,11 +37,23 @@ def runs(
     as_json: options.Json = False,
 ) -> None:
     """List runs, newest last: outcome, duration, stages that ran."""
+    from millrace.pipelines.store.store import StoreError
+
     opened = open_store(spec, store)
-    rows = [state for state in (opened.read_run(run) for run in opened.run_ids()) if state]
+    rows, problems = list[dict[str, Any]](), list[str]()
+    for run in opened.run_ids():
+        try:
+            state = opened.read_run(run)
+        except StoreError as error:
+            problems.append(str(error))
+            continue
+        if state:
+            rows.append(state)
     if as_json:
-        print(json.dumps({"runs": rows}))
+        print(json.dumps({"runs": rows, "problems": problems}))
         return
+    for problem in problems:
+        typer.echo(f"warning: {problem}", err=True)
     for row in rows:
         statuses = [stage["status"] for stage in row["stages"].values()]
         what = ", ".join(

@@ -78,6 +78,9 @@ def run(
         console.width = PLAIN_COLUMNS
     for warning in checks.warnings(pipeline):
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", highlight=False, soft_wrap=True)
+    planner.previous()
+    for note in planner.notes:
+        console.print(f"[yellow]warning:[/] {escape(note)}", highlight=False, soft_wrap=True)
     with display(console) as shown:
         engine = LocalEngine(planner, shown, jobs=jobs, selected=selected)
         result = engine.run()
@@ -99,9 +102,10 @@ def plan(
     from millrace.pipelines.spec import check as checks
 
     pipeline = checks.load(spec, profile=profile, sets=sets or (), store=store)
-    steps = _planner(pipeline).plan()
+    planner = _planner(pipeline)
+    steps = planner.plan()
     if as_json:
-        print(json.dumps({"stages": [_plan_json(step) for step in steps]}))
+        print(json.dumps({"stages": [_plan_json(step) for step in steps], "warnings": planner.notes}))
         return
     from rich.console import Console
     from rich.table import Table
@@ -124,6 +128,8 @@ def plan(
         )
         table.add_row(step.name, f"[{colour}]{step.action}[/]", estimate, escape(why))
     console = Console()
+    for note in planner.notes:
+        console.print(f"[yellow]warning:[/] {escape(note)}", highlight=False, soft_wrap=True)
     console.print(table)
     running = [step for step in steps if step.action == "run"]
     known = [step.estimate_seconds for step in running if step.estimate_seconds is not None]

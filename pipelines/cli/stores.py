@@ -33,11 +33,17 @@ def list_artifacts(
 ) -> None:
     """List artifacts: digest, kind, size, and the stage and run that made them."""
     from millrace.components.reports.figures import size
+    from millrace.pipelines.store.store import StoreError
 
     opened = open_store(spec, store)
     rows = []
+    problems = []
     for digest in opened.artifacts():
-        manifest = opened.manifest(digest)
+        try:
+            manifest = opened.manifest(digest)
+        except StoreError as error:
+            problems.append(str(error))
+            continue
         if manifest and (kind is None or manifest["kind"] == kind):
             total = sum(file["bytes"] for file in manifest["files"].values())
             producer = manifest["producer"]
@@ -53,8 +59,10 @@ def list_artifacts(
             )
     rows.sort(key=lambda row: (row["run"], row["stage"], row["port"]))
     if as_json:
-        print(json.dumps({"store": opened.uri, "artifacts": rows}))
+        print(json.dumps({"store": opened.uri, "artifacts": rows, "problems": problems}))
         return
+    for problem in problems:
+        typer.echo(f"warning: {problem}", err=True)
     for row in rows:
         typer.echo(
             f"{row['digest'][:12]}  {row['kind']:<14} {size(row['bytes']):>9}  {row['stage']}.{row['port']:<12}  {row['run']}"
@@ -81,11 +89,8 @@ def verify(
     else:
         for item in damage:
             typer.echo(f"{item.path}: {item.problem}; {item.remedy}")
-        typer.echo(
-            f"{count} artifacts read, {len(damage)} damaged"
-            if damage
-            else f"{count} artifacts read, all sound"
-        )
+        said = f"{len(damage)} problems" if damage else "all sound"
+        typer.echo(f"{count} artifacts read, {said}")
     raise typer.Exit(1 if damage else 0)
 
 
@@ -97,9 +102,15 @@ def collect(
         int,
         typer.Option("--keep-runs", min=0, help="Newest runs of each pipeline to keep, with all they use."),
     ] = 3,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the artifacts that would be removed.")
-    ] = False,
+    grace_minutes: Annotated[
+        float,
+        typer.Option(
+            "--grace-minutes",
+            min=0,
+            help="Keep whatever no run's record names for this long after it was written.",
+        ),
+    ] = 60,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Free space: remove artifacts that the newest runs do not use."""
@@ -107,7 +118,7 @@ def collect(
     from millrace.pipelines.store import maintenance
 
     opened = open_store(spec, store)
-    freed = maintenance.collect(opened, keep_runs, dry_run=dry_run)
+    freed = maintenance.collect(opened, keep_runs, dry_run=dry_run, grace_seconds=60 * grace_minutes)
     if as_json:
         print(json.dumps({"store": opened.uri, "dry_run": dry_run, **vars(freed)}))
         return

@@ -127,7 +127,7 @@ class LocalEngine:
         self.jobs = jobs
         names = order(self.pipeline.nodes)
         self.selected = set(names if selected is None else selected)
-        self.run_id = _run_id()
+        self.run_id = self.store.new_run(secrets.token_hex(2))
         self.outcomes = {name: Outcome(name) for name in names}
         self.known: dict[str, StageRecord] = {}
         self.plans: dict[str, StagePlan] = {}
@@ -144,14 +144,17 @@ class LocalEngine:
         """
         folder = self.store.run_folder(self.run_id)
         (folder / "logs").mkdir(parents=True)
-        self.store.write_run(self.run_id, "spec.json", self.pipeline.resolved())
+        self.store.write_spec(self.run_id, self.pipeline.resolved())
         with (
             open(folder / "events.jsonl", "a", encoding="utf-8", buffering=1) as self._events,
             self.store.in_use(),
         ):
             self._save("running")
             status = "failed"
-            signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's SIGTERM counts as Ctrl-C
+            # A scheduler's SIGTERM, a closed terminal and Ctrl-\\ count as Ctrl-C.
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    signal.signal(number, _interrupt)
             try:
                 self._loop()
                 status = self._verdict()
@@ -176,8 +179,12 @@ class LocalEngine:
             self._check_children()
 
     def _decide(self) -> bool:
-        """Reuses or starts every stage that can go; returns whether any changed."""
-        changed = False
+        """Reuses or starts every stage that can go; returns whether any changed.
+
+        The run's record names the key of each of them before its work begins, so that `store gc` knows what a run
+        uses that is killed the moment after.
+        """
+        changed, starting = False, list[str]()
         for name, outcome in self.outcomes.items():
             node = self.pipeline.nodes[name]
             if outcome.status != "waiting" or not self._ready(node):
@@ -185,7 +192,7 @@ class LocalEngine:
             if (
                 name not in self.plans
             ):  # once: its inputs are known, so nothing in this run changes the decision
-                self.plans[name] = self.planner.step(node, self.known)
+                self.plans[name] = self.planner.step(node, self.known, read=True)
             plan = self.plans[name]
             if plan.record is not None:
                 self.store.forget_work(plan.record.key)
@@ -195,10 +202,15 @@ class LocalEngine:
                 outcome.message = f"not selected, and not in the store ({plan.reasons[0]})"
                 outcome.status = "skipped"
                 changed = True
-            elif len(self.children) < self.jobs:
+            elif len(self.children) + len(starting) < self.jobs:
                 outcome.reasons = plan.reasons
-                self._start(node, plan, outcome)
+                outcome.key = plan.identity.key if plan.identity else None
+                starting.append(name)
                 changed = True
+        if changed:
+            self._save("running")
+        for name in starting:
+            self._start(self.pipeline.nodes[name], self.plans[name], self.outcomes[name])
         return changed
 
     def _ready(self, node: Node) -> bool:
@@ -213,7 +225,6 @@ class LocalEngine:
         folder = self.store.run_folder(self.run_id)
         outcome.log = folder / "logs" / f"{node.name}.log"
         outcome.attempts += 1
-        outcome.key = plan.identity.key if plan.identity else None
         file = folder / f"{node.name}.request.json"
         file.write_text(json.dumps(to_json(request)), encoding="utf-8")
         read_end, write_end = os.pipe()
@@ -351,15 +362,26 @@ class LocalEngine:
                 self._log_event(child.outcome, {"event": "interrupted", "message": child.outcome.message})
 
     def _verdict(self) -> str:
-        statuses = [outcome.status for name, outcome in self.outcomes.items() if name in self.selected]
         for outcome in self.outcomes.values():
             if outcome.status == "waiting":
                 outcome.status = "skipped"
+        self._check_outputs()
+        statuses = [outcome.status for name, outcome in self.outcomes.items() if name in self.selected]
         if "failed" in statuses:
             return "failed"
         if "closed" in statuses:
             return "closed"
         return "done" if all(status in ("ran", "reused") for status in statuses) else "failed"
+
+    def _check_outputs(self) -> None:
+        """Fails every stage whose outputs went missing while the run lasted, whoever removed them."""
+        for outcome in self.outcomes.values():
+            lost = self.store.lost(outcome.record) if outcome.record else None
+            if lost is not None:
+                outcome.status, outcome.message = (
+                    "failed",
+                    f"{lost}: something removed or changed it during the run",
+                )
 
     def _save(self, status: str) -> None:
         stages = {
@@ -396,13 +418,6 @@ class LocalEngine:
                 self.store.backend.write(
                     f"runs/{self.run_id}/{file.relative_to(folder).as_posix()}", file.read_bytes()
                 )
-
-
-def _run_id() -> str:
-    """A new run's id; ids sort by time, to the millisecond, and two runs of one millisecond still differ."""
-    now = time.time()
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return f"{stamp}-{int(now % 1 * 1000):03d}{secrets.token_hex(2)}"
 
 
 def _interrupt(number: int, frame: object) -> None:

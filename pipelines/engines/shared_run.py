@@ -24,7 +24,7 @@ JOB_CHARACTERS = 8
 def run_id(store: Store, job: str) -> str:
     """The run's id for a cluster's job, the same for each of its stages.
 
-    Run ids start with a time, because they sort by it, and a job's own id does not have one: the stage that comes
+    Run ids start with a number, because they sort by it, and a job's own id does not have one: the stage that comes
     first makes the run's id and the others find it by its end.
 
     Args:
@@ -33,7 +33,7 @@ def run_id(store: Store, job: str) -> str:
     """
     suffix = "-" + "".join(letter for letter in job.lower() if letter.isalnum())[:JOB_CHARACTERS]
     found = next((run for run in store.run_ids() if run.endswith(suffix)), None)
-    return found or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}{suffix}"
+    return found or store.new_run(suffix.removeprefix("-"))
 
 
 def report(
@@ -70,8 +70,8 @@ def report(
         "message": message,
         "started": started,
     }
-    if store.read_run(run, "spec.json") is None:
-        store.write_run(run, "spec.json", pipeline.resolved())
+    if not store.backend.exists(f"runs/{run}/spec.json"):
+        store.write_spec(run, pipeline.resolved())
     if log:
         store.backend.write(f"runs/{run}/logs/{stage}.log", log.encode())
     store.write_run(run, f"stages/{stage}.json", own)

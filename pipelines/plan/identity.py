@@ -20,6 +20,7 @@ from millrace.components.contract import Upstream
 from millrace.pipelines.store import canonical
 
 from .code_identity import CodeIdentity, CodeIndex
+from .semantic import semantic
 
 if TYPE_CHECKING:  # a stage's process has no use for the spec's models, which take 30 ms to make
     from millrace.pipelines.spec.models import Node
@@ -52,19 +53,14 @@ class Identity:
     @property
     def key(self) -> str:
         """The stage key, 64 hex digits."""
-        return canonical.digest(
-            {
-                "component": self.component,
-                "code": self.code.digest,
-                "config": self.config,
-                "seed": self.seed,
-                "inputs": self.inputs,
-                "labels": {
-                    port: list(value) for port, value in self.inputs.items() if not isinstance(value, str)
-                },
-                "fingerprint": self.fingerprint,
-                "lineage": self.lineage,
-            }
+        return canonical.stage_key(
+            component=self.component,
+            code=self.code.digest,
+            config=self.config,
+            seed=self.seed,
+            inputs=self.inputs,
+            fingerprint=self.fingerprint,
+            lineage=self.lineage,
         )
 
 
@@ -95,7 +91,7 @@ def identify(
     return Identity(
         component=component.name,
         code=code.of(*registry.modules_of(component.name)),
-        config=canonical.semantic(node.config),
+        config=semantic(node.config),
         seed=seed,
         inputs=inputs,
         fingerprint=fingerprint,

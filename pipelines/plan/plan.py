@@ -14,7 +14,7 @@ from typing import Any, Literal
 from millrace.components.contract import Upstream
 from millrace.pipelines.spec.graph import ancestors, order
 from millrace.pipelines.spec.models import Node, Pipeline
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.store import StageRecord, Store, StoreError
 
 from .code_identity import CodeIndex, changes
 from .differences import differences
@@ -57,6 +57,7 @@ class Planner:
     pipeline: Pipeline
     store: Store
     code: CodeIndex = field(default_factory=CodeIndex)
+    notes: list[str] = field(default_factory=list)  # of what it could not read, and went on without
     _previous: dict[str, StageRecord] | None = None
 
     def plan(self, names: Iterable[str] | None = None) -> list[StagePlan]:
@@ -72,12 +73,13 @@ class Planner:
         wanted = set(self.pipeline.nodes if names is None else names)
         return [step for step in plans if step.name in wanted]
 
-    def step(self, node: Node, known: Mapping[str, StageRecord]) -> StagePlan:
+    def step(self, node: Node, known: Mapping[str, StageRecord], *, read: bool = False) -> StagePlan:
         """Decides on one stage.
 
         Args:
             node: The stage.
             known: Records of the stages whose outputs are there.
+            read: Whether artifacts that this machine has not seen yet are read to tell whether they are damaged.
         """
         previous = self.previous().get(node.name)
         waiting = [(port, stage) for port, _, stage, _ in node.references() if stage not in known]
@@ -99,10 +101,12 @@ class Planner:
             )
         inputs = input_digests(node, known)
         current = self._identify(node, inputs, self.lineage(node, known))
-        record = self.store.reusable(current.key)
-        if record is not None:
+        record = self.store.record(current.key)
+        lost = self.store.lost(record, read=read) if record else None
+        if record is not None and lost is None:
             return StagePlan(node.name, "reuse", (), current, record, previous)
-        return StagePlan(node.name, "run", tuple(self._reasons(current, previous)), current, None, previous)
+        reasons = [lost] if lost else self._reasons(current, previous)
+        return StagePlan(node.name, "run", tuple(reasons), current, None, previous)
 
     def lineage(self, node: Node, known: Mapping[str, StageRecord]) -> tuple[Upstream, ...]:
         """Records of all stages upstream of one, in an order that does not depend on the spec's."""
@@ -124,7 +128,11 @@ class Planner:
         if self._previous is None:
             found: dict[str, StageRecord] = {}
             for run in reversed(self.store.run_ids()[-LOOK_BACK_RUNS:]):
-                state = self.store.read_run(run) or {}
+                try:
+                    state = self.store.read_run(run) or {}
+                except StoreError as error:
+                    self.notes.append(str(error))
+                    continue
                 if state.get("pipeline") != self.pipeline.spec.name:
                     continue
                 for name, stage in state.get("stages", {}).items():
@@ -148,7 +156,7 @@ class Planner:
         return [
             reason
             for reason in self._reasons(expected, previous, lineage=False)
-            if not reason.startswith(("its artifacts", "recorded by"))
+            if not reason.startswith(("its artifact", "recorded by"))
         ]
 
     def _reasons(self, current: Identity, previous: StageRecord | None, lineage: bool = True) -> list[str]:
@@ -166,9 +174,9 @@ class Planner:
         ]
         if lineage and not reasons and previous.lineage != current.lineage:
             reasons.append("the records of stages upstream changed")
-        if not reasons and all(self.store.has(output["digest"]) for output in previous.outputs.values()):
-            reasons.append("recorded by a version of Millrace that computed keys in another way")
-        return reasons or ["its artifacts are no longer in the store"]
+        return reasons or [
+            self.store.lost(previous) or "recorded by a version of Millrace that computed keys in another way"
+        ]
 
 
 def input_digests(node: Node, known: Mapping[str, StageRecord]) -> dict[str, Any]:

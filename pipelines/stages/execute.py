@@ -138,6 +138,7 @@ def stage_inputs(request: Request, store: Store) -> Inputs:
 
     Raises:
         ComponentError: The store has one of them no more.
+        DamagedError: One of them is not as it was written.
     """
 
     def artifact(value: Mapping[str, str]) -> Artifact:
@@ -147,7 +148,7 @@ def stage_inputs(request: Request, store: Store) -> Inputs:
             raise ComponentError(
                 f"the store has no artifact {digest[:12]} that {value['stage']} made; run that stage again"
             )
-        return Artifact(path=store.folder(digest), kind=manifest["kind"], digest=digest, stage=value["stage"])
+        return Artifact(path=store.take(digest), kind=manifest["kind"], digest=digest, stage=value["stage"])
 
     ports: dict[str, Artifact | dict[str, Artifact]] = {}
     for port, value in request.inputs.items():

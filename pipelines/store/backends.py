@@ -6,12 +6,15 @@ so an artifact's manifest is written last and is the commit mark.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 MANIFEST = "manifest.json"
 
@@ -41,16 +44,24 @@ class Backend(Protocol):
     def publish(self, folder: Path, path: str) -> None:
         """Moves a finished local folder with a manifest to its place; keeps what is there already."""
 
-    def local(self, path: str) -> Path:
-        """A local folder with an artifact's files, downloaded if need be."""
+    def local(self, path: str, names: Iterable[str]) -> Path:
+        """A local folder with an artifact's files, downloaded if need be; ``names`` are all but the manifest."""
         raise NotImplementedError
 
-    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
-        """Every file of a folder, open for reading, by its path inside: the store's own files, not a local copy."""
+    def tree(self, path: str) -> list[str]:
+        """Names of all files below a folder, relative to it, sorted."""
+        raise NotImplementedError
+
+    def open(self, path: str) -> BinaryIO:
+        """Opens the store's own file, not a local copy, for reading; only what is read travels."""
         raise NotImplementedError
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
+        raise NotImplementedError
+
+    def age_seconds(self, path: str) -> float:
+        """How long ago a file was written, by the clock that its time is of; 0 when there is none."""
         raise NotImplementedError
 
 
@@ -116,6 +127,8 @@ class LocalBackend:
         _sync(folder)
         if target.exists() and not (target / MANIFEST).exists():
             self.remove(path)  # a person removed the artifact's manifest and left the rest
+        if not _same_device(folder, target.parent):
+            folder = _moved(folder, target)
         try:
             folder.rename(target)
         except OSError:
@@ -124,21 +137,29 @@ class LocalBackend:
             shutil.rmtree(folder)
         _sync(target.parent)
 
-    def local(self, path: str) -> Path:
+    def local(self, path: str, names: Iterable[str]) -> Path:
         """The folder itself."""
         return self.root / path
 
-    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
-        """Every file of a folder, open for reading, by its path inside."""
+    def tree(self, path: str) -> list[str]:
+        """Names of all files below a folder, relative to it, sorted."""
         folder = self.root / path
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    yield file.relative_to(folder).as_posix(), handle
+        return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+    def open(self, path: str) -> BinaryIO:
+        """Opens a file for reading."""
+        return (self.root / path).open("rb")
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's files."""
         return sum(file.stat().st_size for file in (self.root / path).rglob("*") if file.is_file())
+
+    def age_seconds(self, path: str) -> float:
+        """How long ago a file was written, by this machine's clock; 0 when there is none."""
+        try:
+            return time.time() - (self.root / path).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
 
 class RemoteBackend:
@@ -201,42 +222,84 @@ class RemoteBackend:
             self.fs.put_file(str(file), target)
         local = self.cache / path
         local.parent.mkdir(parents=True, exist_ok=True)
-        if local.exists():
-            shutil.rmtree(folder)
-        else:
+        with self._alone(local):
+            shutil.rmtree(local, ignore_errors=True)
             folder.rename(local)
 
-    def local(self, path: str) -> Path:
-        """A local copy, whole or absent."""
+    def local(self, path: str, names: Iterable[str]) -> Path:
+        """A local copy, whole or absent, of the named files."""
         target = self.cache / path
         if (target / MANIFEST).exists():
             return target
-        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        prefix = self._at(path).strip("/")
-        for entry in self.fs.find(self._at(path)):
-            relative = entry.strip("/").removeprefix(prefix).lstrip("/")
-            file = aside / relative
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self.fs.get_file(entry, str(file))
-        try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone(target):
+            if (target / MANIFEST).exists():
+                return target
+            aside = target.with_name(f".{target.name}")
+            shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed in the middle
+            for name in (*names, MANIFEST):
+                file = aside / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(self._at(f"{path}/{name}"), str(file))
             aside.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            shutil.rmtree(aside)
         return target
 
-    def files(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
-        """Every object below a prefix, open for reading, by its name inside."""
+    def tree(self, path: str) -> list[str]:
+        """Names of all objects below a prefix, relative to it, sorted."""
         prefix = self._at(path).strip("/")
-        for entry in sorted(self.fs.find(self._at(path))):
-            with self.fs.open(entry, "rb") as handle:
-                yield entry.strip("/").removeprefix(prefix).lstrip("/"), handle
+        return sorted(
+            entry.strip("/").removeprefix(prefix).lstrip("/") for entry in self.fs.find(self._at(path))
+        )
+
+    def open(self, path: str) -> BinaryIO:
+        """Opens an object for reading; only what is read travels."""
+        return cast(BinaryIO, self.fs.open(self._at(path), "rb"))
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's objects."""
         return int(self.fs.du(self._at(path)))
+
+    def age_seconds(self, path: str) -> float:
+        """How long ago an object was written, by the store's own clock; 0 when there is none."""
+        probe = f"clock-{secrets.token_hex(4)}"
+        self.write(probe, b"")
+        try:
+            return float(
+                (self.fs.modified(self._at(probe)) - self.fs.modified(self._at(path))).total_seconds()
+            )
+        except FileNotFoundError:
+            return 0.0
+        finally:
+            self.remove(probe)
+
+    @contextmanager
+    def _alone(self, target: Path) -> Iterator[None]:
+        """Held by the process of this machine that writes a cached folder; a killed holder lets go by itself."""
+        (self.cache / "locks").mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.cache / "locks" / target.name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _same_device(*paths: Path) -> bool:
+    return len({path.stat().st_dev for path in paths}) == 1
+
+
+def _moved(folder: Path, target: Path) -> Path:
+    """A folder copied beside its target, which lies on another device; the original is gone afterwards."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        shutil.copytree(folder, aside)
+        for path in (*aside.rglob("*"), aside):
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
+    return aside
 
 
 def _manifest_last(folder: Path) -> Iterator[Path]:

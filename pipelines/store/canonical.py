@@ -7,10 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
-from millrace.components.contract import is_semantic
-
 
 def canonical_json(value: Any) -> bytes:
     """The one JSON text of a value: sorted keys, no blanks, UTF-8, shortest floats that round-trip.
@@ -30,34 +26,41 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def semantic(model: BaseModel) -> dict[str, Any]:
-    """A configuration as JSON values, without the fields that cannot change the output's bytes.
+def stage_key(
+    *,
+    component: str,
+    code: str,
+    config: Any,
+    seed: int,
+    inputs: Mapping[str, Any],
+    fingerprint: Any,
+    lineage: Any,
+) -> str:
+    """The stage key, 64 hex digits: equal where a stage's outputs can be reused.
 
     Args:
-        model: The configuration; nested models are treated the same way.
+        component: The component's name.
+        code: The digest of its code.
+        config: The semantic configuration, JSON values.
+        seed: The spec's seed.
+        inputs: Port -> artifact digest, or label -> digest for ports that take many. The order of labels counts,
+            because a component sees them in it.
+        fingerprint: What the component reads outside the store, or None.
+        lineage: The upstream records that the component reads, or None.
     """
-    plain = model.model_dump(mode="json", by_alias=True)
-    return _without_runtime(model, plain)
-
-
-def _without_runtime(value: Any, plain: Any) -> Any:
-    if isinstance(value, BaseModel):
-        kept = {}
-        for name, info in type(value).model_fields.items():
-            key = info.alias or name
-            if is_semantic(info):
-                kept[key] = _without_runtime(getattr(value, name), plain[key])
-        return kept
-    if isinstance(value, Mapping):
-        return {
-            key: _without_runtime(item, other)
-            for (_, item), (key, other) in zip(value.items(), plain.items(), strict=True)
+    labels = {port: list(value) for port, value in inputs.items() if not isinstance(value, str)}
+    return digest(
+        {
+            "component": component,
+            "code": code,
+            "config": config,
+            "seed": seed,
+            "inputs": inputs,
+            "labels": labels,
+            "fingerprint": fingerprint,
+            "lineage": lineage,
         }
-    if isinstance(value, set | frozenset):
-        raise TypeError("a configuration holds a set, which has no stable order; make it a tuple")
-    if isinstance(value, list | tuple):
-        return [_without_runtime(item, other) for item, other in zip(value, plain, strict=True)]
-    return plain
+    )
 
 
 def _require_plain(value: Any, path: str) -> None:

@@ -7,7 +7,8 @@
 
 The digest of an artifact covers its kind and the name, size and SHA-256 of every file, and not its manifest, which
 also says who made it: the same bytes made twice are one artifact. A stage record is written after every output is
-published, so it never points at something half there.
+published, so it never points at something half there. Manifests, records and the states of runs are sealed (``seal``);
+``intact`` tells whether an artifact's files are still as they were written.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
+from . import canonical, intact
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+from .seal import seal, unseal
 
-FORMAT = 1
 READ_BYTES = 1 << 20
+DIGEST = re.compile("[0-9a-f]{64}")
+RUN_NUMBER = re.compile(r"(\d+)-\d{8}-")
 
 
 @dataclass(frozen=True)
@@ -72,26 +78,66 @@ class StageRecord:
     versions: Mapping[str, str]
     adopted_from: str | None = None
     lineage: Any = None
-    format: int = field(default=FORMAT)
+
+    @property
+    def computed_key(self) -> str:
+        """The stage key of everything that the record names."""
+        return canonical.stage_key(
+            component=self.component,
+            code=self.code,
+            config=self.config,
+            seed=self.seed,
+            inputs=self.inputs,
+            fingerprint=self.fingerprint,
+            lineage=self.lineage,
+        )
 
     def to_json(self) -> bytes:
         """The record's file."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> StageRecord:
-        """Reads a record's file."""
-        return cls(**json.loads(data))
+        """Reads a record's file.
+
+        Raises:
+            ValueError: It is not a record as ``to_json`` writes it.
+        """
+        values = unseal(data)
+        names = {field.name for field in fields(cls)}
+        needed = names - {"adopted_from", "lineage"}
+        if unknown := values.keys() - names:
+            raise ValueError(f"it has {min(unknown)!r}, which this version does not know")
+        if missing := needed - values.keys():
+            raise ValueError(f"it has no {min(missing)!r}")
+        record = cls(**values)
+        for name in ("config", "inputs", "modules", "metrics", "versions", "outputs"):
+            if not isinstance(getattr(record, name), dict):
+                raise ValueError(f"its {name} are not an object")
+        if not record.outputs:
+            raise ValueError("it has no outputs")
+        for port, output in record.outputs.items():
+            if not isinstance(output, dict) or not {"digest", "kind"} <= output.keys():
+                raise ValueError(f"its output {port} has no digest and kind")
+            if not DIGEST.fullmatch(str(output["digest"])):
+                raise ValueError(f"its output {port} has a digest that is not 64 hex digits")
+        return record
 
 
 class StoreError(Exception):
     """The store cannot do what was asked: says what was got and what to do."""
 
 
+class DamagedError(StoreError):
+    """An artifact is not as it was written."""
+
+
 class Store:
     """A store at a local folder or an fsspec URI."""
 
     def __init__(self, uri: str) -> None:
+        if "\0" in uri or not uri:
+            raise StoreError(f"got the store {uri!r}, expected a folder or an fsspec URI")
         for local in ("file://", "local://"):
             uri = uri.removeprefix(local)  # a folder gives renames, which fsspec's file system does not
         self.uri = uri
@@ -136,26 +182,102 @@ class Store:
                 )
         files = file_digests(folder)
         digest = artifact_digest(kind, files)
-        if self.backend.exists(f"{artifact_path(digest)}/{MANIFEST}"):
-            shutil.rmtree(folder)
-            return digest
-        manifest = {"format": FORMAT, "digest": digest, "kind": kind, "files": files, "producer": producer}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-        self.backend.publish(folder, artifact_path(digest))
+        path = artifact_path(digest)
+        if self.has(digest):
+            if self.damage(digest) is None:
+                shutil.rmtree(folder)
+                return digest
+            self.backend.remove(path)  # the same bytes again, this time as they were written
+        manifest = {"digest": digest, "kind": kind, "files": files, "producer": producer}
+        (folder / MANIFEST).write_bytes(seal(manifest))
+        self.backend.publish(folder, path)
+        intact.remember(self.scratch, digest, self.scratch / path, files)
         return digest
 
     def manifest(self, digest: str) -> dict[str, Any] | None:
-        """An artifact's manifest, or None when the store does not have it."""
-        data = self.backend.read(f"{artifact_path(digest)}/{MANIFEST}")
-        return json.loads(data) if data is not None else None
+        """An artifact's manifest, or None when the store does not have it.
+
+        Raises:
+            DamagedError: It cannot be read, or is another artifact's.
+        """
+        path = f"{artifact_path(digest)}/{MANIFEST}"
+        data = self.backend.read(path)
+        if data is None:
+            return None
+        try:
+            manifest = unseal(data)
+            kind, files = manifest["kind"], manifest["files"]
+            if artifact_digest(kind, files) != digest:
+                raise ValueError("it does not match its digest")
+            outside = [name for name in files if not is_inside(name)]
+            if outside:
+                raise ValueError(f"it names {outside[0]!r}, which is outside of the artifact")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DamagedError(
+                f"{self.uri}/{path} cannot be read: {what}; remove {digest[:12]}'s folder and run the pipeline: "
+                "the stage that made it runs again"
+            ) from None
+        return manifest
 
     def has(self, digest: str) -> bool:
         """Whether the artifact is there."""
         return self.backend.exists(f"{artifact_path(digest)}/{MANIFEST}")
 
     def folder(self, digest: str) -> Path:
-        """A local folder with the artifact's files."""
-        return self.backend.local(artifact_path(digest))
+        """A local folder with the artifact's files, as the store has them.
+
+        Raises:
+            StoreError: The store does not have the artifact, or its manifest cannot be read.
+        """
+        return self.backend.local(artifact_path(digest), self._files(digest))
+
+    def take(self, digest: str) -> Path:
+        """A local folder with the artifact's files, every one checked against its digest.
+
+        A damaged copy of an object store's artifact is fetched again.
+
+        Raises:
+            DamagedError: The artifact itself is damaged; names the first file.
+            StoreError: The store does not have it.
+        """
+        folder = self.folder(digest)
+        problem = self.damage(digest)
+        if problem is not None and not self.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder = self.folder(digest)
+            problem = self.damage(digest)
+        if problem is not None:
+            raise DamagedError(
+                f"the artifact {digest[:12]} {problem}; run the pipeline again: the stage that made it runs again. "
+                f"It is in {folder}"
+            )
+        return folder
+
+    def damage(self, digest: str, *, read: bool = True) -> str | None:
+        """Says what is wrong with an artifact, or None when its files on this machine are as they were written.
+
+        Args:
+            digest: The artifact.
+            read: Whether to hash files that this machine has not seen since they were written; files that changed
+                since it saw them are hashed in any case.
+        """
+        try:
+            manifest = self.manifest(digest)
+        except DamagedError as error:
+            return f"is damaged: {error}"
+        if manifest is None:
+            return "is no longer in the store"
+        folder = self.scratch / artifact_path(digest)
+        problem = intact.damage(self.scratch, digest, folder, manifest["files"], read=read)
+        return problem and f"is damaged: {problem}"
+
+    def _files(self, digest: str) -> dict[str, dict[str, Any]]:
+        manifest = self.manifest(digest)
+        if manifest is None:
+            raise StoreError(f"the store {self.uri} has no artifact {digest[:12]}")
+        files: dict[str, dict[str, Any]] = manifest["files"]
+        return files
 
     def open_file(self, digest: str, name: str) -> BinaryIO:
         """One file of an artifact, opened for reading; on an object store only what is read travels.
@@ -163,10 +285,7 @@ class Store:
         Raises:
             FileNotFoundError: The store does not have it.
         """
-        path = f"{artifact_path(digest)}/{name}"
-        if isinstance(self.backend, RemoteBackend):
-            return cast(BinaryIO, self.backend.fs.open(f"{self.backend.root}/{path}", "rb"))
-        return (self.scratch / path).open("rb")
+        return self.backend.open(f"{artifact_path(digest)}/{name}")
 
     def artifacts(self) -> Iterator[str]:
         """Digests of every artifact, sorted."""
@@ -195,19 +314,33 @@ class Store:
         if data is None:
             return None
         try:
-            return StageRecord.from_json(data)
-        except (ValueError, TypeError) as error:
+            record = StageRecord.from_json(data)
+            if record.key != key:
+                raise ValueError(f"it is the record of {record.key[:12]}")
+        except ValueError as error:
             path = f"{self.uri}/stages/{key}.json"
             raise StoreError(
-                f"{path} cannot be read ({error}); remove the file and the stage runs again"
-            ) from error
-
-    def reusable(self, key: str) -> StageRecord | None:
-        """The record of a stage key whose artifacts are all still there, or None."""
-        record = self.record(key)
-        if record is None or not all(self.has(output["digest"]) for output in record.outputs.values()):
-            return None
+                f"{path} cannot be read: {error}; remove the file and the stage runs again"
+            ) from None
         return record
+
+    def reusable(self, key: str, *, read: bool = False) -> StageRecord | None:
+        """The record of a stage key whose artifacts are all there and not known to be damaged, or None.
+
+        Args:
+            key: The stage key.
+            read: As of ``damage``.
+        """
+        record = self.record(key)
+        return None if record is None or self.lost(record, read=read) else record
+
+    def lost(self, record: StageRecord, *, read: bool = False) -> str | None:
+        """Says which of a record's artifacts is gone or damaged, or None when all can be used."""
+        for port, output in record.outputs.items():
+            problem = self.damage(output["digest"], read=read)
+            if problem is not None:
+                return f"its artifact {port} {output['digest'][:12]} {problem}"
+        return None
 
     def write_record(self, record: StageRecord) -> None:
         """Writes a stage's record: the mark that it is done."""
@@ -268,21 +401,48 @@ class Store:
 
     # Runs
 
+    def new_run(self, suffix: str) -> str:
+        """The id of a run that begins now: it sorts after every run of the store, whatever the clock says.
+
+        Args:
+            suffix: Tells runs apart that begin at the same time.
+        """
+        number = 1 + max(map(_run_number, self.backend.names("runs")), default=0)
+        return f"{number:04d}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suffix}"
+
     def run_ids(self) -> list[str]:
         """Every run's id, oldest first."""
-        return self.backend.names("runs")
+        return sorted(self.backend.names("runs"), key=lambda run: (_run_number(run), run))
 
-    def read_run(self, run: str, name: str = "run.json") -> Any:
-        """A JSON file of a run, or None."""
-        data = self.backend.read(f"runs/{run}/{name}")
-        try:
-            return json.loads(data) if data is not None else None
-        except ValueError:
+    def read_run(self, run: str, name: str = "run.json") -> dict[str, Any] | None:
+        """The state of a run, or another of its sealed files; None when there is none.
+
+        Raises:
+            StoreError: The file is there and cannot be read.
+        """
+        path = f"runs/{run}/{name}"
+        data = self.backend.read(path)
+        if data is None:
             return None
+        try:
+            state = unseal(data)
+            stages = state.get("stages", {})
+            if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+                raise ValueError("its stages are not objects")
+        except ValueError as error:
+            raise StoreError(
+                f"{self.uri}/{path} cannot be read: {error}; until the file is gone, nobody can tell which artifacts "
+                "the run used: if you can do without it, remove it"
+            ) from None
+        return state
 
-    def write_run(self, run: str, name: str, value: Any) -> None:
-        """Writes a JSON file of a run."""
-        self.backend.write(f"runs/{run}/{name}", json.dumps(value, indent=1).encode())
+    def write_run(self, run: str, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a sealed file of a run."""
+        self.backend.write(f"runs/{run}/{name}", seal(value))
+
+    def write_spec(self, run: str, spec: Mapping[str, Any]) -> None:
+        """Writes the resolved spec of a run, as a spec that can be run."""
+        self.backend.write(f"runs/{run}/spec.json", json.dumps(spec, indent=1).encode())
 
     def run_folder(self, run: str) -> Path:
         """The local folder of a run's events and logs."""
@@ -294,26 +454,43 @@ def artifact_path(digest: str) -> str:
     return f"artifacts/{digest[:2]}/{digest}"
 
 
+def is_inside(name: str) -> bool:
+    """Whether a file's name in a manifest stays in the artifact's folder, on every system."""
+    path = PurePosixPath(name)
+    return (
+        str(path) == name
+        and name not in ("", ".", MANIFEST)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and not set("\\\0") & set(name)
+    )
+
+
+def _run_number(run: str) -> int:
+    """The place of a run among the store's runs; 0 for those of versions that did not number them."""
+    found = RUN_NUMBER.match(run)
+    return int(found[1]) if found else 0
+
+
 def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     """Relative path -> {"sha256", "bytes"} of every file but the manifest."""
-    return digests_of(LocalBackend(folder).files("."))
-
-
-def digests_of(files: Iterable[tuple[str, BinaryIO]]) -> dict[str, dict[str, Any]]:
-    """Relative path -> {"sha256", "bytes"} of open files, all but the manifest."""
     found = {}
-    for name, handle in files:
+    for name in LocalBackend(folder).tree("."):
         if name != MANIFEST:
-            state, size = hashlib.sha256(), 0
-            while block := handle.read(READ_BYTES):
-                state.update(block)
-                size += len(block)
-            found[name] = {"sha256": state.hexdigest(), "bytes": size}
+            with (folder / name).open("rb") as handle:
+                found[name] = file_digest(handle)
     return found
+
+
+def file_digest(handle: BinaryIO) -> dict[str, Any]:
+    """{"sha256", "bytes"} of an open file."""
+    state, size = hashlib.sha256(), 0
+    while block := handle.read(READ_BYTES):
+        state.update(block)
+        size += len(block)
+    return {"sha256": state.hexdigest(), "bytes": size}
 
 
 def artifact_digest(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:
     """The digest of an artifact with these files."""
-    from . import canonical
-
     return canonical.digest({"kind": kind, "files": files})

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millrace.data.documents import shards
+from millrace.pipelines.store import canonical
 from millrace.pipelines.store.store import StageRecord, Store
 
 Fill = Callable[[Path], object]
@@ -48,21 +49,16 @@ class StoreBuilder:
         key: str | None = None,
     ) -> StageRecord:
         """One finished stage; ``outputs`` is port -> (kind, what fills the folder)."""
-        key = key or f"{len(self.store.stage_keys()):02d}{name}".encode().hex().ljust(64, "0")[:64]
-        common: dict[str, Any] = {
-            "stage": name,
+        identity: dict[str, Any] = {
             "component": component,
-            "key": key,
-            "run": run,
             "config": config or {},
             "seed": 0,
-        }
-        common |= {
             "inputs": inputs or {},
-            "code": "c" * 64,
-            "metrics": {"documents_out": 1.0},
-            "versions": {},
+            "code": f"{len(self.store.stage_keys()):02d}{name}".encode().hex().ljust(64, "0")[:64],
         }
+        key = key or canonical.stage_key(**identity, fingerprint=None, lineage=None)
+        common = {**identity, "stage": name, "key": key, "run": run}
+        common |= {"metrics": {"documents_out": 1.0}, "versions": {}}
         made = {}
         for port, (kind, fill) in outputs.items():
             folder = self.store.work(key) / port

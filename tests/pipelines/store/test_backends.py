@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from millrace.pipelines.store import backends
 from millrace.pipelines.store.backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+
+NAMES = ("a", "deep/b")
 
 
 @pytest.fixture(params=["folder", "file", "memory"])
@@ -49,13 +53,15 @@ def test_a_published_folder_is_there_with_everything_in_it(backend: Backend, tmp
     folder = artifact(tmp_path)
     backend.publish(folder, "artifacts/aa/aabb")
     assert not folder.exists()
-    local = backend.local("artifacts/aa/aabb")
+    local = backend.local("artifacts/aa/aabb", NAMES)
     assert {file.relative_to(local).as_posix() for file in local.rglob("*") if file.is_file()} == {
         "a",
         "deep/b",
         MANIFEST,
     }
-    assert {name: handle.read() for name, handle in backend.files("artifacts/aa/aabb")}["deep/b"] == b"y"
+    assert backend.tree("artifacts/aa/aabb") == ["a", "deep/b", MANIFEST]
+    with backend.open("artifacts/aa/aabb/deep/b") as handle:
+        assert handle.read() == b"y"
     assert backend.names("artifacts/aa") == ["aabb"]
     assert backend.bytes_of("artifacts/aa/aabb") == 4
 
@@ -63,7 +69,7 @@ def test_a_published_folder_is_there_with_everything_in_it(backend: Backend, tmp
 def test_publishing_again_keeps_what_is_there(backend: Backend, tmp_path: Path) -> None:
     backend.publish(artifact(tmp_path), "artifacts/aa/aabb")
     backend.publish(artifact(tmp_path, "another text"), "artifacts/aa/aabb")
-    assert (backend.local("artifacts/aa/aabb") / "a").read_text() == "x"
+    assert (backend.local("artifacts/aa/aabb", NAMES) / "a").read_text() == "x"
     assert not (tmp_path / "made").exists()
 
 
@@ -101,7 +107,8 @@ def test_another_machine_downloads_an_artifact_once(tmp_path: Path) -> None:
     there = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "there")
     found: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: found.append(there.local("artifacts/aa/aabb"))) for _ in range(4)
+        threading.Thread(target=lambda: found.append(there.local("artifacts/aa/aabb", NAMES)))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -110,4 +117,44 @@ def test_another_machine_downloads_an_artifact_once(tmp_path: Path) -> None:
     assert found == [tmp_path / "there" / "artifacts/aa/aabb"] * 4
     assert [(file.name) for file in (tmp_path / "there" / "artifacts/aa").iterdir()] == ["aabb"]
     (tmp_path / "store" / "artifacts/aa/aabb/a").unlink()
-    assert (there.local("artifacts/aa/aabb") / "a").read_text() == "x"
+    assert (there.local("artifacts/aa/aabb", NAMES) / "a").read_text() == "x"
+
+
+def test_a_download_that_was_killed_is_made_anew_and_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever the killed process had got, and names that the manifest does not list, are not in the copy."""
+    here = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "here")
+    here.publish(artifact(tmp_path), "artifacts/aa/aabb")
+    (tmp_path / "store" / "artifacts/aa/aabb/stray").touch()
+    there = RemoteBackend(f"file://{tmp_path}/store", tmp_path / "there")
+    half = tmp_path / "there" / "artifacts/aa/.aabb"
+    half.mkdir(parents=True)
+    (half / "a").write_text("half")
+    local = there.local("artifacts/aa/aabb", NAMES)
+    assert sorted(path.name for path in local.iterdir()) == ["a", "deep", MANIFEST]
+    assert (local / "a").read_text() == "x"
+    assert [path.name for path in local.parent.iterdir()] == ["aabb"]
+
+
+def test_an_artifact_from_another_device_is_copied_into_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``/dev/shm`` is a device of its own, so no rename leads from it into the store."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        shared = tmp_path  # one device: the copy is made all the same
+        monkeypatch.setattr(backends, "_same_device", lambda *paths: False)
+    backend = LocalBackend(tmp_path / "store")
+    with tempfile.TemporaryDirectory(dir=shared) as made:
+        folder = artifact(Path(made))
+        backend.publish(folder, "artifacts/aa/aabb")
+        assert not folder.exists()
+    assert backend.tree("artifacts/aa/aabb") == ["a", "deep/b", MANIFEST]
+    assert backend.names("artifacts/aa") == ["aabb"]
+    assert [path.name for path in (tmp_path / "store/artifacts/aa").iterdir()] == ["aabb"]
+
+
+@pytest.mark.parametrize("path", ["a/b.json", "a/none.json"])
+def test_the_age_of_a_file_is_small_when_it_was_just_written(backend: Backend, path: str) -> None:
+    backend.write("a/b.json", b"1")
+    assert -60 < backend.age_seconds(path) < 3600
+    assert "clock" not in str(backend.names("."))

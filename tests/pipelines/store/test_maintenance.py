@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.pipelines.store import backends, maintenance
+from millrace.pipelines.store import backends, canonical, maintenance
 from millrace.pipelines.store.store import StageRecord, Store, StoreError
+
+
+def facts_of(name: str, text: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"config": {"text": text}, "inputs": {}, "fingerprint": None, "lineage": None}
+    return facts | {"component": name, "code": "c", "seed": 0}
+
+
+def key_of(name: str, text: str) -> str:
+    return canonical.stage_key(**facts_of(name, text))
 
 
 def stage(store: Store, name: str, text: str) -> str:
     """A finished stage whose output is one text; returns its key."""
-    key = f"{name}-{text}"
+    key, facts = key_of(name, text), facts_of(name, text)
     folder = store.work(key) / "out"
     folder.mkdir(parents=True)
     (folder / "file").write_text(text)
     (folder / ".zarray").write_text(text)
-    digest = store.publish(folder, "documents", {"stage": name, "port": "out", "run": "r"})
-    facts: dict[str, Any] = {
-        "config": {},
-        "inputs": {},
-        "modules": {},
-        "metrics": {},
-        "versions": {},
-        "seed": 0,
-    }
-    facts |= {"component": "c", "fingerprint": None, "code": "c", "run": "r", "started": 0.0, "seconds": 0.0}
+    producer = {**facts, "stage": name, "port": "out", "run": "r", "key": key, "metrics": {"n": 1}}
+    digest = store.publish(folder, "documents", producer)
     outputs = {"out": {"digest": digest, "kind": "documents"}}
-    store.write_record(StageRecord(key=key, stage=name, outputs=outputs, peak_bytes=0, **facts))
+    times: dict[str, Any] = {"started": 0.0, "seconds": 0.0, "peak_bytes": 0, "modules": {}, "versions": {}}
+    record = StageRecord(key=key, stage=name, outputs=outputs, run="r", metrics={"n": 1}, **facts, **times)
+    store.write_record(record)
     return key
 
 
@@ -78,8 +82,8 @@ def test_a_sound_store_has_no_damage(store: Store) -> None:
         ("remove", "file is missing"),
         ("add", "extra was added"),
         ("manifest", "its manifest cannot be read"),
-        ("other manifest", "its manifest is not one"),
-        ("kind", "its manifest does not match its digest"),
+        ("other manifest", "its manifest cannot be read"),
+        ("kind", "its seal does not match"),
         ("record", "cannot be read"),
     ],
 )
@@ -147,7 +151,7 @@ def test_collecting_sweeps_what_killed_processes_left_and_keeps_hidden_files_of_
     ]
     for path in left:
         path.mkdir(parents=True)
-    maintenance.collect(store, 1)
+    maintenance.collect(store, 1, grace_seconds=0)
     assert not any(path.exists() for path in left)
     assert maintenance.verify(store) == []
 
@@ -195,13 +199,13 @@ def test_collecting_leaves_exactly_what_the_kept_runs_reach(
             if sum(later == pipeline for later, _ in runs[index + 1 :]) < keep
         }
         keys = {
-            f"{n}-{t}"
+            key_of(n, t)
             for (_, name), (_, used) in zip(runs, history, strict=True)
             for n, t in used.items()
             if name in kept
         }
         digests = {digest_of(store, key) for key in keys}
-        maintenance.collect(store, keep)
+        maintenance.collect(store, keep, grace_seconds=0)
         assert (set(store.run_ids()), set(store.stage_keys()), set(store.artifacts())) == (
             kept,
             keys,
@@ -209,3 +213,105 @@ def test_collecting_leaves_exactly_what_the_kept_runs_reach(
         )
         assert maintenance.verify(store) == []
         assert not any((Path(folder) / "work").iterdir()) if (Path(folder) / "work").exists() else True
+
+
+def test_a_grace_period_keeps_whatever_no_runs_record_names_yet(store: Store) -> None:
+    """A stage whose run's record has not arrived: its folder, its record and its artifact stay for a while."""
+    key, used = stage(store, "a", "stray"), stage(store, "a", "used")
+    digest = digest_of(store, key)
+    lone = store.work("lone") / "out"
+    lone.mkdir(parents=True)
+    (lone / "file").touch()
+    orphan = store.publish(lone, "documents", {})
+    run(store, 1, "p", {"a": used})
+    (store.work("started")).mkdir(parents=True)
+    maintenance.collect(store, 0)
+    assert (set(store.artifacts()), store.stage_keys()) == ({digest, orphan}, [key])
+    assert store.work("started").is_dir()
+    maintenance.collect(store, 0, grace_seconds=0)
+    assert (list(store.artifacts()), store.stage_keys()) == ([], [])
+    assert not store.work("started").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"stages": []}'])
+def test_collecting_refuses_while_it_cannot_tell_what_a_run_used(store: Store, data: bytes) -> None:
+    key = stage(store, "a", "one")
+    name = run(store, 1, "p", {"a": key})
+    store.backend.write(f"runs/{name}/run.json", data)
+    with pytest.raises(StoreError, match=rf"runs/{name}/run\.json cannot be read"):
+        maintenance.collect(store, 0, grace_seconds=0)
+    assert store.stage_keys() == [key]
+    assert [item.path for item in maintenance.verify(store)] == [f"runs/{name}/run.json"]
+
+
+def test_collecting_refuses_while_it_cannot_tell_what_a_stage_made(store: Store) -> None:
+    key, other = stage(store, "a", "one"), stage(store, "b", "two")
+    run(store, 1, "p", {"a": key})
+    store.backend.write(f"stages/{key}.json", b"")
+    with pytest.raises(StoreError, match=rf"stages/{key}\.json cannot be read"):
+        maintenance.collect(store, 1, grace_seconds=0)
+    assert other in store.stage_keys()
+
+
+def edited(store: Store, key: str, **changes: Any) -> None:
+    """Edits a record as somebody does who also seals it again."""
+    record = store.record(key)
+    assert record is not None
+    store.write_record(dataclasses.replace(record, **changes))
+
+
+@pytest.mark.parametrize(
+    "change", [{"metrics": {"n": 2}}, {"config": {"text": "two"}}, {"seed": 1}, {"code": "d"}]
+)
+def test_verify_finds_a_record_that_was_edited_and_sealed_again(store: Store, change: dict[str, Any]) -> None:
+    key = stage(store, "a", "one")
+    edited(store, key, **change)
+    assert {item.path for item in maintenance.verify(store)} == {f"stages/{key}.json"}
+
+
+def test_verify_finds_outputs_that_were_swapped(store: Store) -> None:
+    keys = [stage(store, "a", "one"), stage(store, "a", "two")]
+    outputs = [{"out": {"digest": digest_of(store, key), "kind": "documents"}} for key in keys]
+    for key, swapped in zip(keys, reversed(outputs), strict=True):
+        edited(store, key, outputs=swapped)
+    assert sorted(item.path for item in maintenance.verify(store)) == sorted(
+        f"stages/{key}.json" for key in keys
+    )
+
+
+def test_verify_goes_on_after_a_file_that_cannot_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (stage(store, "a", text) for text in ("one", "two"))
+    opened = store.backend.open
+
+    def failing(path: str) -> Any:
+        if digest_of(store, first) in path and path.endswith("/.zarray"):
+            raise OSError(5, "Input/output error")
+        return opened(path)
+
+    monkeypatch.setattr(store.backend, "open", failing)
+    monkeypatch.setattr(
+        maintenance, "file_digest", lambda handle: {"sha256": "0", "bytes": len(handle.read())}
+    )
+    found = [item for item in maintenance.verify(store) if item.path.startswith("artifacts")]
+    assert len(found) == 4
+    assert sum("cannot be read" in item.problem for item in found) == 1
+    assert sum(item.path.endswith(digest_of(store, second)) for item in found) == 2
+
+
+def test_verify_reads_the_copies_of_an_object_stores_artifacts(tmp_path: Path) -> None:
+    opened = Store(str(tmp_path / "cache"))
+    opened.backend, opened.is_local = (
+        backends.RemoteBackend(f"file://{tmp_path}/remote", opened.scratch),
+        False,
+    )
+    digest = digest_of(opened, stage(opened, "a", "one"))
+    copy = opened.folder(digest) / "file"
+    copy.chmod(0o644)
+    copy.write_text("onE")
+    (found,) = maintenance.verify(opened)
+    assert (found.path, found.remedy) == (
+        f"{opened.scratch}/artifacts/{digest[:2]}/{digest}",
+        "remove the folder: it is a copy, and fetched again",
+    )

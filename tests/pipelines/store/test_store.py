@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.pipelines.store import intact
+from millrace.pipelines.store.backends import RemoteBackend
+from millrace.pipelines.store.seal import seal
 from millrace.pipelines.store.store import (
+    DamagedError,
     StageRecord,
     Store,
     StoreError,
     artifact_digest,
-    digests_of,
     file_digests,
 )
 
@@ -138,7 +143,7 @@ def test_a_record_is_reusable_only_with_every_one_of_its_outputs(store: Store, l
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\xff", '{"of_a_later_version": 1}'])
 def test_a_damaged_record_says_which_file_to_remove(store: Store, text: str) -> None:
     store.backend.write("stages/k.json", text.encode("latin-1"))
-    with pytest.raises(StoreError, match=r"stages/k.json cannot be read .* remove the file"):
+    with pytest.raises(StoreError, match=r"stages/k.json cannot be read: it .* remove the file"):
         store.record("k")
 
 
@@ -161,14 +166,16 @@ def test_a_record_that_cannot_be_read_as_a_whole_is_never_half_there(store: Stor
     assert sizes <= {1, 100_000}
 
 
-def test_runs_keep_their_files_and_damage_reads_as_nothing(store: Store) -> None:
+def test_runs_keep_their_files_and_damage_is_named(store: Store) -> None:
     store.write_run("2025-b", "run.json", {"a": 1})
     store.write_run("2025-a", "run.json", {"a": 2})
     assert store.run_ids() == ["2025-a", "2025-b"]
     assert store.read_run("2025-b") == {"a": 1}
-    store.backend.write("runs/2025-b/run.json", b"{")
-    assert store.read_run("2025-b") is None
     assert store.read_run("2025-c") is None
+    for data in (b"", b"{", b"[]", b"3", b'{"stages": []}', b'{"stages": {"a": 1}}'):
+        store.backend.write("runs/2025-b/run.json", data)
+        with pytest.raises(StoreError, match=r"runs/2025-b/run\.json cannot be read"):
+            store.read_run("2025-b")
 
 
 def test_a_lock_is_held_by_one_at_a_time(store: Store) -> None:
@@ -230,4 +237,156 @@ def test_every_attribute_of_a_record_survives(store: Store) -> None:
 
 def test_digests_leave_out_the_manifest(store: Store) -> None:
     digest = store.publish(made(store), "documents", {})
-    assert digests_of(store.backend.files(f"artifacts/{digest[:2]}/{digest}")).keys() == FILES.keys()
+    assert file_digests(store.folder(digest)).keys() == FILES.keys()
+
+
+@pytest.mark.parametrize("change", ["flip", "same times", "shorten", "remove", "add"])
+def test_a_damaged_artifact_is_not_reused_is_not_taken_and_is_made_again(store: Store, change: str) -> None:
+    digest = store.publish(made(store), "documents", {})
+    store.write_record(record("k", digest))
+    file = store.folder(digest) / "deep" / "b.txt"
+    before = file.stat()
+    file.chmod(0o644)
+    if change in ("flip", "same times"):
+        file.write_bytes(b"twO")
+        if change == "same times":
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "shorten":
+        file.write_bytes(b"tw")
+    elif change == "remove":
+        file.unlink()
+    else:
+        (file.parent / "more").touch()
+    assert store.reusable("k") is None
+    with pytest.raises(
+        DamagedError, match=r"is damaged: deep/(b\.txt|more) .* the stage that made it runs again"
+    ):
+        store.take(digest)
+    assert store.publish(made(store), "documents", {}) == digest
+    assert {name: (store.take(digest) / name).read_text() for name in FILES} == FILES
+    assert store.reusable("k") is not None
+
+
+def test_damage_that_came_before_the_first_look_is_found_when_the_artifact_is_taken(store: Store) -> None:
+    """As in a store that was copied from another machine."""
+    digest = store.publish(made(store), "documents", {})
+    store.write_record(record("k", digest))
+    shutil.rmtree(store.scratch / "seen")
+    file = store.folder(digest) / "a.txt"
+    file.chmod(0o644)
+    file.write_text("onE")
+    assert store.reusable("k") is not None
+    assert store.reusable("k", read=True) is None
+    with pytest.raises(DamagedError, match=r"a\.txt is not what was written"):
+        store.take(digest)
+    assert store.reusable("k") is None  # remembered
+
+
+def test_a_file_is_hashed_once_and_after_a_touch_once_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.publish(made(store), "documents", {})
+    hashed: list[str] = []
+    real = intact._sha256
+
+    def counted(file: Path) -> str:
+        hashed.append(file.name)
+        return real(file)
+
+    monkeypatch.setattr(intact, "_sha256", counted)
+    store.take(digest)
+    assert hashed == []
+    (store.folder(digest) / "a.txt").touch()
+    for _ in range(2):
+        store.take(digest)
+        store.take(digest)
+    assert hashed == ["a.txt"]
+
+
+def object_store(tmp_path: Path, machine: str) -> Store:
+    opened = Store(str(tmp_path / machine))
+    opened.backend, opened.is_local = RemoteBackend(f"file://{tmp_path}/remote", opened.scratch), False
+    return opened
+
+
+def test_a_damaged_copy_of_an_object_is_fetched_again_and_a_damaged_object_is_named(tmp_path: Path) -> None:
+    here, there = (object_store(tmp_path, machine) for machine in ("here", "there"))
+    digest = here.publish(made(here), "documents", {})
+    here.write_record(record("k", digest))
+    copy = there.take(digest) / "a.txt"
+    copy.write_text("")
+    assert (there.take(digest) / "a.txt").read_text() == "one"
+    (tmp_path / "remote/artifacts" / digest[:2] / digest / "a.txt").write_text("onE")
+    copy.write_text("")
+    with pytest.raises(DamagedError, match=r"a\.txt is not what was written"):
+        there.take(digest)
+    assert there.reusable("k") is None
+    assert there.publish(made(there), "documents", {}) == digest
+    assert (object_store(tmp_path, "third").take(digest) / "a.txt").read_text() == "one"
+
+
+NAMES = ["../x", "/x", "a/../../x", "a//b", "./a", "", ".", "a\\..\\x", "a\0", "manifest.json", ".."]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest_that_names_a_file_outside_of_its_artifact_is_refused(tmp_path: Path, name: str) -> None:
+    here = object_store(tmp_path, "here")
+    files = {name: {"sha256": "0" * 64, "bytes": 1}}
+    digest = artifact_digest("documents", files)
+    manifest = {"digest": digest, "kind": "documents", "files": files, "producer": {}}
+    here.backend.write(f"artifacts/{digest[:2]}/{digest}/manifest.json", seal(manifest))
+    for use in (here.manifest, here.folder, here.take):
+        with pytest.raises(DamagedError, match="outside of the artifact"):
+            use(digest)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"kind": "documents", "files": []}'])
+def test_a_manifest_that_is_none_is_named(store: Store, data: bytes) -> None:
+    digest = store.publish(made(store), "documents", {})
+    store.write_record(record("k", digest))
+    store.backend.write(f"artifacts/{digest[:2]}/{digest}/manifest.json", data)
+    with pytest.raises(DamagedError, match=r"manifest\.json cannot be read: .* runs again"):
+        store.manifest(digest)
+    assert store.reusable("k") is None
+    assert store.publish(made(store), "documents", {}) == digest
+    assert store.reusable("k") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"outputs": {}}, {"outputs": []}, {"outputs": {"a": {}}}, {"metrics": []}, {"outputs": {"a": 1}}],
+)
+def test_a_record_without_what_a_record_has_is_refused(store: Store, change: dict[str, Any]) -> None:
+    facts = {**dataclasses.asdict(record("k", "0" * 64)), **change}
+    store.backend.write("stages/k.json", seal(facts))
+    with pytest.raises(StoreError, match=r"stages/k\.json cannot be read: its|it has no outputs"):
+        store.record("k")
+
+
+def test_a_record_under_another_key_is_refused(store: Store) -> None:
+    store.backend.write("stages/other.json", record("k", "0" * 64).to_json())
+    with pytest.raises(StoreError, match="it is the record of k"):
+        store.record("other")
+
+
+@given(st.lists(st.sampled_from(["20200101-000000-000ab12", "20991231-235959-999ffff"]), max_size=2))
+def test_a_new_run_sorts_after_every_other_whatever_the_clock_says(old: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: None)
+        store = Store(folder)
+        runs = [*old]
+        for run in old:
+            store.write_run(run, "run.json", {})
+        for seconds in (4e9, 1e9, 2e9):
+            patch.setattr(
+                "time.gmtime", lambda seconds=seconds: datetime.fromtimestamp(seconds, UTC).timetuple()
+            )
+            runs.append(store.new_run("ab"))
+            store.write_run(runs[-1], "run.json", {})
+        assert store.run_ids() == [*sorted(set(old)), *runs[len(old) :]]
+
+
+@pytest.mark.parametrize("uri", ["", "a\0b"])
+def test_a_store_that_no_system_can_open_is_refused(uri: str) -> None:
+    with pytest.raises(StoreError, match="expected a folder or an fsspec URI"):
+        Store(uri)
