@@ -304,8 +304,9 @@ def _moved(folder: Path, target: Path) -> Path:
 
 def _manifest_last(folder: Path) -> Iterator[Path]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    yield from (file for file in files if file.name != MANIFEST)
-    yield from (file for file in files if file.name == MANIFEST)
+    manifest = folder / MANIFEST
+    yield from (file for file in files if file != manifest)
+    yield manifest
 
 
 def _sync(path: Path) -> None:

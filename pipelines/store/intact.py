@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,4 +108,5 @@ def _keep(scratch: Path, digest: str, stamps: Mapping[str, Stamp | None]) -> Non
         aside.write_text(json.dumps(stamps))
         aside.replace(file)
     except OSError:  # a store that cannot be written is hashed every time
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # for the same reason
+            aside.unlink(missing_ok=True)

@@ -49,7 +49,9 @@ def test_a_stage_is_that_of_the_specs_own_pipeline(
     store = small_store.store
     for number, name in ((1, "mine"), (2, "other")):
         run = f"2025020{number}-000000-aaaa"
-        small_store.builder.stage("sort", "export", {}, run=run)
+        small_store.builder.stage(
+            "sort", "export", {"report": ("report", lambda folder: (folder / "a").touch())}, run=run
+        )
         small_store.builder.run(run, pipeline=name)
         store.backend.write(f"runs/{run}/logs/sort.log", b"said")
     for name in ("mine", "other"):
