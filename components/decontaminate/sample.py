@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millrace.data.contamination.sample import is_chosen
+from millrace.data.documents.choosing import is_chosen
 from millrace.data.documents.shards import read_shard
 from millrace.data.text.batch import from_arrow
 
@@ -18,8 +18,10 @@ def take_sample(work: str, share: float, seed: int, task: tuple[int, str]) -> in
     """Writes one shard's documents of the sample; returns how many."""
     number, path = task
     table = read_shard(path, ["doc_id", "text"])
-    ids = from_arrow(table["doc_id"])
-    chosen = np.flatnonzero(is_chosen(ids, share, seed))
+    chosen = np.array(
+        [row for row, doc_id in enumerate(table["doc_id"].to_pylist()) if is_chosen(share, seed, doc_id)],
+        np.int64,
+    )
     texts = from_arrow(table["text"])
     starts = texts.offsets[chosen]
     ends = np.minimum(texts.offsets[chosen + 1], starts + SAMPLE_BYTES)

@@ -14,8 +14,9 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
+
+from millrace.data.documents.choosing import keyed
 
 
 def allot(
@@ -67,9 +68,8 @@ def tempered(available_bytes: Mapping[str, int], alpha: float) -> dict[str, floa
 
 def ranks(doc_ids: Sequence[str], seed: int) -> list[int]:
     """Document indices in the order of a keyed hash of their ids."""
-    key = seed.to_bytes(8, "little", signed=True)
-    digests = [hashlib.blake2b(doc_id.encode(), digest_size=16, key=key).digest() for doc_id in doc_ids]
-    return sorted(range(len(doc_ids)), key=digests.__getitem__)
+    hashes = [keyed(seed, doc_id) for doc_id in doc_ids]
+    return sorted(range(len(doc_ids)), key=hashes.__getitem__)
 
 
 def choose(order: Sequence[int], sizes_bytes: Sequence[int], budget_bytes: int) -> dict[int, int]:
