@@ -110,6 +110,7 @@ def test_dropped_documents_say_why(reference: Reference) -> None:
 
     store = Store(str(folder / ".millrace"))
     state = store.read_run(store.run_ids()[-1])
+    assert state is not None
     for stage, rule in (("dedup", "near"), ("decontaminate", "contaminated")):
         record = store.record(state["stages"][stage]["key"])
         assert record is not None

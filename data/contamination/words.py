@@ -31,10 +31,10 @@ from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import (
     bytes_between,
     count_bits,
-    first_bit,
     hash_bytes,
     lowered_between,
     settled,
+    write_places,
 )
 
 _APOSTROPHES = (0x27, 0xB4, 0x2BC, 0x2018, 0x2019, 0x201B, 0xFF07)
@@ -160,26 +160,8 @@ def _runs(data: Any, begin: int, end: int, starts: Any, ends: Any, odds: Any) ->
             special &= run
         after = run << one | before
         openings, closings = run & ~after, ~run & after
-        # ---- Starts and ends: mostly ten or so; sixteen without a branch.
-        shift = at - begin
-        left, base = openings, np.uint64(opened)
-        for other in range(16):
-            starts[base + np.uint64(other)] = shift + first_bit(left)
-            left &= left - one
-        base += np.uint64(16)
-        while left:
-            starts[base] = shift + first_bit(left)
-            left &= left - one
-            base += one
-        left, base = closings, np.uint64(closed)
-        for other in range(16):
-            ends[base + np.uint64(other)] = shift + first_bit(left)
-            left &= left - one
-        base += np.uint64(16)
-        while left:
-            ends[base] = shift + first_bit(left)
-            left &= left - one
-            base += one
+        write_places(openings, starts, opened, at - begin)
+        write_places(closings, ends, closed, at - begin)
         # ---- Odd runs: a bit added anywhere to a run of bits is carried to the run's end.
         odd = special | pending
         carried = run + odd

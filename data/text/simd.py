@@ -143,6 +143,23 @@ def first_bit(typing_context: Any, mask: Any) -> Any:
     return types.intp(types.uint64), generate
 
 
+@register_jitable
+def write_places(bits: Any, out: Any, first: Any, shift: Any) -> None:
+    """Writes the places of a uint64's set bits, plus ``shift``, to ``out`` from index ``first`` on.
+
+    Common blocks of text have ten or so; sixteen are written without a branch, so ``out`` has room for as many more.
+    """
+    at = np.uint64(first)
+    for other in range(16):
+        out[at + np.uint64(other)] = shift + first_bit(bits)
+        bits &= bits - np.uint64(1)
+    at += np.uint64(16)
+    while bits:
+        out[at] = shift + first_bit(bits)
+        bits &= bits - np.uint64(1)
+        at += np.uint64(1)
+
+
 @intrinsic
 def count_bits(typing_context: Any, mask: Any) -> Any:
     """How many bits of a uint64 are set."""

@@ -27,6 +27,7 @@ from .simd import (
     hash_bytes,
     lowered_between,
     settled,
+    write_places,
 )
 
 if TYPE_CHECKING:
@@ -194,26 +195,8 @@ def _split(
         after_space = space << one | before
         openings, closings = ~space & after_space, space & ~after_space
         after_blank = (blank << one | single) & ~(space << np.uint64(2) | before_two)
-        # ---- Starts and ends: mostly ten or so; sixteen without a branch.
-        shift = at - begin
-        left, base = openings, np.uint64(words)
-        for other in range(16):
-            starts[base + np.uint64(other)] = shift + first_bit(left)
-            left &= left - one
-        base += np.uint64(16)
-        while left:
-            starts[base] = shift + first_bit(left)
-            left &= left - one
-            base += one
-        left, base = closings, np.uint64(closed)
-        for other in range(16):
-            ends[base + np.uint64(other)] = shift + first_bit(left)
-            left &= left - one
-        base += np.uint64(16)
-        while left:
-            ends[base] = shift + first_bit(left)
-            left &= left - one
-            base += one
+        write_places(openings, starts, words, at - begin)
+        write_places(closings, ends, closed, at - begin)
         # ---- Words after other gaps than a single space.
         special = openings & ~after_blank
         while special:
@@ -232,7 +215,7 @@ def _split(
                 lowest = ended & (~ended + one)
                 ended ^= lowest
                 word = np.uint64(closed + count_bits(closings & (lowest - one)))
-                start = np.int64(starts[word]) - shift
+                start = np.int64(starts[word]) - (at - begin)
                 own = lowest - (one << np.uint64(start & 63))
                 if start < 0 or wide & own:
                     odds[np.uint64(odd_count)] = word

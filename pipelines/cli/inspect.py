@@ -149,7 +149,10 @@ def diff(
             raise ComponentError(
                 f"got {name!r}, which matches {len(matches)} runs, expected one; `millrace runs` lists them"
             )
-        states.append(opened.read_run(matches[0]))
+        state = opened.read_run(matches[0])
+        if state is None:
+            raise ComponentError(f"the run {matches[0]} has no run.json; `millrace store verify` says more")
+        states.append(state)
     report: dict[str, Any] = {}
     for stage in dict.fromkeys([*states[0]["stages"], *states[1]["stages"]]):
         old, new = (_record(opened, state, stage) for state in states)

@@ -70,7 +70,7 @@ def forget(scratch: Path, digest: str) -> None:
 
 def _names(folder: Path) -> set[str]:
     """Paths of all files below a folder, relative to it, less the manifest."""
-    found = set()
+    found = set[str]()
     for parent, _, names in os.walk(folder):
         base = os.path.relpath(parent, folder)
         found.update(name if base == "." else f"{base}/{name}".replace(os.sep, "/") for name in names)

@@ -293,12 +293,14 @@ def _verify_records(
             for name in ("component", "config", "seed", "inputs", "code", "metrics")
             if name in producer and producer[name] != getattr(maker, name)
         )
-        port = producer.get("port")
-        made = maker.outputs.get(port, {}).get("digest") if isinstance(port, str) else digest
-        if made != digest:
+        output_port = producer.get("port")
+        made_there = (
+            maker.outputs.get(output_port, {}).get("digest") if isinstance(output_port, str) else digest
+        )
+        if made_there != digest:
             yield Damage(
                 f"stages/{maker.key}.json",
-                f"its output {port} is not {digest[:12]}, which it made",
+                f"its output {output_port} is not {digest[:12]}, which it made",
                 "remove the file; the stage runs again",
             )
 

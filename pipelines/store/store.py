@@ -174,10 +174,10 @@ class Store:
         Raises:
             StoreError: The folder holds something that an artifact cannot.
         """
-        for path in folder.rglob("*"):
-            if path.is_symlink() or path == folder / MANIFEST:
+        for file in folder.rglob("*"):
+            if file.is_symlink() or file == folder / MANIFEST:
                 raise StoreError(
-                    f"got {path.name} in an output, expected files of its own and no {MANIFEST} or symbolic link; "
+                    f"got {file.name} in an output, expected files of its own and no {MANIFEST} or symbolic link; "
                     "this is a defect of the component"
                 )
         files = file_digests(folder)

@@ -89,11 +89,11 @@ def languages(folder: Path) -> Path:
     """One source in three languages, one of them ten times as large."""
     rows = []
     for lang, line, count in (
-        ("en", "The ship sailed on day {i} of the long voyage.\n", 200),
-        ("de", "Das Schiff fuhr am Tag {i} der langen Reise.\n", 20),
-        ("zh", "这艘船在漫长航程的第{i}天航行。\n", 20),
+        ("en", "The ship sailed on day {i} of the long voyage.\n", 2000),
+        ("de", "Das Schiff fuhr am Tag {i} der langen Reise.\n", 200),
+        ("zh", "这艘船在漫长航程的第{i}天航行。\n", 200),
     ):
-        rows += [{"text": line.format(i=i) * 20, "lang": lang, "uri": f"{lang}{i}"} for i in range(count)]
+        rows += [{"text": line.format(i=i) * 2, "lang": lang, "uri": f"{lang}{i}"} for i in range(count)]
     filled = [
         {"source": "books", "locator": "", "metadata": "{}", **row}
         | {"doc_id": documents.document_id(row["uri"], "")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 from numba.core.errors import TypingError
@@ -33,6 +33,11 @@ def _masks(data: np.ndarray, at: int) -> tuple[Any, ...]:
 @njit
 def _of_mask(mask: np.uint64) -> tuple[int, int, np.uint64]:
     return simd.first_bit(mask), simd.count_bits(mask), simd.settled(mask)
+
+
+@njit
+def _places(mask: np.uint64, out: np.ndarray, first: int, shift: int) -> None:
+    simd.write_places(mask, out, first, shift)
 
 
 @njit
@@ -145,3 +150,16 @@ def test_a_copy_is_that_of_a_slice(draw: st.DataObject, data: bytes) -> None:
     expected[to : to + count] = source[at : at + count]
     _copied(target, to, source, at, count)
     np.testing.assert_array_equal(target, expected)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 9), st.integers(-3, 1000))
+@example(2**64 - 1, 0, 0)
+@example(2**16 - 1, 3, 64)
+def test_places_are_those_of_the_set_bits(mask: int, first: int, shift: int) -> None:
+    """In order, from the given index on; whatever stands before it stays."""
+    out = np.full(first + 64 + 16, -7, np.int32)
+    _places(np.uint64(mask), out, first, shift)
+    expected = [shift + place for place in range(64) if mask >> place & 1]
+    assert out[first : first + len(expected)].tolist() == expected
+    assert (out[:first] == -7).all()

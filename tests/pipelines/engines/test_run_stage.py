@@ -131,6 +131,7 @@ def test_a_closed_gate_is_raised_and_closes_the_run(toys: Callable[..., Pipeline
     store = Store(pipeline.store_uri)
     [run] = store.run_ids()
     state = store.read_run(run)
+    assert state is not None
     assert (state["status"], state["stages"]["judge"]["status"]) == ("closed", "closed")
     assert "other words" in (store.run_folder(run) / "logs" / "judge.log").read_text()
 

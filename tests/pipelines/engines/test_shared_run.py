@@ -53,6 +53,7 @@ def test_the_runs_state_is_that_of_its_stages(
     if two is not None:
         shared_run.report(store, pipeline, "r", "two", two, message="why")
     state = store.read_run("r")
+    assert state is not None
     assert (state["status"], state["pipeline"]) == (status, "shared")
     assert [stage["status"] for stage in state["stages"].values()] == [one, two or "waiting"]
     assert state["stages"]["one"]["key"] == "k"
@@ -64,6 +65,8 @@ def test_a_stage_that_reports_again_replaces_its_report_and_keeps_its_log(
 ) -> None:
     shared_run.report(store, pipeline, "r", "one", "running")
     shared_run.report(store, pipeline, "r", "one", "ran", key="k", log="a line\n")
-    assert store.read_run("r")["stages"]["one"]["status"] == "ran"
+    state = store.read_run("r")
+    assert state is not None
+    assert state["stages"]["one"]["status"] == "ran"
     assert store.backend.read("runs/r/logs/one.log") == b"a line\n"
     assert store.read_run("r", "spec.json") == pipeline.resolved()

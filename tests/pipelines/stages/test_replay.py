@@ -175,7 +175,9 @@ def test_a_run_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(trained: 
         output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     store = Store(str(trained.store))
-    message = store.read_run(store.run_ids()[-1])["stages"]["pretrain"]["message"]
+    state = store.read_run(store.run_ids()[-1])
+    assert state is not None
+    message = state["stages"]["pretrain"]["message"]
     assert "the state is saved, run again to go on from there" in message
     (done,) = re.findall(r"stopped after (\d+) of 1000 steps", message)
     trained.run(*arguments)
