@@ -34,7 +34,8 @@ import pyarrow.parquet as pq
 from millrace.data.documents import shards as documents
 from millrace.data.documents.ids import document_ids
 from millrace.data.training import streams as token_stream
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 RUN = "20260101-000000-aaaa"
 SHARD_DOCUMENTS = 10_000  # about 12 MB of text, as ingestion cuts it

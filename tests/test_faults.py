@@ -37,7 +37,7 @@ def publish(root: Path) -> None:
     for name in ("a", "b", "deep/c"):
         (folder / name).write_text(name)
     digest = store.publish(folder, "documents", {"stage": "s", "port": "p", "run": "r"})
-    write_record(store, "k" * 64, digest)
+    write_record(store, "k", digest)
 
 
 def publish_remotely(root: Path) -> None:
@@ -53,13 +53,14 @@ def publish_remotely(root: Path) -> None:
     for name in ("a", "b"):
         (folder / name).write_text(name)
     digest = store.publish(folder, "documents", {"stage": "s", "port": "p", "run": "r"})
-    write_record(store, "k" * 64, digest)
+    write_record(store, "k", digest)
 
 
 def stage(root: Path) -> None:
     """A whole stage, from looking in the store to the record."""
     from millrace.pipelines.stages.execute import execute
     from millrace.pipelines.stages.request import Request
+    from millrace.pipelines.store.canonical import stage_key
 
     common: dict[str, Any] = {
         "store": str(root),
@@ -70,8 +71,9 @@ def stage(root: Path) -> None:
         "modules": {},
     }
     config = {"text": "t", "file": None, "parts": 2, "workers": 1}
+    key = stage_key(**identity_of("toy_source", config))
     request = Request(
-        stage="s", component="toy_source", key="k" * 64, config=config, semantic=config, seed=0, **common
+        stage="s", component="toy_source", key=key, config=config, semantic=config, seed=0, **common
     )
     execute(request, lambda event: None, logging.getLogger("s"))
 
@@ -88,26 +90,42 @@ def prepare_collection(root: Path) -> None:
             folder.mkdir(parents=True)
             (folder / "file").write_text(name)
             digest = store.publish(folder, "documents", {"stage": name, "port": "p", "run": run})
-            write_record(store, name * 64, digest)
-            stages[name] = {"status": "ran", "key": name * 64}
+            stages[name] = {"status": "ran", "key": write_record(store, name, digest)}
         store.write_run(run, "run.json", {"id": run, "pipeline": "p", "status": "done", "stages": stages})
 
 
 def collect(root: Path) -> None:
-    """Frees what the newest run does not reach."""
+    """Frees what the newest run does not reach, also what a collection that was killed had left without a record."""
     from millrace.pipelines.store import maintenance
     from millrace.pipelines.store.store import Store
 
-    maintenance.collect(Store(str(root)), 1)
+    maintenance.collect(Store(str(root)), 1, grace_seconds=0)
 
 
-def write_record(store: Any, key: str, digest: str) -> None:
-    from millrace.pipelines.store.store import StageRecord
+def identity_of(component: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a stage key covers."""
+    return {
+        "component": component,
+        "config": config,
+        "inputs": {},
+        "seed": 0,
+        "fingerprint": None,
+        "code": "c",
+        "lineage": None,
+    }
 
+
+def write_record(store: Any, name: str, digest: str) -> str:
+    """Writes the record of a stage that made one artifact, and returns its key."""
+    from millrace.pipelines.store.canonical import stage_key
+    from millrace.pipelines.store.record import StageRecord
+
+    facts = identity_of("c", {"name": name})
+    key = stage_key(**facts)
+    facts |= {"modules": {}, "metrics": {}, "versions": {}, "run": "r", "started": 0.0}
     outputs = {"documents": {"digest": digest, "kind": "documents"}}
-    facts: dict[str, Any] = {"config": {}, "inputs": {}, "modules": {}, "metrics": {}, "versions": {}}
-    facts |= {"component": "c", "seed": 0, "fingerprint": None, "code": "c", "run": "r", "started": 0.0}
     store.write_record(StageRecord(key=key, stage="s", outputs=outputs, seconds=0.0, peak_bytes=0, **facts))
+    return key
 
 
 SCENARIOS: dict[str, tuple[Callable[[Path], None] | None, Callable[[Path], None]]] = {

@@ -153,7 +153,7 @@ def newest_package(spec: Path, store: str | None) -> Path:
             f"got a store with packages of the pipelines {', '.join(sorted(newest))} and no spec at {spec}, expected to be "
             "told which: name the pipeline's spec with --spec, or a package folder"
         )
-    return opened.folder(next(iter(newest.values())))
+    return opened.take(next(iter(newest.values())))
 
 
 def _package(store: Store, state: Mapping[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ from millrace.pipelines.spec.graph import ancestors, needs, order
 from millrace.pipelines.spec.models import Node
 from millrace.pipelines.stages.environment import stage_environment
 from millrace.pipelines.stages.request import request_for, to_json
-from millrace.pipelines.store.store import StageRecord
+from millrace.pipelines.store.record import StageRecord
 
 Status = Literal["waiting", "running", "ran", "reused", "failed", "closed", "skipped", "interrupted"]
 POLL_SECONDS = 0.2

@@ -35,7 +35,8 @@ from millrace.pipelines.spec.source_map import Mistake, Source, SpecError
 from millrace.pipelines.stages.execute import execute
 from millrace.pipelines.stages.failures import explain
 from millrace.pipelines.stages.request import request_for
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 from . import shared_run
 

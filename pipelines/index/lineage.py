@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace.pipelines.store.store import StageRecord, Store, StoreError, artifact_path
+from millrace.pipelines.store.maintenance import Damage
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store, StoreError, artifact_path
 
-from . import row_index, text_index
+from . import folders, last_write, row_index, text_index
 
 FILE = "index.sqlite"
 WAIT_SECONDS = 30.0
@@ -59,9 +61,13 @@ def open_index(store: Store) -> sqlite3.Connection:
     """
     path = store.scratch / FILE
     try:
+        if path.is_file() and not last_write.is_as_left(path):
+            _remove(path)
         return _opened(path, store)
     except sqlite3.DatabaseError as error:
         problem = str(error)
+    except PermissionError:  # of a damaged file in a store that cannot be written
+        return _opened(":memory:", store)
     if "locked" in problem:
         raise StoreError(
             f"{path} is being written by another process for over {WAIT_SECONDS:.0f} s; try again"
@@ -80,7 +86,7 @@ def reindex(store: Store) -> dict[str, int]:
         Table -> rows.
     """
     _remove(store.scratch / FILE)
-    row_index.forget(store, set())
+    folders.forget(store, set())
     with contextlib.closing(open_index(store)) as index:
         for row in _rows(index, "SELECT digest FROM artifacts WHERE kind = 'documents' AND rows NOT NULL"):
             files = (store.manifest(row["digest"]) or {"files": {}})["files"]
@@ -95,11 +101,23 @@ def reindex(store: Store) -> dict[str, int]:
         return counts | {name: index.execute(query, (kind,)).fetchone()[0] for kind, name in COUNTED.items()}
 
 
+def damage(store: Store) -> list[Damage]:
+    """Reads the index and all arrays again and compares them with what was written."""
+    remedy = "`millrace store reindex` makes it again; so does the next question"
+    found = [Damage(str(path), problem, remedy) for path, problem in folders.damaged(store)]
+    path = store.scratch / FILE
+    if path.is_file() and not last_write.is_as_left(path, read=True):
+        found.append(Damage(str(path), "it is not what was written", remedy))
+    return found
+
+
 def keep(index: sqlite3.Connection, statement: str, *values: Any) -> None:
     """Keeps a result that a question worked out, unless the index cannot be written just now."""
     index.execute("PRAGMA busy_timeout = 0")
     with contextlib.suppress(sqlite3.OperationalError):
         index.execute(statement, values)
+        if file := index.execute("PRAGMA database_list").fetchone()["file"]:
+            last_write.note(Path(file))
     index.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000:.0f}")
 
 
@@ -107,30 +125,33 @@ def _opened(path: Path | str, store: Store) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row
-        _prepare(connection)
-        _update(connection, store)
+        has_changed = _prepare(connection)
+        has_changed |= _update(connection, store)
+        if has_changed and isinstance(path, Path):
+            last_write.note(path)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables, in place of those of another version."""
+def _prepare(connection: sqlite3.Connection) -> bool:
+    """Makes the tables, in place of those of another version; says whether it did."""
 
     def current() -> bool:
         return bool(connection.execute("PRAGMA user_version").fetchone()[0] == VERSION)
 
     if current():
-        return
+        return False
     with _transaction(connection):
         if current():
-            return
+            return False
         for row in _rows(connection, "SELECT name FROM sqlite_master WHERE type = 'table'"):
             connection.execute(f"DROP TABLE {row['name']}")
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
+    return True
 
 
 @contextlib.contextmanager
@@ -157,8 +178,8 @@ def _rows(connection: sqlite3.Connection, query: str, *values: Any) -> list[sqli
 # Bringing up to date
 
 
-def _update(connection: sqlite3.Connection, store: Store) -> None:
-    """Adds the store's new records and runs, and forgets those that `store gc` removed."""
+def _update(connection: sqlite3.Connection, store: Store) -> bool:
+    """Adds the store's new records and runs, and forgets those that `store gc` removed; says whether there were any."""
     keys, runs = set(store.stage_keys()), set(store.run_ids())
 
     def stale() -> tuple[set[str], set[str], set[str], set[str]]:
@@ -168,12 +189,12 @@ def _update(connection: sqlite3.Connection, store: Store) -> None:
         return keys - known_keys, known_keys - keys, unfinished, known_runs.keys() - runs
 
     if not any(stale()):
-        return
+        return False
     with _transaction(connection):
         new_keys, gone_keys, new_runs, gone_runs = stale()
         _forget(connection, gone_keys, gone_runs)
         if gone_keys:
-            row_index.forget(
+            folders.forget(
                 store, {row["digest"] for row in _rows(connection, "SELECT digest FROM artifacts")}
             )
         for key in sorted(new_keys):
@@ -184,6 +205,7 @@ def _update(connection: sqlite3.Connection, store: Store) -> None:
             _add_contents(connection, store)
         for run in sorted(new_runs):
             _add_run(connection, run, store.read_run(run))
+    return True
 
 
 def _add_run(connection: sqlite3.Connection, run: str, state: Mapping[str, Any] | None) -> None:

@@ -5,7 +5,7 @@ Parquet; arrays beside them say which rows to read. Artifacts never change, so n
 one folder per artifact, made once, removed when the artifact is gone. SQLite tables of the rows themselves, which this
 replaces, took 600 bytes a document and random writes to a tree larger than memory.
 
-    <store>/index/<digest>/meta.json     {"version", "rows", "files", "bytes"}
+    <store>/index/<digest>/manifest.json with notes {"version", "rows", "files"}
                            groups.npy    int64 [G, 3]: file, row group in it, first row
                            <name>.keys   uint64, sorted within each run of 2**24
                            <name>.rows   uint32, the row of each key
@@ -22,24 +22,21 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millrace.pipelines.store.store import Store
 
-from . import evidence
+from . import evidence, folders
 from .span_arrays import Spans, SpanWriter, mapped
 
 if TYPE_CHECKING:
     import numpy as np
 
-FOLDER = "index"
-VERSIONS = {"documents": 1, "decisions": 1, "tokens": 2}
+VERSIONS = {"documents": 2, "decisions": 2, "tokens": 3}
 RUN_KEYS = 2**24  # sorted at once: 400 MB of memory at most, however large the artifact
 UNREAD = ("malformed", "empty")
 COLUMNS = {
@@ -60,12 +57,11 @@ class RowIndex:
     def __init__(self, store: Store, digest: str, folder: Path, version: int) -> None:
         import numpy as np
 
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "meta.json"}
-        if meta["version"] != version or meta["bytes"] != sizes:
-            raise ValueError(f"got an index in {folder} that is of another version or incomplete")
-        self.files: list[str] = meta["files"]
-        self.rows: int = meta["rows"]
+        notes = folders.notes(store, folder)
+        if notes["version"] != version:
+            raise ValueError(f"got an index in {folder} that is of another version")
+        self.files: list[str] = notes["files"]
+        self.rows: int = notes["rows"]
         self._store, self._digest, self._folder = store, digest, folder
         self._arrays: dict[str, tuple[Any, Any]] = {}
         self._groups = np.load(folder / "groups.npy")
@@ -228,57 +224,25 @@ def open_rows(store: Store, digest: str, kind: str) -> RowIndex:
     Raises:
         OSError, ValueError, KeyError: The artifact cannot be read.
     """
-    folder = index_folder(store) / digest
+    folder = folders.index_folder(store) / digest
     with contextlib.suppress(OSError, ValueError, KeyError):
         return RowIndex(store, digest, folder, VERSIONS[kind])
-    with made_anew(folder) as made:
-        _build(store, digest, kind, made)
+    told: dict[str, Any] = {"version": VERSIONS[kind]}
+    with folders.made_anew(store, folder, told) as made:
+        told |= _build(store, digest, kind, made)
     return RowIndex(store, digest, folder, VERSIONS[kind])
 
 
-@contextlib.contextmanager
-def made_anew(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of another once it is whole; the faster of two processes wins."""
-    made = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
-        yield made
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def forget(store: Store, kept: set[str]) -> None:
-    """Removes the indexes of artifacts that are not among these digests."""
-    for path in index_folder(store).iterdir():
-        if path.name.partition(".")[0] not in kept and not path.name.startswith("."):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def index_folder(store: Store) -> Path:
-    """The folder of all indexes; one that ends with the process where the store cannot be written."""
-    folder = store.scratch / FOLDER
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder if os.access(folder, os.W_OK) else _temporary(store.scratch)
-
-
-@lru_cache(maxsize=64)
-def _temporary(scratch: Path) -> Path:
-    import atexit
-
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
-    """Reads the key columns of every row group, one in memory at a time."""
+def _build(store: Store, digest: str, kind: str, folder: Path) -> dict[str, Any]:
+    """Reads the key columns of every row group, one in memory at a time, and returns notes on all of them."""
     import numpy as np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    if store.is_local:
+        store.take(
+            digest
+        )  # reads every file once more, and finds what was damaged before this machine saw it
     manifest = store.manifest(digest) or {"files": {}}
     files = [name for name in sorted(manifest["files"]) if _has_rows(name, kind)]
     writers = {name: _KeyWriter(folder, name) for name in ("ids", "addresses", "targets")}
@@ -316,9 +280,7 @@ def _build(store: Store, digest: str, kind: str, folder: Path) -> None:
     if spans is not None:
         spans.close()
     np.save(folder / "groups.npy", np.array(groups, np.int64).reshape(-1, 3))
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    meta = {"version": VERSIONS[kind], "rows": row, "files": files, "bytes": sizes}
-    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    return {"rows": row, "files": files}
 
 
 def _has_rows(name: str, kind: str) -> bool:

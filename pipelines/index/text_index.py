@@ -4,7 +4,7 @@ One bit for each byte of text, so an eighth of its size: far less than a full-te
 of a thousand shards to search. Shards that pass are searched, so an answer is exact. Looking up a gram reads the bits
 of one hash value, which stand together for 4,096 blocks (a quarter of a GB of text): half a kilobyte.
 
-    <store>/index/<digest>.text/meta.json    {"version", "files", "widths", "bytes"}
+    <store>/index/<digest>.text/manifest.json with notes {"version", "files", "widths"}
                                 shards.npy   int32 [columns], the file of each column, which is eight blocks
                                 bits         per segment uint8 [BLOCK_BITS, width]
 
@@ -14,7 +14,6 @@ Made for artifacts of many shards only: a smaller corpus is searched faster than
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +21,9 @@ from typing import Any
 
 from millrace.pipelines.store.store import Store
 
-from .row_index import index_folder, made_anew
+from . import folders
 
-VERSION = 1
+VERSION = 2
 LEAST_SHARDS = 64  # shards of 12 MB; with fewer, searching everything takes about a second
 SEGMENT_COLUMNS = 512
 GRAMS_ASKED = 256
@@ -50,7 +49,7 @@ def candidates(store: Store, digest: str, files: Sequence[str], text: str) -> li
     shards = np.load(folder / "shards.npy")
     found: list[int] = []
     start = 0
-    for width in json.loads((folder / "meta.json").read_text(encoding="utf-8"))["widths"]:
+    for width in folders.notes(store, folder)["widths"]:
         shape = (BLOCK_BITS, width)
         bits = np.memmap(folder / "bits", np.uint8, "r", start * BLOCK_BITS, shape)
         has_all = np.bitwise_and.reduce([bits[gram] for gram in grams], axis=0)
@@ -65,20 +64,21 @@ def prepare(store: Store, digest: str, files: Sequence[str]) -> Path | None:
     Returns:
         None where an index does not pay: for few shards, or when it cannot be written.
     """
-    folder = index_folder(store) / f"{digest}.text"
+    folder = folders.index_folder(store) / f"{digest}.text"
     if len(files) < LEAST_SHARDS or folder.parent.parent != store.scratch:
         return None
     with contextlib.suppress(OSError, ValueError, KeyError):
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        sizes = (meta["version"], meta["files"], meta["bytes"])
-        if sizes == (VERSION, list(files), (folder / "bits").stat().st_size):
+        found = folders.notes(store, folder)
+        if (found["version"], found["files"]) == (VERSION, list(files)):
             return folder
-    with made_anew(folder) as made:
-        _build(store, digest, files, made)
+    told: dict[str, Any] = {"version": VERSION, "files": list(files)}
+    with folders.made_anew(store, folder, told) as made:
+        told["widths"] = _build(store, digest, files, made)
     return folder
 
 
-def _build(store: Store, digest: str, files: Sequence[str], folder: Path) -> None:
+def _build(store: Store, digest: str, files: Sequence[str], folder: Path) -> list[int]:
+    """Writes the bits of all shards and returns the columns of each segment."""
     import numpy as np
 
     shards: list[int] = []
@@ -102,9 +102,7 @@ def _build(store: Store, digest: str, files: Sequence[str], folder: Path) -> Non
         out.flush()
         os.fsync(out.fileno())
     np.save(folder / "shards.npy", np.array(shards, np.int32))
-    size = (folder / "bits").stat().st_size
-    meta = {"version": VERSION, "files": list(files), "widths": widths, "bytes": size}
-    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    return widths
 
 
 def _columns(store: Store, digest: str, files: Sequence[str]) -> Iterator[Any]:

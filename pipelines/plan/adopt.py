@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from millrace.components.contract import ComponentError
 from millrace.pipelines.spec.models import closest
-from millrace.pipelines.store.store import StageRecord
+from millrace.pipelines.store.record import StageRecord
 
 from .plan import Planner
 

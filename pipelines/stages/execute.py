@@ -17,7 +17,8 @@ from typing import Any
 from millrace.components import registry
 from millrace.components.contract import Artifact, ComponentError, Inputs, Upstream
 from millrace.pipelines.plan import identity
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 from . import hosts
 from .context import StageContext

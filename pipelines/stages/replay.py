@@ -14,7 +14,8 @@ from millrace.components.training.digests import Difference
 from millrace.pipelines.plan import identity
 from millrace.pipelines.plan.code_identity import CodeIndex, changes
 from millrace.pipelines.spec.models import closest
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 from millrace.pipelines.trace.order import TRAIN_ON_TOKENS, recorded_config
 from millrace.pipelines.trace.runs import Run
 
@@ -67,9 +68,9 @@ def replay(run: Run, stage: str, first_step: int, end_step: int | None, log: log
 
     record = _record(run, stage)
     config = recorded_config(run, stage, record.component, record.config)
-    report = run.store.folder(record.outputs["report"]["digest"]) / digests.FILE
+    report = run.store.take(record.outputs["report"]["digest"]) / digests.FILE
     recorded = digests.read(report) if report.exists() else []
-    states = run.store.folder(record.outputs["states"]["digest"]) if "states" in record.outputs else None
+    states = run.store.take(record.outputs["states"]["digest"]) if "states" in record.outputs else None
     with tempfile.TemporaryDirectory() as work:
         context = StageContext(
             seed=identity.stage_seed(record.seed, record.component),
@@ -132,5 +133,5 @@ def _inputs(store: Store, record: StageRecord) -> Inputs:
             raise ComponentError(
                 f"the store no longer has {digest[:12]}, the {port} of {record.stage}; run the stages before it again"
             )
-        ports[port] = Artifact(store.folder(digest), manifest["kind"], digest, manifest["producer"]["stage"])
+        ports[port] = Artifact(store.take(digest), manifest["kind"], digest, manifest["producer"]["stage"])
     return Inputs(ports)

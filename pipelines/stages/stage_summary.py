@@ -11,7 +11,8 @@ from typing import Any
 
 from millrace.components.reports.figures import number, size
 from millrace.components.reports.markdown import table
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 REPORT_CHARACTERS = 64 * 1024
 

@@ -35,7 +35,7 @@ def damage(scratch: Path, digest: str, folder: Path, files: Files, *, read: bool
     seen = _seen(scratch, digest)
     if not folder.is_dir():
         return next(
-            (f"{name} is not what was written" for name, stamp in seen.items() if stamp is None), None
+            (f"{name} is not what was written" for name, known in seen.items() if known is None), None
         )
     found = _names(folder)
     if files.keys() != found:
@@ -45,14 +45,14 @@ def damage(scratch: Path, digest: str, folder: Path, files: Files, *, read: bool
     problem = None
     for name, expected in files.items():
         file = folder / name
-        stamp = _stamp(file)
-        if seen.get(name) != stamp and (read or name in seen) and _sha256(file) != expected["sha256"]:
+        current = stamp(file)
+        if seen.get(name) != current and (read or name in seen) and _sha256(file) != expected["sha256"]:
             problem = problem or f"{name} is not what was written"
             now[name] = None
-        elif seen.get(name) == stamp or read or name in seen:
-            now[name] = stamp
-        elif stamp[1] != expected["bytes"]:
-            return f"{name} has {stamp[1]} bytes, {expected['bytes']} were written"
+        elif seen.get(name) == current or read or name in seen:
+            now[name] = current
+        elif current[1] != expected["bytes"]:
+            return f"{name} has {current[1]} bytes, {expected['bytes']} were written"
     if now != seen:
         _keep(scratch, digest, now)
     return problem
@@ -60,7 +60,7 @@ def damage(scratch: Path, digest: str, folder: Path, files: Files, *, read: bool
 
 def remember(scratch: Path, digest: str, folder: Path, files: Files) -> None:
     """Notes that an artifact's files were just written, and hashed while that was done."""
-    _keep(scratch, digest, {name: _stamp(folder / name) for name in files} if folder.is_dir() else {})
+    _keep(scratch, digest, {name: stamp(folder / name) for name in files} if folder.is_dir() else {})
 
 
 def forget(scratch: Path, digest: str) -> None:
@@ -77,7 +77,8 @@ def _names(folder: Path) -> set[str]:
     return found - {MANIFEST}
 
 
-def _stamp(file: Path) -> Stamp:
+def stamp(file: Path) -> Stamp:
+    """Inode, bytes, modification and change time in nanoseconds."""
     status = file.stat()
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 

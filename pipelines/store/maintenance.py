@@ -13,7 +13,8 @@ from typing import Any
 
 from . import intact
 from .backends import MANIFEST, Backend, LocalBackend
-from .store import DamagedError, StageRecord, Store, StoreError, artifact_path, file_digest
+from .record import StageRecord
+from .store import SPEC, DamagedError, Store, StoreError, artifact_path, file_digest
 
 GRACE_SECONDS = 3600.0
 
@@ -75,13 +76,13 @@ def verify(store: Store, progress: Callable[[int, int], None] = lambda done, tot
         damage.extend(_verify_copies(store))
     damage.extend(_verify_records(store, producers, set(digests)))
     for run in store.run_ids():
-        try:
-            if store.read_run(run) is None:
-                damage.append(Damage(f"runs/{run}", "it has no run.json", "remove the folder"))
-        except StoreError as error:
-            damage.append(
-                Damage(f"runs/{run}/run.json", str(error), "remove the file if you can do without it")
-            )
+        for name in ("run.json", SPEC):
+            try:
+                if store.read_run(run, name) is None and name != SPEC:
+                    damage.append(Damage(f"runs/{run}", f"it has no {name}", "remove the folder"))
+            except StoreError as error:
+                remedy = "remove the file if you can do without it"
+                damage.append(Damage(f"runs/{run}/{name}", str(error), remedy))
     return damage
 
 

@@ -22,106 +22,17 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from . import canonical, intact
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+from .record import StageRecord
 from .seal import seal, unseal
 
 READ_BYTES = 1 << 20
-DIGEST = re.compile("[0-9a-f]{64}")
+SPEC, SPEC_DIGEST = "spec.json", "spec.sha256"
 RUN_NUMBER = re.compile(r"(\d+)-\d{8}-")
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """A finished stage key as the store remembers it.
-
-    Attributes:
-        key: The stage key.
-        stage: Its name in the spec that ran it.
-        component: What it used.
-        config: The semantic configuration.
-        seed: The spec's seed.
-        inputs: Port -> digest, or label -> digest.
-        fingerprint: What it read outside the store.
-        code: Digest of the code.
-        modules: Module -> definition -> digest, for saying later what changed.
-        outputs: Port -> {"digest", "kind"}.
-        metrics: Results.
-        run: The run that made it.
-        started: Seconds since the epoch.
-        seconds: Wall time.
-        peak_bytes: Peak memory of its process.
-        versions: Distribution -> version.
-        adopted_from: The stage key whose outputs were accepted for changed code, or None.
-        lineage: The upstream records that it read, or None.
-    """
-
-    key: str
-    stage: str
-    component: str
-    config: Mapping[str, Any]
-    seed: int
-    inputs: Mapping[str, Any]
-    fingerprint: Any
-    code: str
-    modules: Mapping[str, Mapping[str, str]]
-    outputs: Mapping[str, Mapping[str, str]]
-    metrics: Mapping[str, float]
-    run: str
-    started: float
-    seconds: float
-    peak_bytes: int
-    versions: Mapping[str, str]
-    adopted_from: str | None = None
-    lineage: Any = None
-
-    @property
-    def computed_key(self) -> str:
-        """The stage key of everything that the record names."""
-        return canonical.stage_key(
-            component=self.component,
-            code=self.code,
-            config=self.config,
-            seed=self.seed,
-            inputs=self.inputs,
-            fingerprint=self.fingerprint,
-            lineage=self.lineage,
-        )
-
-    def to_json(self) -> bytes:
-        """The record's file."""
-        return seal(asdict(self))
-
-    @classmethod
-    def from_json(cls, data: bytes) -> StageRecord:
-        """Reads a record's file.
-
-        Raises:
-            ValueError: It is not a record as ``to_json`` writes it.
-        """
-        values = unseal(data)
-        names = {field.name for field in fields(cls)}
-        needed = names - {"adopted_from", "lineage"}
-        if unknown := values.keys() - names:
-            raise ValueError(f"it has {min(unknown)!r}, which this version does not know")
-        if missing := needed - values.keys():
-            raise ValueError(f"it has no {min(missing)!r}")
-        record = cls(**values)
-        for name in ("config", "inputs", "modules", "metrics", "versions", "outputs"):
-            if not isinstance(getattr(record, name), dict):
-                raise ValueError(f"its {name} are not an object")
-        if not record.outputs:
-            raise ValueError("it has no outputs")
-        for port, output in record.outputs.items():
-            if not isinstance(output, dict) or not {"digest", "kind"} <= output.keys():
-                raise ValueError(f"its output {port} has no digest and kind")
-            if not DIGEST.fullmatch(str(output["digest"])):
-                raise ValueError(f"its output {port} has a digest that is not 64 hex digits")
-        return record
 
 
 class StoreError(Exception):
@@ -141,6 +52,7 @@ class Store:
         for local in ("file://", "local://"):
             uri = uri.removeprefix(local)  # a folder gives renames, which fsspec's file system does not
         self.uri = uri
+        self._sound = set[str]()  # artifacts that were checked when a file of them was opened
         self.is_local = "://" not in uri
         if self.is_local:
             self.backend: Backend = LocalBackend(Path(uri))
@@ -248,11 +160,14 @@ class Store:
             folder = self.folder(digest)
             problem = self.damage(digest)
         if problem is not None:
-            raise DamagedError(
-                f"the artifact {digest[:12]} {problem}; run the pipeline again: the stage that made it runs again. "
-                f"It is in {folder}"
-            )
+            raise DamagedError(self._again(digest, problem))
         return folder
+
+    def _again(self, digest: str, problem: str) -> str:
+        return (
+            f"the artifact {digest[:12]} {problem}; run the pipeline again: the stage that made it runs again. "
+            f"It is in {self.uri}/{artifact_path(digest)}"
+        )
 
     def damage(self, digest: str, *, read: bool = True) -> str | None:
         """Says what is wrong with an artifact, or None when its files on this machine are as they were written.
@@ -284,7 +199,12 @@ class Store:
 
         Raises:
             FileNotFoundError: The store does not have it.
+            DamagedError: A file of the artifact on this machine changed since it was last seen.
         """
+        if digest not in self._sound:
+            if self.has(digest) and (problem := self.damage(digest, read=False)):
+                raise DamagedError(self._again(digest, problem))
+            self._sound.add(digest)
         return self.backend.open(f"{artifact_path(digest)}/{name}")
 
     def artifacts(self) -> Iterator[str]:
@@ -426,6 +346,11 @@ class Store:
             return None
         try:
             state = unseal(data)
+            if name == SPEC and self.backend.read(f"runs/{run}/{SPEC_DIGEST}") not in (
+                None,
+                hashlib.sha256(data).hexdigest().encode(),
+            ):
+                raise ValueError("it was changed after it was written")
             stages = state.get("stages", {})
             if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
                 raise ValueError("its stages are not objects")
@@ -442,7 +367,9 @@ class Store:
 
     def write_spec(self, run: str, spec: Mapping[str, Any]) -> None:
         """Writes the resolved spec of a run, as a spec that can be run."""
-        self.backend.write(f"runs/{run}/spec.json", json.dumps(spec, indent=1).encode())
+        data = json.dumps(spec, indent=1).encode()
+        self.backend.write(f"runs/{run}/{SPEC_DIGEST}", hashlib.sha256(data).hexdigest().encode())
+        self.backend.write(f"runs/{run}/{SPEC}", data)
 
     def run_folder(self, run: str) -> Path:
         """The local folder of a run's events and logs."""

@@ -14,7 +14,8 @@ import pytest
 
 from millrace.data.documents import shards
 from millrace.pipelines.store import canonical
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 Fill = Callable[[Path], object]
 Decided = tuple[str, str, dict[str, Any]]

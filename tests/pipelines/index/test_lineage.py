@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 
 from millrace.data.documents import shards
-from millrace.pipelines.index import lineage, row_index
+from millrace.pipelines.index import folders, lineage
 from millrace.pipelines.store.store import Store, StoreError, artifact_path
 
 
 def row_files(store: Store) -> dict[str, bytes]:
     """Every file of the arrays that say where rows are."""
-    folder = row_index.index_folder(store)
+    folder = folders.index_folder(store)
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -94,7 +94,7 @@ def test_what_gc_removed_is_forgotten(small_store: SimpleNamespace) -> None:
     (small_store.store.scratch / "stages" / f"{small_store.builder.keys['pretrain']}.json").unlink()
     digests = {row[1] for row in contents(small_store.store)["artifacts"]}
     assert small_store.digests["tokenize.tokens"] not in digests
-    kept = {path.name for path in row_index.index_folder(small_store.store).iterdir()}
+    kept = {path.name for path in folders.index_folder(small_store.store).iterdir()}
     assert kept < digests
 
 
@@ -120,7 +120,21 @@ def test_a_damaged_artifact_is_named(small_store: SimpleNamespace) -> None:
     )
     shard.chmod(0o644)
     shard.write_bytes(b"rot")
-    with pytest.raises(StoreError, match=f"{small_store.digests['dedup.decisions']}.*store verify"):
+    with pytest.raises(
+        StoreError, match=f"{small_store.digests['dedup.decisions'][:12]} is damaged: part-00000"
+    ):
+        lineage.reindex(small_store.store)
+
+
+def test_an_artifact_that_never_was_what_its_kind_says_is_named(small_store: SimpleNamespace) -> None:
+    record = small_store.builder.stage(
+        "again",
+        "dedup",
+        {"decisions": ("decisions", lambda folder: (folder / "part-0.parquet").write_bytes(b"no"))},
+    )
+    with pytest.raises(
+        StoreError, match=f"{record.outputs['decisions']['digest']} cannot be read as decisions"
+    ):
         lineage.reindex(small_store.store)
 
 

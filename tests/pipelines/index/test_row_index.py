@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.documents import shards
-from millrace.pipelines.index import row_index
+from millrace.pipelines.index import folders, row_index
 from millrace.pipelines.trace import find, rows
 from millrace.pipelines.trace.runs import open_run
 
@@ -86,7 +86,7 @@ def test_a_damaged_or_missing_index_is_made_again(store: SimpleNamespace) -> Non
     with open_run(store.store) as run:
         ids = {row["doc_id"] for row in everything(run)}
         (artifact,) = rows.artifacts_of(run, "documents")
-    keys = row_index.index_folder(store.store) / artifact.digest / "ids.keys"
+    keys = folders.index_folder(store.store) / artifact.digest / "ids.keys"
     keys.write_bytes(keys.read_bytes()[:-8])
     with open_run(store.store) as run:
         assert find.sources_of(run, sorted(ids)).keys() == ids

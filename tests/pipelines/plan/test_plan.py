@@ -24,7 +24,8 @@ from millrace.pipelines.spec.graph import descendants, order
 from millrace.pipelines.spec.source_map import parse
 from millrace.pipelines.stages.execute import execute
 from millrace.pipelines.stages.request import request_for
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from millrace.pipelines.stages import stage_summary
-from millrace.pipelines.store.store import StageRecord, Store
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store
 
 
 def test_the_page_holds_metrics_sizes_the_reports_text_and_the_configuration(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.pipelines.store import backends, canonical, maintenance
-from millrace.pipelines.store.store import StageRecord, Store, StoreError
+from millrace.pipelines.store.record import StageRecord
+from millrace.pipelines.store.store import Store, StoreError
 
 
 def facts_of(name: str, text: str) -> dict[str, Any]:

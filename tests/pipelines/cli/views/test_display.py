@@ -10,7 +10,7 @@ from rich.console import Console
 
 from millrace.pipelines.cli.views import display
 from millrace.pipelines.engines.local import Outcome, RunResult
-from millrace.pipelines.store.store import StageRecord
+from millrace.pipelines.store.record import StageRecord
 
 pytestmark = pytest.mark.usefixtures("toys")
 
