@@ -129,6 +129,7 @@ def run_stage(pipeline: Pipeline, call: StageCall) -> tuple[StageRecord, bool]:
             lineage = planner.lineage(node, _upstream(planner, node, call.upstream))
             identity = identify(node, pipeline.spec.seed, inputs, lineage, planner.code, pipeline.folder)
             request = request_for(pipeline, store, node, identity, run)
+            tell("running", key=identity.key)  # before the work, so that `store gc` knows what the run uses
             log.info("stage %s of %s, key %s, run %s", node.name, pipeline.spec.name, identity.key[:12], run)
             record, ran = execute(request, _progress(log), log)
         except BaseException as error:

@@ -60,8 +60,11 @@ class Backend(Protocol):
         """Size of a folder's files."""
         raise NotImplementedError
 
-    def age_seconds(self, path: str) -> float:
-        """How long ago a file was written, by the clock that its time is of; 0 when there is none."""
+    def modified(self, path: str) -> float | None:
+        """When a file was written, in seconds of the store's own clock; None when there is none."""
+
+    def now(self) -> float:
+        """The store's own clock, in seconds."""
         raise NotImplementedError
 
 
@@ -154,12 +157,16 @@ class LocalBackend:
         """Size of a folder's files."""
         return sum(file.stat().st_size for file in (self.root / path).rglob("*") if file.is_file())
 
-    def age_seconds(self, path: str) -> float:
-        """How long ago a file was written, by this machine's clock; 0 when there is none."""
+    def modified(self, path: str) -> float | None:
+        """When a file was written; None when there is none."""
         try:
-            return time.time() - (self.root / path).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+            return (self.root / path).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def now(self) -> float:
+        """This machine's clock."""
+        return time.time()
 
 
 class RemoteBackend:
@@ -259,16 +266,20 @@ class RemoteBackend:
         """Size of a folder's objects."""
         return int(self.fs.du(self._at(path)))
 
-    def age_seconds(self, path: str) -> float:
-        """How long ago an object was written, by the store's own clock; 0 when there is none."""
-        probe = f"clock-{secrets.token_hex(4)}"
-        self.write(probe, b"")
+    def modified(self, path: str) -> float | None:
+        """When an object was written, by the store's clock; None when there is none."""
+        self.fs.invalidate_cache()
         try:
-            return float(
-                (self.fs.modified(self._at(probe)) - self.fs.modified(self._at(path))).total_seconds()
-            )
+            return float(self.fs.modified(self._at(path)).timestamp())
         except FileNotFoundError:
-            return 0.0
+            return None
+
+    def now(self) -> float:
+        """The store's clock, as it shows in the time of an object that is written for this."""
+        probe = f"clock-{secrets.token_hex(4)}"
+        self.write(probe, b"now")
+        try:
+            return self.modified(probe) or 0.0
         finally:
             self.remove(probe)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from . import intact
+from . import intact, lease
 from .backends import MANIFEST, Backend, LocalBackend
 from .record import StageRecord
 from .store import SPEC, DamagedError, Store, StoreError, artifact_path, file_digest
@@ -105,10 +105,13 @@ def collect(
         StoreError: A run is in progress, or the state of a run cannot be read, so that nobody knows what it uses.
     """
     with _alone(store):
-        runs, named, keys = _reach(store, keep_runs)
+        now = store.backend.now()
 
         def is_young(path: str) -> bool:
-            return grace_seconds > 0 and store.backend.age_seconds(path) < grace_seconds
+            written = store.backend.modified(path)
+            return written is None or now - written < grace_seconds
+
+        runs, named, keys = _reach(store, keep_runs, is_young)
 
         finished = store.stage_keys()
         outputs = {key: _outputs(store, key) for key in finished}
@@ -135,8 +138,13 @@ def collect(
     return Freed(tuple(runs), tuple(records), tuple(artifacts), tuple(work), size)
 
 
-def _reach(store: Store, keep_runs: int) -> tuple[list[str], set[str], set[str]]:
-    """The runs that go; the stage keys that any run names; those that a kept one names."""
+def _reach(
+    store: Store, keep_runs: int, is_young: Callable[[str], bool]
+) -> tuple[list[str], set[str], set[str]]:
+    """The runs that go; the stage keys that any run names; those that a kept one names.
+
+    A run that says it is running and was heard of lately is kept: on a cluster nothing runs between two stages.
+    """
     kept: dict[str, int] = {}
     done: set[str] = set()
     runs: list[str] = []
@@ -148,7 +156,8 @@ def _reach(store: Store, keep_runs: int) -> tuple[list[str], set[str], set[str]]
         named |= own
         pipeline = str(state.get("pipeline"))
         newest_done = state.get("status") == "done" and pipeline not in done and keep_runs > 0
-        if kept.get(pipeline, 0) >= keep_runs and not newest_done:
+        is_under_way = state.get("status") == "running" and is_young(f"runs/{run}/run.json")
+        if kept.get(pipeline, 0) >= keep_runs and not newest_done and not is_under_way:
             runs.append(run)
             continue
         kept[pipeline] = kept.get(pipeline, 0) + 1
@@ -325,6 +334,7 @@ def _sweep(store: Store) -> None:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
+    """While no run of this machine uses the store, nor one of any other machine an object store."""
     store.scratch.mkdir(parents=True, exist_ok=True)
     with open(store.scratch / "lock", "a", encoding="utf-8") as handle:
         try:
@@ -333,4 +343,13 @@ def _alone(store: Store) -> Iterator[None]:
             raise StoreError(
                 f"a run is using the store {store.uri}; wait for it to end, then collect again"
             ) from None
-        yield
+        if store.is_local:
+            yield
+            return
+        with lease.held(store.backend, "collection"):
+            if found := lease.holders(store.backend, "run"):
+                raise StoreError(
+                    f"{found[0]} is using the store {store.uri}; wait for it to end, then collect again. If it was "
+                    f"killed, its lease expires within {lease.EXPIRY_SECONDS / 60:.0f} minutes"
+                )
+            yield

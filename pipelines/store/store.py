@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from . import canonical, intact
+from . import canonical, intact, lease
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
 from .record import StageRecord
 from .seal import seal, unseal
@@ -313,11 +313,19 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Held by every run, so that `store gc` knows when it may remove what no record names yet."""
+        """Held by every run, so that `store gc` knows when it may remove what no record names yet.
+
+        A folder has a lock, which ends with the process; an object store has leases besides, for other machines.
+        """
         self.scratch.mkdir(parents=True, exist_ok=True)
         with open(self.scratch / "lock", "a", encoding="utf-8") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            yield
+            if self.is_local:
+                yield
+                return
+            with lease.held(self.backend, "run"):
+                lease.wait_for_collections(self.backend)
+                yield
 
     # Runs
 
