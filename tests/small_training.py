@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,19 @@ TEXTS = {
     "code": "def set_count(items): Return the count of the items. " * 60,
     "docs": "Check the path. " * 150,
 }
+
+
+def after_pretraining(name: str, tiny: SimpleNamespace) -> dict[str, Path]:
+    """The inputs of ``sft``, ``reward`` or ``rlhf``."""
+    if name == "rlhf":
+        return {
+            "policy": tiny.model,
+            "tokenizer": tiny.tokenizer,
+            "prompts": tiny.chats,
+            "reward": tiny.reward,
+        }
+    data = {"sft": {"chats": tiny.chats}, "reward": {"preferences": tiny.preferences}}
+    return {"model": tiny.model, "tokenizer": tiny.tokenizer, **data[name]}
 
 
 def write_corpus(folder: Path, tokenizer_folder: Path) -> dict[str, Path]:

@@ -56,5 +56,6 @@ COMPONENT = Component(
     },
     run="millrace.components.reward.stage:run",
     key_metric="accuracy",
+    several_hosts=True,
     keeps_memory=keeps_memory,
 )

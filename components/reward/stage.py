@@ -83,6 +83,8 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
         [fitting.log(["loss"], total_steps)],
         advice=lambda step: "lower it",
     )
+    if context.host:
+        return  # host 0 measures and writes what all of them trained
     combined = [
         standardised(
             model, [pair for pair in train if pair.head == name], index, config.weights.get(name, 1.0)

@@ -2,13 +2,15 @@
 
 All batches of a stage have one shape, so sampling, scoring and comparing compile once each, which on a small model
 costs more than the work itself. A draw depends on the seed, its stream, the row's number and the policy, never on what
-else is in the batch.
+else is in the batch, so several hosts draw and judge each a share of a batch, and then exchange answers and rewards:
+all of them learn from the same ones, bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from millrace.components.contract import ComponentError, Inputs
 from millrace.data.examples.answer_rules import RULES, AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.model.answers.generate import generate
+from millrace.model.answers.padding import pad_rows
+from millrace.model.devices import hosts
 from millrace.model.judges.reward import Head, RewardModel, combine, raw_scores
 from millrace.model.losses import policy as policy_loss
 from millrace.model.losses.policy import Rollouts
@@ -58,7 +62,7 @@ class Sampler:
         stop_ids: Tokens that end an answer.
         prompt_tokens: Longest prompt, to which all are padded.
         answer_tokens: Longest answer.
-        batch_rows: How many answers are drawn at once.
+        batch_rows: How many answers are drawn at once, by all hosts together.
         seed: The stage's seed.
     """
 
@@ -78,26 +82,35 @@ class Sampler:
             stream: Number of the draw; another number gives other answers.
 
         Returns:
-            P * K rows, those of one prompt together.
+            P * K rows, those of one prompt together; on all hosts the same.
         """
         rows = [prompt for prompt in prompts for _ in range(samples)]
         seed = int(np.random.SeedSequence([self.seed, stream]).generate_state(1)[0])
-        answers: list[list[int]] = []
-        for start in range(0, len(rows), self.batch_rows):
-            part = rows[start : start + self.batch_rows]
+
+        def draw(start: int, own: Sequence[int]) -> dict[str, np.ndarray]:
+            numbers = [start + row for row in own]
             drawn = generate(
                 policy,
-                part + part[-1:] * (self.batch_rows - len(part)),
+                [rows[min(number, len(rows) - 1)] for number in numbers],  # the last batch is filled up
                 max_new_tokens=self.answer_tokens,
                 temperature=1.0,
                 seed=seed,
                 stop_ids=self.stop_ids,
-                sample_ids=range(start, start + self.batch_rows),
-                batch_tokens=2 * self.batch_rows * policy.config.max_sequence_tokens,
+                sample_ids=numbers,
+                batch_tokens=2 * len(numbers) * policy.config.max_sequence_tokens,
                 width_tokens=self.prompt_tokens,
-            )
-            answers += drawn.tokens[: len(part)]
-        return Rollouts(rows, answers)
+            ).tokens
+            lengths = np.asarray([len(answer) for answer in drawn], np.int32)
+            return {"tokens": pad_rows(drawn, len(drawn), self.answer_tokens), "lengths": lengths}
+
+        answers: list[list[int]] = []
+        for start in range(0, len(rows), self.batch_rows):
+            found = hosts.divided(self.batch_rows, partial(draw, start))
+            answers += [
+                tokens[:length].tolist()
+                for tokens, length in zip(found["tokens"], found["lengths"], strict=True)
+            ]
+        return Rollouts(rows, answers[: len(rows)])
 
 
 @dataclass(frozen=True)
@@ -181,13 +194,17 @@ def measure(
 ) -> Measured:
     """Answers held-out prompts with the draws of stream 1, which are the same before and after a training."""
     rollouts = sampler.answers(policy, prompts, samples, 1)
-    parts = []
-    for start in range(0, len(rollouts.prompts), sampler.batch_rows):
-        rows = range(start, start + sampler.batch_rows)
-        picked = [min(row, len(rollouts.prompts) - 1) for row in rows]  # the last batch is filled up
-        part = Rollouts([rollouts.prompts[row] for row in picked], [rollouts.answers[row] for row in picked])
+
+    def judged(start: int, own: Sequence[int]) -> dict[str, np.ndarray]:
+        last = len(rollouts.prompts) - 1
+        part = rollouts.take([min(start + row, last) for row in own])  # the last batch is filled up
         batch = part.arrays(sampler.prompt_tokens, sampler.answer_tokens)
-        parts.append({**policy_loss.figures(policy, reference, batch), **judge.score(part)})
+        return {**policy_loss.figures(policy, reference, batch), **judge.score(part)}
+
+    parts = [
+        hosts.divided(sampler.batch_rows, partial(judged, start))
+        for start in range(0, len(rollouts.prompts), sampler.batch_rows)
+    ]
     figures = {
         name: np.concatenate([part[name] for part in parts])[: len(rollouts.prompts)].reshape(
             len(prompts), -1

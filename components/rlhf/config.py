@@ -69,5 +69,6 @@ COMPONENT = Component(
     },
     run="millrace.components.rlhf.stage:run",
     key_metric="reward_after",
+    several_hosts=True,
     keeps_memory=keeps_memory,
 )

@@ -28,6 +28,7 @@ from millrace.components.training.fitting import Fitting, optimizer_of
 from millrace.data.examples.answer_rules import AnswerRules
 from millrace.data.tokenizer.tokenizer import Tokenizer
 from millrace.data.training.epochs import Epochs
+from millrace.model.devices import hosts
 from millrace.model.judges import reward
 from millrace.model.losses.policy import PolicyLoss, Rollouts, described
 from millrace.model.network.decoder import Decoder
@@ -39,17 +40,18 @@ from .answers import Judge, Sampler, measure, read_prompts
 from .config import RlhfConfig
 from .report import make_report, markdown
 
-SHOWN_EXAMPLES = 5
-
 
 def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
     """Trains the policy and writes it with its curves and its figures before and after."""
     tokenizer = Tokenizer.load(inputs.one("tokenizer").path)
     rows = config.prompts_per_step * config.samples_per_prompt
-    fitting = Fitting("rlhf", context, config, [rows])
-    model_config, policy = weights.load(inputs.one("policy").path)
-    _, reference = weights.load(inputs.one("policy").path)
-    reward_config, reward_model, heads = reward.load(inputs.one("reward").path)
+    fitting = Fitting("rlhf", context, config, [rows], "prompts_per_step times samples_per_prompt")
+    with fitting.in_host_memory():
+        model_config, policy = weights.load(inputs.one("policy").path)
+        _, reference = weights.load(inputs.one("policy").path)
+        reward_config, reward_model, heads = reward.load(inputs.one("reward").path)
+    for module in (policy, reference, reward_model):
+        fitting.place(module)
     policy_ids, reward_ids = model_config.vocab_size, reward_config.vocab_size
     ids = {"the policy": policy_ids, "the reward model": reward_ids, "the tokenizer": tokenizer.vocab_size}
     check_vocabulary("rlhf", ids)
@@ -89,7 +91,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
 
     def make(decoder: Decoder, step: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         rollouts = sample(decoder, step)
-        scores = judge.score(rollouts)
+        scores = hosts.divided(rows, lambda own: judge.score(rollouts.take(own)))
         arrays = rollouts.arrays(prompt_tokens, config.max_new_tokens)
         rewards = np.asarray(scores["reward"], dtype=np.float32)
         return arrays | {"rewards": rewards}, {name: float(np.mean(scores[name])) for name in judge.names}
@@ -136,6 +138,8 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
             f"expected at least {config.min_distinct_share:.1%} (before: {report['before']['distinct_share']:.1%}), e.g. "
             f"{after.texts[0]!r}; set a higher beta, a lower learning_rate or fewer steps"
         )
+    if context.host:
+        return  # host 0 writes what all of them trained
     for when in ("before", "after"):
         for name in ("reward", "kl", "entropy", "answer_tokens", "distinct_share"):
             figure = report[when][name]

@@ -67,6 +67,7 @@ class Fitting:
         context: Of the stage.
         config: Its settings.
         batch_sizes: Rows of the batches, which the mesh has to divide.
+        rows_are: The settings that give the rows, for messages.
 
     Attributes:
         mesh: The devices, or None for a single one.
@@ -77,15 +78,24 @@ class Fitting:
     """
 
     def __init__(
-        self, component: str, context: Context, config: FittingConfig, batch_sizes: Sequence[int]
+        self,
+        component: str,
+        context: Context,
+        config: FittingConfig,
+        batch_sizes: Sequence[int],
+        rows_are: str = "batch_size",
     ) -> None:
         self._component, self._context, self._config = component, context, config
-        self.mesh = device_mesh.build(config.mesh, batch_sizes)
+        self.mesh = device_mesh.build(config.mesh, batch_sizes, rows_are)
         self.clock = Goodput() if context.host else Goodput.since(context.work / "started")
 
     def in_host_memory(self) -> AbstractContextManager[Any]:
         """Inside, modules are made where they do not fill a device (see ``mesh.in_host_memory``)."""
         return device_mesh.in_host_memory(self.mesh)
+
+    def place(self, module: nnx.Module) -> None:
+        """Puts a module where this host computes with it by itself: over all its devices if it is alone, else on one."""
+        device_mesh.place(self.mesh, module)
 
     def log(self, names: Sequence[str], total_steps: int) -> Log:
         """A hook that reports these values of the last step, goodput and progress."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from millrace.components.contract import ComponentError, Config
 
 if TYPE_CHECKING:
+    from flax import nnx
     from jax.sharding import Mesh
 
 
@@ -31,12 +32,13 @@ class MeshConfig(Config):
     sequence: int = Field(default=1, ge=1, description="Slices of every row.")
 
 
-def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
+def build(config: MeshConfig, batch_sizes: Sequence[int], rows_are: str = "batch_size") -> Mesh | None:
     """The mesh over all devices, those of other hosts too, or None for a single one.
 
     Args:
         config: The axes.
         batch_sizes: Rows of the batches, which have to divide.
+        rows_are: The settings that give the rows, for messages.
 
     Raises:
         ComponentError: The devices or the rows do not divide by the axes.
@@ -57,7 +59,7 @@ def build(config: MeshConfig, batch_sizes: Sequence[int]) -> Mesh | None:
     if bad := [rows for rows in batch_sizes if rows % spread]:
         raise ComponentError(
             f"got a batch of {bad[0]} rows for {spread} devices (data x fsdp x expert), expected a multiple; change "
-            f"batch_size to {math.ceil(bad[0] / spread) * spread}, or mesh"
+            f"{rows_are} to {math.ceil(bad[0] / spread) * spread}, or mesh"
         )
     if found == 1:
         return None
@@ -71,3 +73,25 @@ def in_host_memory(mesh: Mesh | None) -> AbstractContextManager[Any]:
     if mesh is None:
         return nullcontext()
     return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
+def place(mesh: Mesh | None, module: nnx.Module) -> None:
+    """Puts a module where a host computes with it by itself.
+
+    Args:
+        mesh: The devices; one host alone spreads the module over them as in training, several have a copy each, on a
+            device of their own.
+        module: Changed in place.
+    """
+    import jax
+    from flax import nnx
+
+    from millrace.model.devices.sharding import weight_shardings
+
+    if mesh is None:
+        return
+    params = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+    if jax.process_count() > 1:
+        nnx.update(module, jax.device_put(params, jax.local_devices()[0]))
+    else:
+        nnx.update(module, jax.device_put(params, weight_shardings(mesh, params)))

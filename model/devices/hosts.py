@@ -1,4 +1,4 @@
-"""Several hosts, one process each: how they join, agree, and fetch arrays that are spread over them.
+"""Several hosts, one process each: how they join, agree, divide work, and fetch arrays that are spread over them.
 
 Every function but ``join`` is a collective: all processes call it at the same point of the program. With one process
 they communicate with nobody.
@@ -6,6 +6,7 @@ they communicate with nobody.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -42,15 +43,38 @@ def every(value: np.ndarray) -> np.ndarray:
     """The hosts' values, stacked: [hosts, ...], for a value of one shape and dtype on all."""
     if jax.process_count() == 1:
         return value[None]
-    return np.asarray(multihost_utils.process_allgather(value))
+    own = np.frombuffer(value.tobytes(), np.uint8)  # bytes, because JAX would round a float64
+    found = np.asarray(multihost_utils.process_allgather(own))
+    return np.frombuffer(found.tobytes(), value.dtype).reshape(-1, *value.shape)
+
+
+def divided(rows: int, work: Callable[[Sequence[int]], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Work on rows, of which each host does its share; all get the same result, bit for bit.
+
+    Args:
+        rows: How many there are, at least 1.
+        work: Row numbers, as many on every host (the last row may come again) -> arrays whose first axis is these rows,
+            of the same names, dtypes and shapes on every host. It communicates with nobody.
+
+    Returns:
+        Arrays of all rows, in order.
+    """
+    share = -(-rows // jax.process_count())
+    first = share * jax.process_index()
+    own = work([min(row, rows - 1) for row in range(first, first + share)])
+    return {name: every(values).reshape(-1, *values.shape[1:])[:rows] for name, values in own.items()}
 
 
 def gathered(leaf: Any) -> Any:
-    """The array, whole on every host; a value that is no JAX array, or is replicated already, is returned unchanged."""
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+    """The array, whole on a device of this host's own: programs that use it run here alone.
+
+    A value that is no JAX array, or lies on this host's devices already, is returned unchanged.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
         return leaf
     assert isinstance(leaf.sharding, NamedSharding)
-    return jax.jit(_same, out_shardings=NamedSharding(leaf.sharding.mesh, PartitionSpec()))(leaf)
+    whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())
+    return jax.jit(_same, out_shardings=whole)(leaf).addressable_data(0)
 
 
 def _same(leaf: jax.Array) -> jax.Array:

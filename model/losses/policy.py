@@ -39,6 +39,10 @@ class Rollouts:
     prompts: Sequence[Sequence[int]]
     answers: Sequence[Sequence[int]]
 
+    def take(self, rows: Sequence[int]) -> Rollouts:
+        """The rows with these numbers."""
+        return Rollouts([self.prompts[row] for row in rows], [self.answers[row] for row in rows])
+
     def arrays(self, prompt_tokens: int, answer_tokens: int) -> dict[str, np.ndarray]:
         """The rows as rectangles.
 

@@ -115,7 +115,7 @@ class Step:
         self._step: Callable[..., TrainState] | None = None
 
     def module(self, params: Any) -> Any:
-        """The module with these parameters, which every host then holds whole."""
+        """The module with these parameters, which every host then holds whole on a device of its own."""
         return nnx.merge(self._graph, jax.tree.map(hosts.gathered, params), self._rest)
 
     def metrics(self, batch: Mapping[str, Any]) -> tuple[str, ...]:

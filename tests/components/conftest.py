@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.small_training import write_corpus
 
 from millrace.data.tokenizer import tokenizer as tokenizers
 from millrace.data.tokenizer import training as tokenizer_training
+from millrace.model.judges import reward
 from millrace.model.network import decoder
 from millrace.model.network.config import ModelConfig
 from millrace.model.package import weights
@@ -39,7 +41,10 @@ def answer(verb: str, noun: str) -> str:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Folders ``tokenizer``, ``model``, ``chats`` and ``preferences`` over 36 questions and their answers."""
+    """Folders ``tokenizer``, ``model``, ``chats`` and ``preferences`` over 36 questions and their answers.
+
+    ``reward`` is a reward model whose random head is as good as any.
+    """
     base = tmp_path_factory.mktemp("tiny")
     couples = [(verb, noun) for verb in VERBS for noun in NOUNS]
     texts = [f"{question(*couple)} {answer(*couple)}" for couple in couples]
@@ -61,6 +66,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     )
     (base / "model").mkdir()
     weights.save(base / "model", config, decoder.create(config, 0))
+    judge = reward.RewardModel(decoder.create(config, 0), 1)
+    judge.kernel[...] = np.random.default_rng(0).normal(size=judge.kernel.shape).astype(np.float32)
+    (base / "reward").mkdir()
+    reward.save(base / "reward", config, judge, [reward.Head("match")])
 
     def chat(index: int, couple: tuple[str, str]) -> dict[str, Any]:
         messages = [
@@ -90,6 +99,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         model=base / "model",
         chats=base / "chats",
         preferences=base / "preferences",
+        reward=base / "reward",
     )
 
 

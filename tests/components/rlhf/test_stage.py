@@ -8,14 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
-from tests.small_training import first_step
+from tests.small_training import after_pretraining, first_step
 
 from millrace.components.contract import ComponentError
 from millrace.components.rlhf import answers
 from millrace.model.answers import generate
-from millrace.model.judges import reward
 from millrace.model.losses.policy import Rollouts
 from millrace.model.network.decoder import Decoder
 from millrace.model.package import weights
@@ -39,14 +39,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The stage's inputs, with a reward model whose random heads are as good as any."""
-    config, trunk = weights.load(tiny.model)
-    model = reward.RewardModel(trunk, 1)
-    model.kernel[...] = np.random.default_rng(0).normal(size=model.kernel.shape).astype(np.float32)
-    folder = tmp_path_factory.mktemp("reward")
-    reward.save(folder, config, model, [reward.Head("match")])
-    return {"policy": tiny.model, "reward": folder, "tokenizer": tiny.tokenizer, "prompts": tiny.chats}
+def inputs(tiny: SimpleNamespace) -> dict[str, Path]:
+    """The stage's inputs."""
+    return after_pretraining("rlhf", tiny)
 
 
 def test_reward_rises_and_kl_is_paid(inputs: dict[str, Path], run_component: Any) -> None:
@@ -218,3 +213,14 @@ def test_settings_that_cannot_work_are_named(
     """Each mistake ends in a message that says what to change."""
     with pytest.raises(ComponentError, match=message):
         run_component("rlhf", {**CONFIG, **config}, inputs)
+
+
+def test_answers_that_the_devices_do_not_divide_are_refused(
+    inputs: dict[str, Path], run_component: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the settings whose product they are."""
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    with pytest.raises(
+        ComponentError, match=r"of 12 rows .* prompts_per_step times samples_per_prompt to 16"
+    ):
+        run_component("rlhf", CONFIG | {"prompts_per_step": 3}, inputs)

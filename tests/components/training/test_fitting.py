@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tests.small_training import after_pretraining
 
 from millrace.components import registry
 from millrace.components.contract import ComponentError
@@ -20,8 +21,17 @@ from millrace.components.contract import ComponentError
 CONFIGS: dict[str, dict[str, Any]] = {
     "sft": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01},
     "reward": {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3},
+    "rlhf": {
+        "steps": 5,
+        "prompts_per_step": 4,
+        "samples_per_prompt": 4,
+        "learning_rate": 3e-3,
+        "max_new_tokens": 8,
+        "rule": "text",
+        "held_out_prompts": 4,
+    },
 }
-WEIGHTS = {"sft": "model", "reward": "reward"}
+WEIGHTS = {"sft": "model", "reward": "reward", "rlhf": "model"}
 
 RUN = """
 import json, logging, sys
@@ -42,18 +52,13 @@ for name, told in asked.items():
 """
 
 
-def inputs_of(name: str, tiny: SimpleNamespace) -> dict[str, Path]:
-    data = {"sft": {"chats": tiny.chats}, "reward": {"preferences": tiny.preferences}}
-    return {"model": tiny.model, "tokenizer": tiny.tokenizer, **data[name]}
-
-
 def test_eight_devices_end_where_one_does(tiny: SimpleNamespace, run_component: Any, tmp_path: Path) -> None:
-    """Weights agree within 1e-5 after fine-tuning and after learning rewards, on slices of both."""
+    """Weights agree within 1e-5; a policy gives the same answers in every step, at the same reward and divergence."""
     asked = {
         name: {
             "base": str(tmp_path / name),
             "config": config | {"mesh": {"fsdp": 4, "tensor": 2}},
-            "inputs": {port: str(path) for port, path in inputs_of(name, tiny).items()},
+            "inputs": {port: str(path) for port, path in after_pretraining(name, tiny).items()},
         }
         for name, config in CONFIGS.items()
     }
@@ -62,14 +67,25 @@ def test_eight_devices_end_where_one_does(tiny: SimpleNamespace, run_component: 
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | flags)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, config in CONFIGS.items():
-        one = run_component(name, config, inputs_of(name, tiny)).outputs[WEIGHTS[name]]
-        found = 0
+        outputs = run_component(name, config, after_pretraining(name, tiny)).outputs
+        one, found = outputs[WEIGHTS[name]], 0
         for file in one.glob("*.safetensors"):
             spread, alone = load_file(tmp_path / name / WEIGHTS[name] / file.name), load_file(file)
             for tensor, weight in alone.items():
                 np.testing.assert_allclose(spread[tensor], weight, atol=1e-5, rtol=0, err_msg=tensor)
                 found += weight.size
         assert found > 10_000
+        if name == "rlhf":
+            assert_same_answers(tmp_path / name / "report", outputs["report"])
+
+
+def assert_same_answers(spread: Path, alone: Path) -> None:
+    """Held-out answers and the length of every step's are equal; rewards and divergence agree within 1e-5."""
+    ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (spread, alone))
+    assert ours["examples"] == theirs["examples"]
+    assert ours["curves"]["answer_tokens"] == theirs["curves"]["answer_tokens"]
+    for name, values in theirs["curves"].items():
+        np.testing.assert_allclose(ours["curves"][name], values, atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["sft", "reward"])
@@ -78,7 +94,7 @@ def test_rows_that_the_devices_do_not_divide_are_refused(
 ) -> None:
     """Before anything is compiled, with what to change."""
     with pytest.raises(ComponentError, match=r"a mesh of 2 devices .* and 1 devices"):
-        run_component(name, CONFIGS[name] | {"mesh": {"data": 2}}, inputs_of(name, tiny))
+        run_component(name, CONFIGS[name] | {"mesh": {"data": 2}}, after_pretraining(name, tiny))
 
 
 @pytest.mark.parametrize("name", ["pretrain", "distill", "sft", "reward", "rlhf", "ablate_mixture"])

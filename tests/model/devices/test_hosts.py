@@ -1,4 +1,4 @@
-"""Two hosts decide together: what is not finite on a device of one is left out by both."""
+"""Two hosts decide and work together: a step that is not finite on one is left out by both, and rows are shared."""
 
 from __future__ import annotations
 
@@ -51,13 +51,41 @@ with Checkpoints(Path(sys.argv[2]), 3) as checkpoints:
 print(json.dumps({"loss": history.curves["loss"].tolist(), "skipped": history.skipped_steps}))
 """
 
+DIVIDE = """
+import json, sys
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from millrace.model.devices import hosts
+from millrace.model.devices.sharding import MeshShape
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", REWIND, *arguments]
+hosts.join(sys.argv[1], 2, int(sys.argv[2]))
+asked = []
+
+def work(rows):
+    asked.extend(rows)
+    return {"third": np.asarray(rows) / 3, "host": np.full((len(rows), 2), jax.process_index(), np.int32)}
+
+found = hosts.divided(5, work)
+spread = NamedSharding(MeshShape(fsdp=jax.device_count()).build(), PartitionSpec("fsdp"))
+array = hosts.gathered(jax.make_array_from_callback((4,), spread, lambda index: np.arange(4)[index]))
+assert array.is_fully_addressable and len(array.devices()) == 1
+told = {name: values.tolist() for name, values in found.items()}
+print(json.dumps({"asked": asked, "array": np.asarray(array).tolist(), **told}))
+"""
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def history_of(process: subprocess.Popen[str]) -> Any:
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def told_by(process: subprocess.Popen[str]) -> Any:
     out, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     return json.loads(out.splitlines()[-1])
@@ -65,12 +93,22 @@ def history_of(process: subprocess.Popen[str]) -> Any:
 
 def test_both_hosts_rewind_to_the_newest_copy_and_leave_the_step_out(tmp_path: Path) -> None:
     """As one process does, which has the same losses but for rounding."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    together = [start("2", str(tmp_path / "two"), address, str(host)) for host in range(2)]
-    with together[0], together[1], start("1", str(tmp_path / "one")) as one:
-        alone, *found = [history_of(process) for process in (one, *together)]
+    address = free_address()
+    together = [start(REWIND, "2", str(tmp_path / "two"), address, str(host)) for host in range(2)]
+    with together[0], together[1], start(REWIND, "1", str(tmp_path / "one")) as one:
+        alone, *found = [told_by(process) for process in (one, *together)]
     for history in found:
         assert history["skipped"] == alone["skipped"] == [5]
         np.testing.assert_allclose(history["loss"], alone["loss"], rtol=1e-5)
+
+
+def test_hosts_share_the_rows_of_a_work_and_get_all_of_it_exactly() -> None:
+    """Of five rows each of two hosts does three; both have every float64 and a whole array on a device of their own."""
+    address = free_address()
+    together = [start(DIVIDE, address, str(host)) for host in range(2)]
+    with together[0], together[1]:
+        first, second = (told_by(process) for process in together)
+    assert (first["asked"], second["asked"]) == ([0, 1, 2], [3, 4, 4])
+    assert first["host"] == second["host"] == [[0, 0]] * 3 + [[1, 1]] * 2
+    assert first["third"] == second["third"] == [row / 3 for row in range(5)]
+    assert first["array"] == second["array"] == [0, 1, 2, 3]

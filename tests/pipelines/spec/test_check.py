@@ -59,7 +59,7 @@ def test_the_chain_is_right() -> None:
         ({"a": step("c.documents"), "b": step("a.documents"), "c": step("b.documents")}, "a -> c -> b -> a"),
         (
             {"a": SOURCE | {"resources": {"hosts": 2}}},
-            r"stages.a.resources.hosts: got 2, expected 1: toy_source runs on one host \(several: pretrain, sft, toy_hosts\)",
+            r"stages.a.resources.hosts: got 2, expected 1: toy_source runs on one host \(several: pretrain, sft, reward, rlhf, toy_hosts\)",
         ),
     ],
 )  # fmt: skip
