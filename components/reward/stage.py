@@ -85,13 +85,14 @@ def run(context: Context, config: RewardConfig, inputs: Inputs) -> None:
     )
     if context.host:
         return  # host 0 measures and writes what all of them trained
-    combined = [
-        standardised(
-            model, [pair for pair in train if pair.head == name], index, config.weights.get(name, 1.0)
-        )
-        for index, name in enumerate(heads)
-    ]
-    report = measure(model, held_out, combined)
+    with fitting.alone():
+        combined = [
+            standardised(
+                model, [pair for pair in train if pair.head == name], index, config.weights.get(name, 1.0)
+            )
+            for index, name in enumerate(heads)
+        ]
+        report = measure(model, held_out, combined)
     for index, (name, figures) in enumerate(report["heads"].items()):
         figures["above_chance"] = figures["low"] > report["chance"]
         if not figures["above_chance"] and config.unproven_heads == "drop":

@@ -16,8 +16,6 @@ heads.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from flax import nnx
 
@@ -36,7 +34,7 @@ from millrace.model.package import weights
 from millrace.model.training.loop import Sampled
 from millrace.model.training.step import Objective
 
-from .answers import Judge, Sampler, measure, read_prompts
+from .answers import Judge, Measured, Sampler, measure, read_prompts
 from .config import RlhfConfig
 from .report import make_report, markdown
 
@@ -90,21 +88,18 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         return sampler.answers(decoder, prompts, config.samples_per_prompt, 2 + step)
 
     def make(decoder: Decoder, step: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        rollouts = sample(decoder, step)
-        scores = hosts.divided(rows, lambda own: judge.score(rollouts.take(own)))
+        with fitting.alone():
+            rollouts = sample(decoder, step)
+            scores = hosts.divided(rows, lambda own: judge.score(rollouts.take(own)))
         arrays = rollouts.arrays(prompt_tokens, config.max_new_tokens)
         rewards = np.asarray(scores["reward"], dtype=np.float32)
         return arrays | {"rewards": rewards}, {name: float(np.mean(scores[name])) for name in judge.names}
 
-    measured = partial(
-        measure,
-        reference=reference,
-        prompts=held_out,
-        samples=config.held_out_samples,
-        sampler=sampler,
-        judge=judge,
-    )
-    before = measured(policy)
+    def measured() -> Measured:
+        with fitting.alone():
+            return measure(policy, reference, held_out, config.held_out_samples, sampler, judge)
+
+    before = measured()
     graph, reference_weights = nnx.split(reference)
     loss = PolicyLoss(graph, config.samples_per_prompt, config.beta)
     history = fitting.fit(
@@ -123,7 +118,7 @@ def run(context: Context, config: RlhfConfig, inputs: Inputs) -> None:
         advice=lambda step: "lower it, or set a higher beta",
     )
     curves = {name: values for name, values in history.curves.items() if name != "loss"}
-    after = measured(policy)
+    after = measured()
     report = make_report(before, after, curves, context.seed)
     report["weights"] = {**{head.name: head.weight for head in heads}, "rule": config.rule_weight}
     report["prompts"] = {

@@ -94,8 +94,12 @@ class Fitting:
         return device_mesh.in_host_memory(self.mesh)
 
     def place(self, module: nnx.Module) -> None:
-        """Puts a module where this host computes with it by itself: over all its devices if it is alone, else on one."""
+        """Puts a module on the devices on which this host computes by itself (see ``mesh.place``)."""
         device_mesh.place(self.mesh, module)
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """Inside, programs of this host by itself divide their rows over its devices."""
+        return device_mesh.alone(self.mesh)
 
     def log(self, names: Sequence[str], total_steps: int) -> Log:
         """A hook that reports these values of the last step, goodput and progress."""

@@ -76,22 +76,19 @@ def in_host_memory(mesh: Mesh | None) -> AbstractContextManager[Any]:
 
 
 def place(mesh: Mesh | None, module: nnx.Module) -> None:
-    """Puts a module where a host computes with it by itself.
-
-    Args:
-        mesh: The devices; one host alone spreads the module over them as in training, several have a copy each, on a
-            device of their own.
-        module: Changed in place.
-    """
+    """Puts a module, in place, on the devices on which this host computes by itself (see ``sharding.own``)."""
     import jax
     from flax import nnx
 
-    from millrace.model.devices.sharding import weight_shardings
+    from millrace.model.devices import sharding
 
-    if mesh is None:
-        return
-    params = nnx.to_pure_dict(nnx.state(module, nnx.Param))
-    if jax.process_count() > 1:
-        nnx.update(module, jax.device_put(params, jax.local_devices()[0]))
-    else:
-        nnx.update(module, jax.device_put(params, weight_shardings(mesh, params)))
+    if mesh is not None:
+        params = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+        nnx.update(module, jax.device_put(params, sharding.weight_shardings(sharding.own(mesh), params)))
+
+
+def alone(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Inside, programs of this host by itself divide the rows of their batches over its devices."""
+    from millrace.model.devices import sharding
+
+    return sharding.on(sharding.own(mesh) if mesh else None)

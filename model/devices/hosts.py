@@ -12,7 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from . import sharding
 
 
 def join(coordinator: str, hosts: int, host: int) -> None:
@@ -66,15 +68,20 @@ def divided(rows: int, work: Callable[[Sequence[int]], Mapping[str, np.ndarray]]
 
 
 def gathered(leaf: Any) -> Any:
-    """The array, whole on a device of this host's own: programs that use it run here alone.
+    """The array, whole on every device of this host (see ``sharding.own``): programs that use it run here alone.
 
     A value that is no JAX array, or lies on this host's devices already, is returned unchanged.
     """
     if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
         return leaf
     assert isinstance(leaf.sharding, NamedSharding)
-    whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())
-    return jax.jit(_same, out_shardings=whole)(leaf).addressable_data(0)
+    mesh = leaf.sharding.mesh
+    assert isinstance(mesh, Mesh)
+    whole = jax.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(leaf)
+    copies = [shard.data for shard in whole.addressable_shards]
+    return jax.make_array_from_single_device_arrays(
+        leaf.shape, NamedSharding(sharding.own(mesh), PartitionSpec()), copies
+    )
 
 
 def _same(leaf: jax.Array) -> jax.Array:

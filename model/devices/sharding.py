@@ -87,6 +87,17 @@ class MeshShape:
         return Mesh(devices, tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
 
 
+def own(mesh: Mesh) -> Mesh:
+    """The devices on which this host computes by itself: all of a mesh that is its own, else its part of it.
+
+    Weights lie on the first as in training. Of the second each device has a copy, with its rows of the batch.
+    """
+    if jax.process_count() == 1:
+        return mesh
+    devices = np.asarray(mesh.local_devices).reshape(-1, *(1,) * (len(mesh.axis_names) - 1))
+    return Mesh(devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
 def spec_for(axes: tuple[str | None, ...], shape: tuple[int, ...], sizes: Mapping[str, int]) -> PartitionSpec:
     """The mesh axes that split each axis of an array.
 

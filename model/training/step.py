@@ -110,12 +110,13 @@ class Step:
         self._compiled = shared or SharedStep()
         self._frozen: tuple[Any, ...] = tuple(objective.frozen)
         if mesh:
-            beside = jax.tree.map(np.asarray, self._frozen)
+            alone = jax.process_count() == 1  # and then may have laid them out like this already
+            beside = self._frozen if alone else jax.tree.map(np.asarray, self._frozen)
             self._frozen = jax.device_put(beside, sharding.weight_shardings(mesh, beside))
         self._step: Callable[..., TrainState] | None = None
 
     def module(self, params: Any) -> Any:
-        """The module with these parameters, which every host then holds whole on a device of its own."""
+        """The module with these parameters, which every host then holds whole on its own devices."""
         return nnx.merge(self._graph, jax.tree.map(hosts.gathered, params), self._rest)
 
     def metrics(self, batch: Mapping[str, Any]) -> tuple[str, ...]:

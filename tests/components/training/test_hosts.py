@@ -31,16 +31,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["sft", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reward", "rlhf"))]
+    ("name", "mesh", "devices"),
+    [
+        ("sft", {}, 1),
+        pytest.param("reward", {"fsdp": 2, "tensor": 2}, 2, marks=pytest.mark.slow),
+        pytest.param("rlhf", {"fsdp": 2, "tensor": 2}, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_two_hosts_of_which_one_is_killed_end_where_one_host_does(
-    name: str, tiny: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    mesh: dict[str, int],
+    devices: int,
+    tiny: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Weights and figures agree within float rounding; both hosts go on from their copies in memory."""
+    """Weights and figures agree within float rounding; both hosts, each with so many devices, go on from memory."""
     inputs, config = after_pretraining(name, tiny), CONFIGS[name] | {"log_every_steps": 1}
     alone = run_stage(name, config, inputs, tmp_path / "alone")
     death = Death("reward" if name == "rlhf" else "loss", step=4, host=1)
-    memory = {"replica_every_steps": 1, "checkpoint_every_steps": 1000}
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
+    memory = {"mesh": mesh, "replica_every_steps": 1, "checkpoint_every_steps": 1000}
     together = run_stage(name, config | memory, inputs, tmp_path / "two", hosts=2, retries=1, on_event=death)
     assert death.killed
     assert "going on after" in capsys.readouterr().err
