@@ -1,12 +1,14 @@
 """Turns the records of a source's reader into tables of some hundred kilobytes, with ids.
 
 Batches pass unchanged; single records are gathered first. Malformed records keep their place among the documents.
+A record of any reader with a string that UTF-8 cannot write becomes malformed here, so that no later stage meets one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 from millrace.data.documents.ids import document_ids
 from millrace.data.documents.shards import DOCUMENTS, document_id
 from millrace.data.sources.records import Batch, Item, Malformed, Record
+from millrace.data.sources.tables.rows import is_unicode
 
 GATHERED_BYTES = 1 << 20
 GATHERED_ITEMS = 4096
@@ -47,7 +50,7 @@ def chunks(items: Iterable[Item], source: str) -> Iterator[Chunk]:
     rows: list[Record] = []
     malformed: list[tuple[int, Malformed]] = []
     held_bytes = 0
-    for item in items:
+    for item in map(_unicode, items):
         if isinstance(item, Malformed):
             malformed.append((len(rows), item))
         elif isinstance(item, Record):
@@ -65,6 +68,25 @@ def chunks(items: Iterable[Item], source: str) -> Iterator[Chunk]:
                 yield _of_batch(item, source)
     if rows or malformed:
         yield _of_records(rows, malformed, source)
+
+
+def _unicode(item: Item) -> Item:
+    """The item; a record with half of a surrogate pair as malformed, and a malformed one with escapes for them."""
+    if isinstance(item, Record) and not is_unicode(
+        (item.uri, item.locator, item.key, item.text, item.lang, item.metadata)
+    ):
+        problem = "got half of a surrogate pair in its name, text or metadata, expected Unicode text"
+        size = len(item.text.encode("utf-8", "surrogatepass"))
+        item = Malformed(item.uri, item.locator, problem, size)
+    if isinstance(item, Malformed) and not is_unicode((item.uri, item.locator, item.problem)):
+        return replace(
+            item, uri=_escaped(item.uri), locator=_escaped(item.locator), problem=_escaped(item.problem)
+        )
+    return item
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _of_records(rows: list[Record], malformed: list[tuple[int, Malformed]], source: str) -> Chunk:

@@ -18,7 +18,7 @@ from millrace.data.sources.bytes.encodings import as_utf8
 from millrace.data.sources.bytes.streams import READ_BYTES, Damaged, rest_of
 from millrace.data.sources.records import Item, Malformed, Options, Record, Where
 from millrace.data.sources.tables.columns import Rows, blank, is_utf8, items_of
-from millrace.data.sources.tables.rows import kind_of, record_of
+from millrace.data.sources.tables.rows import is_unicode, kind_of, record_of
 
 from .jsonl_kernel import (
     ASCII,
@@ -201,6 +201,8 @@ def _block(lines: bytes, where: Where, options: Options, offset: int, number: in
     places = np.flatnonzero(fast)
     texts, is_bad = _strings(data, spans[places, at[columns.text]])
     is_bad |= blank(texts)
+    for name in (*columns.metadata, *([columns.license] if columns.license else [])):
+        is_bad |= _has_lone_surrogate(lines, kinds[places, at[name]], spans[places, at[name]])
     if is_bad.any():
         fast[places[is_bad]] = False
         texts, places = texts.filter(pa.array(~is_bad)), places[~is_bad]
@@ -249,6 +251,16 @@ def _strings(data: np.ndarray, spans: np.ndarray) -> tuple[Any, np.ndarray]:
     strings(data, np.ascontiguousarray(spans), out, offsets, is_bad)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(out)]
     return pa.Array.from_buffers(pa.large_string(), len(spans), buffers), is_bad
+
+
+def _has_lone_surrogate(lines: bytes, kinds: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Whether each value is a string with half of a surrogate pair, which only an escape can write; bool [rows]."""
+    found = np.zeros(len(spans), bool)
+    for row in np.flatnonzero(kinds == STRING):
+        first, last = spans[row]
+        if b"\\u" in lines[first:last]:
+            found[row] = not is_unicode(json.loads(lines[first - 1 : last + 1]))
+    return found
 
 
 def _raw(data: np.ndarray, spans: np.ndarray) -> Any:

@@ -14,14 +14,20 @@ def kind_of(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a string can be written as UTF-8; JSON can smuggle in half of a surrogate pair."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
+def is_unicode(value: object) -> bool:
+    """Whether every string of a JSON value can be written as UTF-8; JSON can smuggle in half of a surrogate pair."""
+    left = [value]  # no recursion: values may be nested deeper than Python calls
+    while left:
+        one = left.pop()
+        if isinstance(one, Mapping):
+            left += [*one, *one.values()]
+        elif isinstance(one, list | tuple):
+            left += one
+        elif isinstance(one, str) and not one.isascii():
+            try:
+                one.encode()
+            except UnicodeEncodeError:
+                return False
     return True
 
 
@@ -62,10 +68,10 @@ def record_of(
         return Malformed(uri, locator, problem, size_bytes)
     if not text.strip():
         return Malformed(uri, locator, f"{place}got no text", size_bytes, rule="empty")
-    if not is_unicode(text) or (columns.id is not None and not is_unicode(str(row.get(columns.id)))):
-        return Malformed(
-            uri, locator, f"{place}got a lone surrogate escape, expected Unicode text", size_bytes
-        )
+    for name in (columns.text, columns.id, columns.language, columns.license, *columns.metadata):
+        if name is not None and not is_unicode(row.get(name)):
+            problem = f"{place}got a lone surrogate escape in column {name!r}, expected Unicode text"
+            return Malformed(uri, locator, problem, size_bytes)
     metadata = metadata_of(row, options)
     key = locator
     if columns.id is not None:

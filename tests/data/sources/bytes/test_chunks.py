@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -97,3 +99,29 @@ def test_fractions_are_eight_hex_digits_of_an_id() -> None:
         assert hash_fractions(ids, first).tolist() == expected
     one, other = hash_fractions(ids, 0), hash_fractions(ids, 8)
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.15
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uri": "a\udcff.txt"},
+        {"locator": "\ud800"},
+        {"key": "\udfff"},
+        {"text": "x\ud83d"},
+        {"lang": "\ud800"},
+        {"metadata": {"a": [{"b": "\ud800"}]}},
+        {"metadata": {"\ud800": 1}},
+    ],
+)
+def test_half_a_surrogate_pair_in_any_string_makes_only_its_record_malformed(changes: dict[str, Any]) -> None:
+    found = list(chunks([record("a"), replace(record("b"), **changes), record("c")], "s"))
+    assert [row for chunk in found for row in chunk.documents["locator"].to_pylist()] == ["at a", "at c"]
+    [(place, bad)] = [pair for chunk in found for pair in chunk.malformed]
+    assert (place, bad.rule) == (1, "malformed")
+    assert bad.problem.startswith("got half of a surrogate pair")
+    assert f"{bad.uri} {bad.locator}".encode()
+
+
+def test_a_malformed_record_names_half_a_surrogate_pair_by_its_escape() -> None:
+    [chunk] = chunks([Malformed("a\udcff", "0", "got columns \ud800")], "s")
+    assert chunk.malformed == [(0, Malformed("a\\udcff", "0", "got columns \\ud800"))]

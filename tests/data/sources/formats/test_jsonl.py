@@ -14,9 +14,7 @@ from tests.corrupting import FORMATS, texts
 from tests.data.sources.reading import problems, ranges, read, texts_of
 
 from millrace.data.sources.formats.jsonl import lines_of
-from millrace.data.sources.records import (
-    Columns,
-)
+from millrace.data.sources.records import Columns, Malformed, Record
 
 
 @given(st.integers(1, 6000), st.integers(0, 30), st.booleans())
@@ -100,3 +98,17 @@ def test_lines_are_those_of_split_whatever_the_block_size(pieces: list[bytes], b
     found = list(lines_of(Trickle(), 5))
     assert [line for _, _, line in found] == [line if len(line) <= 5 else None for line in expected]
     assert [content[start : start + size] for start, size, _ in found] == expected
+
+
+@pytest.mark.parametrize("column", ["lang", "rights", "tag"])
+def test_half_a_surrogate_pair_in_any_column_costs_only_its_line(tmp_path: Path, column: str) -> None:
+    values = ["\ud83d", "\U0001f600", "\\ud83d", "é"]
+    lines = [json.dumps({"text": "x", column: value}) for value in values]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    columns = Columns(language="lang", license="rights", metadata=("tag",))
+    first, *others = read(tmp_path / "a.jsonl", columns=columns)
+    assert isinstance(first, Malformed)
+    assert first.problem == f"line 1: got a lone surrogate escape in column {column!r}, expected Unicode text"
+    key = {"rights": "license", "tag": "tag"}.get(column)
+    kept = [item for item in others if isinstance(item, Record)]
+    assert [item.metadata[key] if key else item.lang for item in kept] == values[1:]

@@ -56,3 +56,18 @@ def test_values_have_the_names_of_json() -> None:
     kinds = ["boolean", "number", "number", "string", "array", "object", "null"]
     assert [kind_of(value) for value in values] == kinds
     assert [is_unicode(text) for text in ("a", "é\U0001f600", "\ud83d")] == [True, True, False]
+
+
+@pytest.mark.parametrize("value", ["\ud83d", ["\ud83d"], {"a": {"\ud83d": 1}}])
+@pytest.mark.parametrize("column", ["tongue", "rights", "score", "tags"])
+def test_half_a_surrogate_pair_in_any_column_that_is_taken_is_named(column: str, value: object) -> None:
+    item = record_of({"body": "x", "key": 1, column: value}, WHERE, Options(columns=COLUMNS), "7", "", 10)
+    assert isinstance(item, Malformed)
+    assert item.problem == f"got a lone surrogate escape in column {column!r}, expected Unicode text"
+
+
+def test_a_value_nested_deeper_than_python_calls_is_looked_through() -> None:
+    value: object = "\ud800"
+    for _ in range(100_000):
+        value = [value]
+    assert not is_unicode(value)
