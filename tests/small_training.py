@@ -61,6 +61,15 @@ def after_pretraining(name: str, tiny: SimpleNamespace) -> dict[str, Path]:
     return {"model": tiny.model, "tokenizer": tiny.tokenizer, **data[name]}
 
 
+def assert_same_answers(spread: Path, alone: Path) -> None:
+    """Held-out answers and the length of every step's are equal; rewards and divergence agree within 1e-5."""
+    ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (spread, alone))
+    assert ours["examples"] == theirs["examples"]
+    assert ours["curves"]["answer_tokens"] == theirs["curves"]["answer_tokens"]
+    for name, values in theirs["curves"].items():
+        np.testing.assert_allclose(ours["curves"][name], values, atol=1e-5, rtol=0, err_msg=name)
+
+
 def write_corpus(folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
     """Writes two sources and their held-out text into an empty folder; returns the inputs of ``pretrain``."""
     tokenizer = Tokenizer.load(tokenizer_folder)

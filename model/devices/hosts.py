@@ -68,7 +68,7 @@ def divided(rows: int, work: Callable[[Sequence[int]], Mapping[str, np.ndarray]]
 
 
 def gathered(leaf: Any) -> Any:
-    """The array, whole on every device of this host (see ``sharding.own``): programs that use it run here alone.
+    """The array, whole on a device of this host (see ``sharding.own``): programs that use it run here alone.
 
     A value that is no JAX array, or lies on this host's devices already, is returned unchanged.
     """
@@ -78,10 +78,9 @@ def gathered(leaf: Any) -> Any:
     mesh = leaf.sharding.mesh
     assert isinstance(mesh, Mesh)
     whole = jax.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(leaf)
-    copies = [shard.data for shard in whole.addressable_shards]
-    return jax.make_array_from_single_device_arrays(
-        leaf.shape, NamedSharding(sharding.own(mesh), PartitionSpec()), copies
-    )
+    own = sharding.own(mesh)
+    copies = [shard.data for shard in whole.addressable_shards if shard.device in own.devices.flat]
+    return jax.make_array_from_single_device_arrays(leaf.shape, NamedSharding(own, PartitionSpec()), copies)
 
 
 def _same(leaf: jax.Array) -> jax.Array:

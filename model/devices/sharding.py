@@ -88,13 +88,13 @@ class MeshShape:
 
 
 def own(mesh: Mesh) -> Mesh:
-    """The devices on which this host computes by itself: all of a mesh that is its own, else its part of it.
+    """The devices on which this host computes by itself: all of a mesh that is its own, else one of its devices.
 
-    Weights lie on the first as in training. Of the second each device has a copy, with its rows of the batch.
+    Not all of its devices beside other hosts: a policy that sampled so was seen to hang on CPU (docs/log.md).
     """
     if jax.process_count() == 1:
         return mesh
-    devices = np.asarray(mesh.local_devices).reshape(-1, *(1,) * (len(mesh.axis_names) - 1))
+    devices = np.asarray(mesh.local_devices[:1]).reshape((1,) * len(mesh.axis_names))
     return Mesh(devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 

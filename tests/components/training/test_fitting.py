@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.small_training import after_pretraining
+from tests.small_training import after_pretraining, assert_same_answers
 
 from millrace.components import registry
 from millrace.components.contract import ComponentError
@@ -77,15 +77,6 @@ def test_eight_devices_end_where_one_does(tiny: SimpleNamespace, run_component: 
         assert found > 10_000
         if name == "rlhf":
             assert_same_answers(tmp_path / name / "report", outputs["report"])
-
-
-def assert_same_answers(spread: Path, alone: Path) -> None:
-    """Held-out answers and the length of every step's are equal; rewards and divergence agree within 1e-5."""
-    ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (spread, alone))
-    assert ours["examples"] == theirs["examples"]
-    assert ours["curves"]["answer_tokens"] == theirs["curves"]["answer_tokens"]
-    for name, values in theirs["curves"].items():
-        np.testing.assert_allclose(ours["curves"][name], values, atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["sft", "reward"])
