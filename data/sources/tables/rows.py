@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from millrace.data.sources.records import Malformed, Options, Record, Where
@@ -31,13 +32,35 @@ def is_unicode(value: object) -> bool:
     return True
 
 
+def json_value(value: object) -> object:
+    """A value as JSON can write it: itself, the same of what it holds, or its text where JSON has no such type.
+
+    Args:
+        value: As a reader gives it; dates, decimals, bytes and numbers that are not finite become strings.
+
+    Raises:
+        RecursionError: It is nested too deep.
+    """
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): json_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(one) for one in value]
+    return str(value)
+
+
 def metadata_of(row: Mapping[str, Any], options: Options) -> dict[str, object]:
-    """A row's metadata: the columns that are copied, and its licence."""
+    """A row's metadata: the columns that are copied, as JSON values, and its licence.
+
+    Raises:
+        RecursionError: A value is nested too deep.
+    """
     columns = options.columns
     metadata: dict[str, object] = {}
     for name in columns.metadata:
         if (value := row.get(name)) is not None:
-            metadata[name] = value if isinstance(value, str | int | bool) else str(value)
+            metadata[name] = json_value(value)
     if columns.license is not None and row.get(columns.license) is not None:
         metadata["license"] = str(row[columns.license])
     if options.default_license is not None:
@@ -72,7 +95,11 @@ def record_of(
         if name is not None and not is_unicode(row.get(name)):
             problem = f"{place}got a lone surrogate escape in column {name!r}, expected Unicode text"
             return Malformed(uri, locator, problem, size_bytes)
-    metadata = metadata_of(row, options)
+    try:
+        metadata = metadata_of(row, options)
+    except RecursionError:
+        problem = f"{place}got metadata nested too deep, expected at most some hundred levels"
+        return Malformed(uri, locator, problem, size_bytes)
     key = locator
     if columns.id is not None:
         own = row.get(columns.id)

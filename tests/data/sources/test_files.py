@@ -52,6 +52,29 @@ def test_every_format_gives_the_same_texts_ids_and_languages(tmp_path: Path, nam
     assert {record.lang for record in found if isinstance(record, Record)} == {"fr"}
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "arrow"])
+def test_every_format_with_types_keeps_those_of_metadata(tmp_path: Path, suffix: str) -> None:
+    metadata = {
+        "score": 1.0,
+        "count": 2,
+        "ok": True,
+        "meta": {"tags": ["a", None], "at": 0.5},
+        "few": [[1], []],
+    }
+    rows = [{"text": "x", **metadata}, {"text": "y", **metadata}]
+    path, table = tmp_path / f"a.{suffix}", pa.Table.from_pylist(rows)
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    elif suffix == "arrow":
+        with pa.ipc.new_file(path, table.schema) as out:
+            out.write_table(table)
+    else:
+        path.write_text(json.dumps(rows) if suffix == "json" else "\n".join(map(json.dumps, rows)))
+    found = read(path, columns=Columns(metadata=tuple(metadata)))
+    written = [json.dumps(item.metadata, sort_keys=True) for item in found if isinstance(item, Record)]
+    assert written == [json.dumps(metadata, sort_keys=True)] * 2
+
+
 def test_text_files_are_one_document_each_in_sorted_order_and_keep_relative_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace.data.sources.records import Columns, Malformed, Options, Record, Where
-from millrace.data.sources.tables.rows import is_unicode, kind_of, metadata_of, record_of
+from millrace.data.sources.tables.rows import is_unicode, json_value, kind_of, metadata_of, record_of
 
 WHERE = Where("a.json", "a.json", 10)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
 COLUMNS = Columns(text="body", id="key", language="tongue", license="rights", metadata=("score", "tags"))
 
 
@@ -37,7 +48,7 @@ def test_a_row_that_cannot_be_used_says_why(row: dict[str, Any], problem: str) -
 def test_columns_become_the_parts_of_a_record() -> None:
     row = {"body": "x", "key": 12, "tongue": "fr", "rights": "MIT", "score": 2.5, "tags": ["a"], "other": 1}
     item = record_of(row, WHERE, Options(columns=COLUMNS), "7", "", 10)
-    metadata = {"score": "2.5", "tags": "['a']", "license": "MIT", "id": 12}
+    metadata = {"score": 2.5, "tags": ["a"], "license": "MIT", "id": 12}
     assert item == Record("a.json", "7", "id=12", "x", "fr", metadata)
 
 
@@ -49,6 +60,33 @@ def test_what_a_row_does_not_say_is_the_default() -> None:
     assert metadata_of(
         {"license": "MIT"}, Options(columns=Columns(metadata=("license",)), default_license="CC0")
     ) == {"license": "MIT"}
+
+
+@given(JSON)
+def test_json_in_gives_the_same_json_out(value: Any) -> None:
+    assert json.dumps(json_value(value)) == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (math.nan, "nan"),
+        ([math.inf], ["inf"]),
+        (date(2026, 1, 2), "2026-01-02"),
+        ((1, Decimal("1.50")), [1, "1.50"]),
+    ],
+)
+def test_a_value_that_json_lacks_becomes_its_text(value: object, written: object) -> None:
+    assert json_value(value) == written
+
+
+def test_metadata_nested_too_deep_make_their_record_malformed() -> None:
+    value: object = 1
+    for _ in range(100_000):
+        value = [value]
+    item = record_of({"body": "x", "key": 1, "tags": value}, WHERE, Options(columns=COLUMNS), "7", "", 10)
+    assert isinstance(item, Malformed)
+    assert item.problem == "got metadata nested too deep, expected at most some hundred levels"
 
 
 def test_values_have_the_names_of_json() -> None:
