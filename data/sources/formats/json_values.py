@@ -95,10 +95,10 @@ def read(stream: Any, where: Where, options: Options) -> Iterator[Item]:
         size = held.skip(end)
         if size > options.max_document_bytes:
             words = f"got {size} bytes, expected at most max_document_bytes = {options.max_document_bytes}"
-            yield Malformed(where.uri, locator, words, size)
+            yield Malformed(where.uri, locator, words, size, is_stretch=isinstance(value, list | dict))
         elif not isinstance(value, dict):
             words = f"got a JSON {kind_of(value)}, expected an object"
-            yield Malformed(where.uri, locator, words, size)
+            yield Malformed(where.uri, locator, words, size, is_stretch=isinstance(value, list))
         else:
             yield record_of(value, where, options, locator, "", size)
     if held.damage is not None:

@@ -297,5 +297,5 @@ def _line(line: bytes, where: Where, options: Options, start: int, number: int) 
         return Malformed(where.uri, str(start), f"{place}got no JSON ({error}), expected an object", size)
     if not isinstance(row, dict):
         problem = f"{place}got a JSON {kind_of(row)}, expected an object"
-        return Malformed(where.uri, str(start), problem, size)
+        return Malformed(where.uri, str(start), problem, size, is_stretch=isinstance(row, list))
     return record_of(row, where, options, str(start), place, size)

@@ -84,7 +84,9 @@ def record_of(
     columns, uri = options.columns, where.uri
     if columns.text not in row:
         problem = f"{place}got columns {', '.join(sorted(map(str, row))) or 'none'}, expected a text column {columns.text!r}"
-        return Malformed(uri, locator, problem, size_bytes)
+        # An object such as {"data": [...]} may hold any number of records.
+        holds_many = any(isinstance(value, list | Mapping) for value in row.values())
+        return Malformed(uri, locator, problem, size_bytes, is_stretch=holds_many)
     text = row[columns.text]
     if not isinstance(text, str):
         problem = f"{place}got a JSON {kind_of(text)} in column {columns.text!r}, expected a string"

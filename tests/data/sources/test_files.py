@@ -75,6 +75,19 @@ def test_every_format_with_types_keeps_those_of_metadata(tmp_path: Path, suffix:
     assert written == [json.dumps(metadata, sort_keys=True)] * 2
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+@pytest.mark.parametrize("value", [ROWS, {"data": ROWS}, {"data": {"rows": ROWS}}])
+def test_a_value_that_may_hold_many_records_is_lost_as_a_stretch_of_its_bytes(
+    tmp_path: Path, suffix: str, value: object
+) -> None:
+    line, whole = json.dumps(ROWS[0]) + "\n", json.dumps(value)
+    (tmp_path / f"a.{suffix}").write_text(line + whole + "\n" + line)
+    found = read(tmp_path / f"a.{suffix}")
+    (lost,) = [item for item in found if isinstance(item, Malformed)]
+    assert (lost.is_stretch, lost.size_bytes, lost.locator) == (True, len(whole), str(len(line)))
+    assert texts_of([item for item in found if isinstance(item, Record)]) == [ROWS[0]["text"]] * 2
+
+
 def test_text_files_are_one_document_each_in_sorted_order_and_keep_relative_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
