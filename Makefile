@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow lint files lock benchmarks clean
+.PHONY: run test test-slow mutants lint files lock benchmarks clean
 
 run: $(VENV)/runtime
 	$(BIN)/millrace run
@@ -13,6 +13,10 @@ test: $(VENV)/development
 
 test-slow: $(VENV)/development
 	$(BIN)/pytest -m slow -n auto --dist loadfile --no-loadscope-reorder
+
+# Options go into MUTANTS: make mutants MUTANTS="--seed 2 --count 50 data/dedup"
+mutants: $(VENV)/development
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

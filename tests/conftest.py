@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from tests.sandbox import NAMES, TOYS, Sandbox
 
 from millrace.components import registry
@@ -22,6 +22,8 @@ from millrace.pipelines.stages.context import StageContext
 # what it changed; `--hypothesis-profile search` draws new ones, to look for counterexamples nobody asked for.
 settings.register_profile("millrace", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
+# A mutant is killed by the first failure; a smaller example of it would help nobody.
+settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("millrace")
 
 # Half of the tests' time was XLA compiling what another test, or a stage's process, had compiled before. Kept between

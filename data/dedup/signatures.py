@@ -33,8 +33,6 @@ from millrace.data.text.hashing import GOLDEN, MIX_FIRST, golden_power, mix
 from millrace.data.text.kernels import kernel
 from millrace.data.text.simd import copy_bytes
 
-SKETCH_VALUES = 256  # of a sketch's byte
-
 
 class Signed(NamedTuple):
     """Signatures of a batch.

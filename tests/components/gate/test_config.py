@@ -21,6 +21,11 @@ def test_rules_that_cannot_be_meant_are_refused_in_the_spec(config: dict[str, An
         registry.get("gate").config.model_validate(config)
 
 
+def test_no_other_component_is_a_gate() -> None:
+    """The engine lets nothing go on behind a gate that is closed."""
+    assert [name for name in registry.names() if registry.get(name).gate] == ["gate"]
+
+
 def test_the_fingerprint_follows_the_baseline_package(tmp_path: Path) -> None:
     """Another package under the same path is another gate."""
     component = registry.get("gate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -43,6 +44,29 @@ def test_a_score_passes_exactly_from_its_limit_on(score: float, limit: float) ->
     [verdict] = evaluate(config, of(rlhf=score), None)
     assert verdict.holds is (score >= limit)
     assert markdown([verdict])[-1].endswith("| pass |" if verdict.holds else "| **FAIL** |")
+
+
+@given(st.floats(0, 9), st.floats(0, 9))
+def test_a_loss_passes_exactly_up_to_its_limit(loss: float, limit: float) -> None:
+    """A greatest score holds where the score does not exceed it."""
+    entry = {"metric": "bits_per_byte", "higher_is_better": False, "score": loss, "low": loss, "high": loss}
+    config = GateConfig.model_validate({"max_scores": {"held": {"max": limit}}})
+    [verdict] = evaluate(config, Evidence({"rlhf": {"held": entry}}), None)
+    assert verdict.holds is (loss <= limit)
+
+
+@pytest.mark.parametrize(("share", "opens"), [(0.05, True), (math.nextafter(0.05, 1), False)])
+def test_contamination_passes_exactly_up_to_its_limit(share: float, opens: bool) -> None:
+    config = GateConfig.model_validate({"max_contamination": 0.05})
+    [verdict] = evaluate(config, Evidence(contamination={"docs": share}), None)
+    assert verdict.holds is opens
+
+
+@pytest.mark.parametrize(("loss", "opens"), [(0.25, True), (0.3125, False)])
+def test_a_regression_passes_exactly_up_to_its_limit(loss: float, opens: bool) -> None:
+    config = GateConfig(baseline="p", regression_test="absolute", max_regression=0.25)
+    [verdict] = evaluate(config, of(rlhf=0.5), of(rlhf=0.5 + loss))
+    assert verdict.holds is opens
 
 
 @given(st.integers(0, 200), st.integers(0, 200))

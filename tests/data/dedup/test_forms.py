@@ -30,6 +30,7 @@ def normal(text: str) -> str:
 @example(
     ["e\u0301 A", "É\u2003a", "\u1112\u1161\u11ab", "\ud55c", "\u212b", "å", "a\u0323\u0301", "a\u0301\u0323"]
 )
+@example([" a", "a", "\ta \n", "  ", "", "a  b", "a b", "ab"])
 @example(["", " ", "\x00", "\x00\x00", "a", "a\x00", "abcdefgh", "abcdefgh\x00"])
 def test_digests_are_equal_exactly_for_equal_normal_forms(texts: list[str]) -> None:
     """The kernels agree with NFC, case folding and collapsed white space done on strings."""

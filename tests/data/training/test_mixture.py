@@ -159,6 +159,23 @@ def test_the_order_depends_on_nothing_but_seed_and_step() -> None:
     assert one.locate(0) != Mixture(2, 8, phases, {"a": 5_000, "b": 900}).locate(0)
 
 
+def test_a_source_without_weight_may_be_short_and_is_not_read() -> None:
+    mixture = Mixture(0, 4, [Phase(100, 8, {"a": 1, "b": 0})], {"a": 100, "b": 3})
+    assert mixture.epochs().keys() == {"a"}
+
+
+def test_the_order_is_that_of_earlier_versions() -> None:
+    """A run goes on with the tokens that it would have read, and recorded steps still lead to their tokens."""
+    phases = [Phase(96, 8, {"a": 2, "b": 1}), Phase(160, 16, {"b": 1})]
+    mixture = Mixture(5, 4, phases, {"a": 40, "b": 90})
+    assert [mixture.locate(step) for step in range(mixture.total_steps)] == [
+        [("a", 6, 9), ("a", 30, 9), ("b", 48, 9), ("a", 14, 9)],
+        [("a", 22, 9), ("a", 20, 9), ("b", 64, 9), ("b", 24, 9)],
+        [("a", 12, 9), ("b", 16, 9), ("a", 4, 9), ("a", 28, 9)],
+        [("b", 51, 17), ("b", 19, 17), ("b", 35, 17), ("b", 67, 17)],
+    ]
+
+
 def test_phases_end_at_the_step_that_reaches_their_tokens() -> None:
     """Rounding up in one phase shortens the next, so the total stays within one step."""
     mixture = Mixture(0, 4, [Phase(1_000, 16, {"a": 1}), Phase(2_000, 32, {"a": 1})], {"a": 100})
@@ -178,9 +195,12 @@ def test_a_phase_may_have_its_own_batch_size() -> None:
 @pytest.mark.parametrize(
     ("phases", "message"),
     [
-        ([Phase(100, 8, {"x": 1})], "'x'.*expected one of a, b"),
+        ([Phase(100, 8, {"x": 1})], "'x'.*expected one of a, b, c"),
         ([Phase(100, 8, {"b": 1})], "8 tokens of 'b'"),
+        ([Phase(100, 8, {"c": 1})], "5 tokens of 'c'"),
+        ([Phase(100, 0, {"a": 1})], "phase 0 with sequences of 0 tokens"),
         ([Phase(100, 8, {"a": 0})], "weights"),
+        ([Phase(100, 8, {"a": 1, "b": -1})], "some above 0, none below"),
         ([Phase(100, 8, {"a": 1}), Phase(90, 8, {"a": 1})], "phase 1 until 90"),
         ([], "0 phases"),
         ([Phase(100, 8, {"a": 1}, 0)], "batch sizes .0. of 1 phases"),
@@ -189,4 +209,4 @@ def test_a_phase_may_have_its_own_batch_size() -> None:
 def test_impossible_phases_are_refused(phases: list[Phase], message: str) -> None:
     """A mixture that cannot be sampled raises an error that names the fault."""
     with pytest.raises(ValueError, match=message):
-        Mixture(0, 4, phases, {"a": 100, "b": 8})
+        Mixture(0, 4, phases, {"a": 100, "b": 8, "c": 5})
