@@ -75,7 +75,7 @@ def main() -> NoReturn:
 
 def _explained(error: Exception) -> tuple[int, list[str] | None]:
     """Exit code and message of an error that the user can mend, or None for a defect."""
-    from millrace.pipelines.store.store import StoreError
+    from millrace.pipelines.store.errors import StoreError
     from millrace.pipelines.trace.errors import TraceError
 
     if isinstance(error, TraceError | StoreError):

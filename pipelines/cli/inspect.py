@@ -37,7 +37,7 @@ def runs(
     as_json: options.Json = False,
 ) -> None:
     """List runs, newest last: outcome, duration, stages that ran."""
-    from millrace.pipelines.store.store import StoreError
+    from millrace.pipelines.store.errors import StoreError
 
     opened = open_store(spec, store)
     rows, problems = list[dict[str, Any]](), list[str]()

@@ -215,7 +215,7 @@ def _planner(pipeline: Pipeline) -> Planner:
     from millrace.pipelines.plan.plan import Planner
     from millrace.pipelines.store.store import Store
 
-    return Planner(pipeline, Store(pipeline.store_uri))
+    return Planner(pipeline, Store(pipeline.store_uri, pipeline.store_timeout_seconds))
 
 
 def _selection(

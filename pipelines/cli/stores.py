@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,7 +33,7 @@ def list_artifacts(
 ) -> None:
     """List artifacts: digest, kind, size, and the stage and run that made them."""
     from millrace.components.reports.figures import size
-    from millrace.pipelines.store.store import StoreError
+    from millrace.pipelines.store.errors import StoreError
 
     opened = open_store(spec, store)
     rows = []
@@ -151,12 +151,13 @@ def open_store(spec: Path, store: str | None) -> Store:
     """
     from pathlib import Path
 
-    from millrace.pipelines.store.store import Store, StoreError
+    from millrace.pipelines.store.errors import StoreError
+    from millrace.pipelines.store.store import Store
 
     uri = store if store is not None else _store_of(spec)
     if "://" not in uri and not Path(uri).is_dir():
         raise StoreError(f"there is no store at {uri}; `millrace run` makes it, --store names another")
-    return Store(uri)
+    return Store(uri, _timeout_of(spec))
 
 
 def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
@@ -175,18 +176,35 @@ def open_store_of(spec: Path, store: str | None) -> tuple[Store, str | None]:
 
 def name_and_store(spec: Path) -> tuple[str | None, str | None]:
     """A spec's name and where its store is; None for what cannot be read, whatever else is wrong with the spec."""
-    from millrace.pipelines.spec.source_map import SpecError, parse
-
-    try:
-        data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
-    except (OSError, UnicodeDecodeError, SpecError):
-        return None, None
-    if not isinstance(data, dict):
+    data = _values(spec)
+    if data is None:
         return None, None
     name, uri = data.get("name"), data.get("store", ".millrace")
     if isinstance(uri, str) and "://" not in uri:
         uri = str(spec.absolute().parent / uri)
     return name if isinstance(name, str) else None, uri if isinstance(uri, str) else None
+
+
+def _timeout_of(spec: Path) -> float:
+    """How long a spec tries its store again; the default where it does not say so."""
+    from millrace.pipelines.spec.durations import seconds
+    from millrace.pipelines.store.store import TIMEOUT_SECONDS
+
+    try:
+        return seconds((_values(spec) or {})["store_timeout"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return TIMEOUT_SECONDS
+
+
+def _values(spec: Path) -> dict[str, Any] | None:
+    """A spec's values, whatever is wrong with them; None when they cannot be read."""
+    from millrace.pipelines.spec.source_map import SpecError, parse
+
+    try:
+        data = parse(spec.read_text(encoding="utf-8"), str(spec)).data
+    except (OSError, UnicodeDecodeError, SpecError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _store_of(spec: Path) -> str:

@@ -15,10 +15,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 import secrets
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,6 @@ SUFFIXES = (".yaml", ".yml")
 # Linux passes at most 131,072 bytes in one argument, and Kubeflow's executor input holds the spec once more, quoted,
 # with the other parameters and paths.
 MAX_ARGUMENT_BYTES = 131_072 - 16_384
-SECRET_KEY = re.compile(
-    r"(^|_)(password|passwd|secret|secret_key|access_key|api_key|access_token|credentials)$"
-)
-SECRET_URI = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^/\s@]{0,100}:[^/\s@]{1,400}@")
 
 
 def compile_pipeline(pipeline: Pipeline, output: Path, *, image: str) -> None:
@@ -52,7 +46,7 @@ def compile_pipeline(pipeline: Pipeline, output: Path, *, image: str) -> None:
     Raises:
         SpecError: The spec cannot run on a cluster, with everything that keeps it from that.
     """
-    mistakes = [*_store_mistakes(pipeline), *_secret_mistakes(pipeline), *_hosts_mistakes(pipeline)]
+    mistakes = [*_store_mistakes(pipeline), *_hosts_mistakes(pipeline)]
     if output.suffix not in SUFFIXES:
         mistakes.append(Mistake("--output", "", f"got {output}, expected a name that ends in .yaml"))
     text = spec_json(pipeline)
@@ -222,27 +216,3 @@ def _hosts_mistakes(pipeline: Pipeline) -> list[Mistake]:
         for name, node in pipeline.nodes.items()
         if node.stage.resources.hosts > 1
     ]
-
-
-def _secret_mistakes(pipeline: Pipeline) -> list[Mistake]:
-    """A compiled pipeline is stored and shown in clear, so nothing secret may be in its spec."""
-    mistakes: list[Mistake] = []
-
-    def look(value: Any, path: tuple[str | int, ...]) -> None:
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                look(item, (*path, key))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                look(item, (*path, index))
-        elif isinstance(value, str) and value:
-            named = path and isinstance(path[-1], str) and SECRET_KEY.search(path[-1].lower())
-            if named or SECRET_URI.search(value):
-                message = (
-                    "looks like a secret, and a compiled pipeline shows all of its spec: give it to the "
-                )
-                message += "containers as an environment variable or through their service account"
-                mistakes.append(Mistake(pipeline.source.where(path), ".".join(map(str, path)), message))
-
-    look(pipeline.resolved(), ())
-    return mistakes

@@ -99,7 +99,7 @@ def run_stage(pipeline: Pipeline, call: StageCall) -> tuple[StageRecord, bool]:
         SpecError: The call does not fit the spec.
         ComponentError: The stage cannot go on and the user can mend it; a closed gate is one of these.
     """
-    planner = Planner(pipeline, Store(pipeline.store_uri))
+    planner = Planner(pipeline, Store(pipeline.store_uri, pipeline.store_timeout_seconds))
     store = planner.store
     node = _node(pipeline, call.stage)
     inputs = _inputs(node, call.inputs)

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.pipelines.store.errors import StoreError
 from millrace.pipelines.store.maintenance import Damage
 from millrace.pipelines.store.record import StageRecord
-from millrace.pipelines.store.store import Store, StoreError, artifact_path
+from millrace.pipelines.store.store import Store, artifact_path
 
 from . import folders, last_write, row_index, text_index
 

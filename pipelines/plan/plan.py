@@ -14,8 +14,9 @@ from typing import Any, Literal
 from millrace.components.contract import Upstream
 from millrace.pipelines.spec.graph import ancestors, order
 from millrace.pipelines.spec.models import Node, Pipeline
+from millrace.pipelines.store.errors import StoreError
 from millrace.pipelines.store.record import StageRecord
-from millrace.pipelines.store.store import Store, StoreError
+from millrace.pipelines.store.store import Store
 
 from .code_identity import CodeIndex, changes
 from .differences import differences

@@ -11,6 +11,7 @@ from pathlib import Path
 from millrace.components import registry
 
 from . import models as specs
+from . import secrets
 from .graph import ancestors, cycles
 from .models import Graph, Node, Pipeline, closest
 from .source_map import Mistake, SpecError
@@ -52,7 +53,7 @@ def load(
     """
     source = specs.read(path, profile=profile, sets=sets, store=store)
     spec, graph, mistakes = specs.understand(source)
-    mistakes = [*mistakes, *errors(graph)]
+    mistakes = [*mistakes, *secrets.found(source), *errors(graph)]
     if spec is None or mistakes:
         raise SpecError(sorted(mistakes, key=lambda mistake: _line(mistake.where)))
     return Pipeline(graph.nodes, source, spec, path.absolute().parent)

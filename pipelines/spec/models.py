@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from millrace.components import registry
 from millrace.components.contract import Component, Config
 
+from .durations import seconds
 from .source_map import Mistake, Source, SpecError, parse, parse_value
 
 DEFAULT_SPEC = "pipeline.yaml"
@@ -27,7 +28,6 @@ DEFAULT_SPEC = "pipeline.yaml"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
 Memory = Annotated[str, StringConstraints(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti)$")]
 Duration = Annotated[str, StringConstraints(pattern=r"^[0-9]+(s|m|h|d)$")]
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Strict(BaseModel):
@@ -69,7 +69,7 @@ class Resources(Strict):
     @property
     def timeout_seconds(self) -> int | None:
         """The timeout in seconds."""
-        return int(self.timeout[:-1]) * SECONDS[self.timeout[-1]] if self.timeout else None
+        return seconds(self.timeout) if self.timeout else None
 
 
 class Beam(Strict):
@@ -112,6 +112,10 @@ class Spec(Strict):
         default=".millrace",
         min_length=1,
         description="Where artifacts live: a folder beside the spec, or an fsspec URI (s3://, gs://).",
+    )
+    store_timeout: Duration = Field(
+        default="2m",
+        description="How long an object store is tried again while it is down, overloaded or silent.",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="The source of every random choice.")
     beam: Beam = Field(default_factory=Beam, description="Which Beam runner executes the data stages.")
@@ -178,6 +182,11 @@ class Pipeline(Graph):
     def store_uri(self) -> str:
         """The store's URI; a plain folder is relative to the spec's own."""
         return self.spec.store if "://" in self.spec.store else str(self.folder / self.spec.store)
+
+    @property
+    def store_timeout_seconds(self) -> int:
+        """How long an object store is tried again."""
+        return seconds(self.spec.store_timeout)
 
     def resolved(self) -> dict[str, Any]:
         """The whole spec as JSON values, every default filled in, profiles already applied."""

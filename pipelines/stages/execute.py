@@ -54,7 +54,7 @@ def execute(
     Raises:
         ComponentError: The stage cannot go on and the user can mend it.
     """
-    store = Store(request.store)
+    store = Store(request.store, request.store_timeout_seconds)
     component = registry.get(request.component)
     with store.lock(request.key) as folder:
         record = store.reusable(request.key)

@@ -6,6 +6,9 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from millrace.pipelines.store import patience
+from millrace.pipelines.store.errors import StoreError
+
 FULL = ("no space left", "disk quota exceeded")
 MEMORY = ("resource_exhausted", "out of memory", "std::bad_alloc")
 
@@ -17,6 +20,8 @@ def explain(error: BaseException) -> str | None:
         error: What was raised; its causes are looked at too, since libraries wrap the operating system's errors.
     """
     for cause in _chain(error):
+        if isinstance(cause, StoreError):
+            return str(cause)
         number = cause.errno if isinstance(cause, OSError) else None
         name = getattr(cause, "filename", None) or "the store's disk"
         text = str(cause).lower()
@@ -41,7 +46,7 @@ def explain(error: BaseException) -> str | None:
                 "out of memory; give the stage more memory, or lower its batch or shard size (a training also takes less with "
                 "remat: full or more accumulate_steps)"
             )
-    return None
+    return patience.refusal(error, "an object store") or patience.silence(error, "an object store")
 
 
 def _file_above(path: str) -> Path | None:

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         registry.run_of(component)(
             context,
             component.config.model_validate(request.config),
-            Inputs(stage_inputs(request, Store(request.store)).ports),
+            Inputs(stage_inputs(request, Store(request.store, request.store_timeout_seconds)).ports),
         )
         return {"event": "done"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millrace.pipelines.plan.identity import Identity
-from millrace.pipelines.store.store import Store
+from millrace.pipelines.store.store import TIMEOUT_SECONDS, Store
 
 if TYPE_CHECKING:
     from millrace.pipelines.spec.models import Node, Pipeline
@@ -36,6 +36,7 @@ class Request:
         beam_runner: Beam runner's name, or None.
         beam_options: Beam pipeline options.
         hosts: Processes that run it together.
+        store_timeout_seconds: How long an object store is tried again.
         retries: How often these start again after a crash; a stage of one process is started again by its engine.
     """
 
@@ -57,6 +58,7 @@ class Request:
     beam_options: Mapping[str, Any] = field(default_factory=dict)
     hosts: int = 1
     retries: int = 0
+    store_timeout_seconds: float = TIMEOUT_SECONDS
 
     def input_digests(self) -> dict[str, Any]:
         """Port -> digest, or label -> digest."""
@@ -105,6 +107,7 @@ def request_for(pipeline: Pipeline, store: Store, node: Node, current: Identity,
         beam_options=beam.options,
         hosts=node.stage.resources.hosts,
         retries=node.stage.resources.retries,
+        store_timeout_seconds=pipeline.store_timeout_seconds,
     )
 
 

@@ -11,12 +11,18 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
+
+from .errors import StoreError
+from .patience import patiently, said
 
 MANIFEST = "manifest.json"
+FOLDERS = ("file", "local", "memory", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs", "arrow_hdfs")
+T = TypeVar("T")
 
 
 class Backend(Protocol):
@@ -170,38 +176,65 @@ class LocalBackend:
 
 
 class RemoteBackend:
-    """A prefix of an fsspec file system; artifacts are copied to a local cache when a stage reads them."""
+    """A prefix of an fsspec file system; artifacts are copied to a local cache when a stage reads them.
 
-    def __init__(self, uri: str, cache: Path) -> None:
+    Args:
+        uri: The prefix.
+        cache: The local folder.
+        timeout_seconds: How long an operation is tried again while the store does not answer.
+    """
+
+    def __init__(self, uri: str, cache: Path, timeout_seconds: float = 120.0) -> None:
         import fsspec
 
         self.uri = uri
         self.cache = cache
+        self.timeout_seconds = timeout_seconds
         self.fs: Any
-        self.fs, root = fsspec.core.url_to_fs(uri)
+        self.fs, root = fsspec.core.url_to_fs(uri, **_options(uri, timeout_seconds))
+        if hasattr(self.fs, "retries"):
+            self.fs.retries = 1  # s3fs would try five times whatever its library has tried already
         self.root = root.rstrip("/")
+        # A bucket has no folders, and s3fs would make a bucket that is missing.
+        self.has_folders = not set(FOLDERS).isdisjoint(
+            [self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol
+        )
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}"
 
+    def _do(self, action: Callable[[], T]) -> T:
+        return patiently(action, self.uri, self.timeout_seconds)
+
+    def _put(self, action: Callable[[], object], target: str) -> None:
+        """Writes an object, in a folder where the file system has such."""
+        if self.has_folders:
+            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        try:
+            self._do(action)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"the store {self.uri} cannot be written ({said(error)}): is there such a bucket? Correct its name in the "
+                "spec or --store, or make the bucket: Millrace makes none"
+            ) from None
+
     def read(self, path: str) -> bytes | None:
         """A small file's bytes, or None when there is none."""
         try:
-            data: bytes = self.fs.cat_file(self._at(path))
+            data: bytes = self._do(lambda: self.fs.cat_file(self._at(path)))
             return data
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, path: str, data: bytes) -> None:
         """Writes an object; object stores make whole objects visible at once."""
-        self.fs.makedirs(self._at(path).rpartition("/")[0], exist_ok=True)
-        self.fs.pipe_file(self._at(path), data)
+        self._put(lambda: self.fs.pipe_file(self._at(path), data), self._at(path))
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted."""
         self.fs.invalidate_cache()
         try:
-            entries = self.fs.ls(self._at(folder), detail=False)
+            entries = self._do(lambda: self.fs.ls(self._at(folder), detail=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(
@@ -210,13 +243,17 @@ class RemoteBackend:
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
-        return bool(self.fs.exists(self._at(path)))
+        return self._do(lambda: bool(self.fs.exists(self._at(path))))
 
     def remove(self, path: str) -> None:
         """Removes a file or folder; an artifact's manifest goes first, which takes back the commit."""
-        for target in (self._at(f"{path}/{MANIFEST}"), self._at(path)):
+
+        def removed(target: str) -> None:
             if self.fs.exists(target):
                 self.fs.rm(target, recursive=True)
+
+        for target in (self._at(f"{path}/{MANIFEST}"), self._at(path)):
+            self._do(partial(removed, target))
 
     def publish(self, folder: Path, path: str) -> None:
         """Uploads every file, the manifest last."""
@@ -225,8 +262,7 @@ class RemoteBackend:
             return
         for file in _manifest_last(folder):
             target = self._at(f"{path}/{file.relative_to(folder).as_posix()}")
-            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self.fs.put_file(str(file), target)
+            self._put(partial(self.fs.put_file, str(file), target), target)
         local = self.cache / path
         local.parent.mkdir(parents=True, exist_ok=True)
         with self._alone(local):
@@ -247,30 +283,29 @@ class RemoteBackend:
             for name in (*names, MANIFEST):
                 file = aside / name
                 file.parent.mkdir(parents=True, exist_ok=True)
-                self.fs.get_file(self._at(f"{path}/{name}"), str(file))
+                self._do(partial(self.fs.get_file, self._at(f"{path}/{name}"), str(file)))
             aside.rename(target)
         return target
 
     def tree(self, path: str) -> list[str]:
         """Names of all objects below a prefix, relative to it, sorted."""
         prefix = self._at(path).strip("/")
-        return sorted(
-            entry.strip("/").removeprefix(prefix).lstrip("/") for entry in self.fs.find(self._at(path))
-        )
+        found = self._do(lambda: self.fs.find(self._at(path)))
+        return sorted(entry.strip("/").removeprefix(prefix).lstrip("/") for entry in found)
 
     def open(self, path: str) -> BinaryIO:
         """Opens an object for reading; only what is read travels."""
-        return cast(BinaryIO, self.fs.open(self._at(path), "rb"))
+        return cast(BinaryIO, self._do(lambda: self.fs.open(self._at(path), "rb")))
 
     def bytes_of(self, path: str) -> int:
         """Size of a folder's objects."""
-        return int(self.fs.du(self._at(path)))
+        return self._do(lambda: int(self.fs.du(self._at(path))))
 
     def modified(self, path: str) -> float | None:
         """When an object was written, by the store's clock; None when there is none."""
         self.fs.invalidate_cache()
         try:
-            return float(self.fs.modified(self._at(path)).timestamp())
+            return self._do(lambda: float(self.fs.modified(self._at(path)).timestamp()))
         except FileNotFoundError:
             return None
 
@@ -293,6 +328,21 @@ class RemoteBackend:
             yield
         finally:
             os.close(handle)
+
+
+def _options(uri: str, timeout_seconds: float) -> dict[str, Any]:
+    """Limits that keep four attempts of one request within the timeout; ``patiently`` tries whole operations again."""
+    import fsspec
+
+    protocol = uri.partition("://")[0]
+    if protocol not in ("s3", "s3a"):
+        return {}
+    limits = {
+        "connect_timeout": min(10.0, timeout_seconds / 4),
+        "read_timeout": min(30.0, timeout_seconds / 4),
+        "retries": {"total_max_attempts": 4, "mode": "standard"},
+    }
+    return {"config_kwargs": {**limits, **fsspec.config.conf.get(protocol, {}).get("config_kwargs", {})}}
 
 
 def _same_device(*paths: Path) -> bool:

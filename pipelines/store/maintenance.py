@@ -13,8 +13,9 @@ from typing import Any
 
 from . import intact, lease
 from .backends import MANIFEST, Backend, LocalBackend
+from .errors import DamagedError, StoreError
 from .record import StageRecord
-from .store import SPEC, DamagedError, Store, StoreError, artifact_path, file_digest
+from .store import SPEC, Store, artifact_path, file_digest
 
 GRACE_SECONDS = 3600.0
 
@@ -78,8 +79,7 @@ def verify(store: Store, progress: Callable[[int, int], None] = lambda done, tot
     for run in store.run_ids():
         for name in ("run.json", SPEC):
             try:
-                if store.read_run(run, name) is None and name != SPEC:
-                    damage.append(Damage(f"runs/{run}", f"it has no {name}", "remove the folder"))
+                store.read_run(run, name)
             except StoreError as error:
                 remedy = "remove the file if you can do without it"
                 damage.append(Damage(f"runs/{run}/{name}", str(error), remedy))

@@ -27,26 +27,25 @@ from typing import Any, BinaryIO
 
 from . import canonical, intact, lease
 from .backends import MANIFEST, Backend, LocalBackend, RemoteBackend
+from .errors import DamagedError, StoreError
 from .record import StageRecord
 from .seal import seal, unseal
 
 READ_BYTES = 1 << 20
+TIMEOUT_SECONDS = 120.0
 SPEC, SPEC_DIGEST = "spec.json", "spec.sha256"
 RUN_NUMBER = re.compile(r"(\d+)-\d{8}-")
 
 
-class StoreError(Exception):
-    """The store cannot do what was asked: says what was got and what to do."""
-
-
-class DamagedError(StoreError):
-    """An artifact is not as it was written."""
-
-
 class Store:
-    """A store at a local folder or an fsspec URI."""
+    """A store at a local folder or an fsspec URI.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        uri: The folder or URI.
+        timeout_seconds: How long an object store is tried again while it does not answer.
+    """
+
+    def __init__(self, uri: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         if "\0" in uri or not uri:
             raise StoreError(f"got the store {uri!r}, expected a folder or an fsspec URI")
         for local in ("file://", "local://"):
@@ -63,7 +62,7 @@ class Store:
             name = hashlib.sha256(uri.encode()).hexdigest()[:16]
             self.scratch = cache_folder() / "stores" / name
             try:
-                self.backend = RemoteBackend(uri, self.scratch)
+                self.backend = RemoteBackend(uri, self.scratch, timeout_seconds)
             except (ImportError, ValueError) as error:
                 raise StoreError(
                     f"the store {uri} cannot be opened: {error}; expected a folder or an fsspec URI "

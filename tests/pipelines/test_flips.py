@@ -14,7 +14,8 @@ import pytest
 from millrace.pipelines.index import folders, lineage, row_index
 from millrace.pipelines.store import maintenance
 from millrace.pipelines.store.backends import MANIFEST, RemoteBackend
-from millrace.pipelines.store.store import DamagedError, Store, StoreError
+from millrace.pipelines.store.errors import DamagedError, StoreError
+from millrace.pipelines.store.store import Store
 from millrace.pipelines.trace import find
 from millrace.pipelines.trace.runs import open_run
 

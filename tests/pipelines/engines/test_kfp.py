@@ -157,16 +157,6 @@ def test_a_store_that_containers_cannot_reach_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_secrets_in_a_spec_are_refused_where_they_stand(
-    toys: Callable[..., Pipeline], tmp_path: Path
-) -> None:
-    with pytest.raises(SpecError) as caught:
-        kfp.compile_pipeline(
-            toys("s3://key:secret@bucket", note="redis://:pw@host"), tmp_path / "o.yaml", image=IMAGE
-        )
-    assert [mistake.path for mistake in caught.value.mistakes] == ["store", "stages.source_1.with.note"]
-
-
 def test_several_hosts_are_refused_where_they_stand(tmp_path: Path) -> None:
     """Not compiled for Kubeflow yet, and said before anything is written."""
     pipeline = check.load(

@@ -14,7 +14,8 @@ import pytest
 
 from millrace.data.documents import shards
 from millrace.pipelines.index import folders, lineage
-from millrace.pipelines.store.store import Store, StoreError, artifact_path
+from millrace.pipelines.store.errors import StoreError
+from millrace.pipelines.store.store import Store, artifact_path
 
 
 def row_files(store: Store) -> dict[str, bytes]:

@@ -14,7 +14,8 @@ import pytest
 
 from millrace.pipelines.store import lease, maintenance
 from millrace.pipelines.store.backends import RemoteBackend
-from millrace.pipelines.store.store import Store, StoreError
+from millrace.pipelines.store.errors import StoreError
+from millrace.pipelines.store.store import Store
 
 
 def machine(tmp_path: Path, name: str) -> Store:

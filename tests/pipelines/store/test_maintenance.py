@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.pipelines.store import backends, canonical, maintenance
+from millrace.pipelines.store.errors import StoreError
 from millrace.pipelines.store.record import StageRecord
-from millrace.pipelines.store.store import Store, StoreError
+from millrace.pipelines.store.store import Store
 
 
 def facts_of(name: str, text: str) -> dict[str, Any]:

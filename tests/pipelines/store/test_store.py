@@ -20,15 +20,10 @@ from hypothesis import strategies as st
 
 from millrace.pipelines.store import intact
 from millrace.pipelines.store.backends import RemoteBackend
+from millrace.pipelines.store.errors import DamagedError, StoreError
 from millrace.pipelines.store.record import StageRecord
 from millrace.pipelines.store.seal import seal
-from millrace.pipelines.store.store import (
-    DamagedError,
-    Store,
-    StoreError,
-    artifact_digest,
-    file_digests,
-)
+from millrace.pipelines.store.store import Store, artifact_digest, file_digests
 
 FILES = {"a.txt": "one", "deep/b.txt": "two", ".hidden": "three"}
 
