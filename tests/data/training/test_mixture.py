@@ -67,6 +67,20 @@ def test_steps_of_equals_brute_force(mixture: Mixture, source: str, start: int, 
     assert mixture.steps_of(source, start, length) == expected
 
 
+def test_a_token_that_one_epoch_leaves_over_is_found_in_the_others() -> None:
+    """Two windows of eight of 23 tokens, shifted anew in each epoch: every token is left over now and then."""
+    mixture = Mixture(5, 2, [Phase(400, 8, {"a": 1.0}, None)], {"a": 23})
+    read = [
+        (step, row, first)
+        for step in range(mixture.total_steps)
+        for row, (_, first, _) in enumerate(mixture.locate(step))
+    ]
+    for token in range(23):
+        expected = [(step, row) for step, row, first in read if first <= token < first + 9]
+        assert mixture.steps_of("a", token, 1) == expected
+    assert len({step for step, _ in mixture.steps_of("a", 0, 1)}) < mixture.total_steps
+
+
 @settings(max_examples=60, deadline=None)
 @given(MIXTURES)
 def test_windows_lie_inside_their_source(mixture: Mixture) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,3 +162,38 @@ def test_times_are_of_one_clock(backend: Backend) -> None:
     assert before - 0.1 <= (backend.modified("a/b.json") or 0) <= backend.now() + 0.1
     assert backend.modified("a/none.json") is None
     assert "clock" not in str(backend.names("."))
+
+
+def test_a_failed_copy_to_another_device_leaves_nothing_beside_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the folder stays where it was made."""
+    folder, backend = artifact(tmp_path), LocalBackend(tmp_path / "store")
+    monkeypatch.setattr(backends, "_same_device", lambda *paths: False)
+    real = backends._sync
+
+    def full(path: Path) -> None:
+        if path.parent.name.startswith(".aabb"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path)
+
+    monkeypatch.setattr(backends, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        backend.publish(folder, "artifacts/aa/aabb")
+    assert list((tmp_path / "store/artifacts/aa").iterdir()) == []
+    assert (folder / MANIFEST).exists()
+
+
+def test_a_write_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that the file beside it, which was never made, cannot be removed."""
+    backend = LocalBackend(tmp_path)
+    real = Path.open
+
+    def refused(path: Path, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        if mode == "xb":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, mode, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PermissionError):
+        backend.write("stages/k.json", b"{}")

@@ -317,3 +317,18 @@ def test_verify_reads_the_copies_of_an_object_stores_artifacts(tmp_path: Path) -
         f"{opened.scratch}/artifacts/{digest[:2]}/{digest}",
         "remove the folder: it is a copy, and fetched again",
     )
+
+
+def test_copies_behind_an_artifact_with_a_damaged_manifest_are_read_too(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    store.backend, store.is_local = backends.RemoteBackend(f"file://{tmp_path}/remote", store.scratch), False
+    digests = sorted(digest_of(store, stage(store, "a", text)) for text in ("one", "two"))
+    first = tmp_path / "remote/artifacts" / digests[0][:2] / digests[0]
+    (first / "manifest.json").chmod(0o644)
+    (first / "manifest.json").write_text("{")
+    copy = store.folder(digests[1]) / "file"
+    copy.chmod(0o644)
+    copy.write_text("rot")
+    assert any(
+        str(store.scratch) in item.path and digests[1] in item.path for item in maintenance.verify(store)
+    )
