@@ -332,7 +332,7 @@ class RemoteBackend:
 
 def _options(uri: str, timeout_seconds: float) -> dict[str, Any]:
     """Limits that keep four attempts of one request within the timeout; ``patiently`` tries whole operations again."""
-    import fsspec
+    from fsspec.config import conf
 
     protocol = uri.partition("://")[0]
     if protocol not in ("s3", "s3a"):
@@ -342,7 +342,7 @@ def _options(uri: str, timeout_seconds: float) -> dict[str, Any]:
         "read_timeout": min(30.0, timeout_seconds / 4),
         "retries": {"total_max_attempts": 4, "mode": "standard"},
     }
-    return {"config_kwargs": {**limits, **fsspec.config.conf.get(protocol, {}).get("config_kwargs", {})}}
+    return {"config_kwargs": {**limits, **conf.get(protocol, {}).get("config_kwargs", {})}}
 
 
 def _same_device(*paths: Path) -> bool:
