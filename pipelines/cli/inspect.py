@@ -151,7 +151,7 @@ def diff(
             )
         state = opened.read_run(matches[0])
         if state is None:
-            raise ComponentError(f"the run {matches[0]} has no run.json; `millrace store verify` says more")
+            raise ComponentError(f"the run {matches[0]} has no run.json: it was ended before it began")
         states.append(state)
     report: dict[str, Any] = {}
     for stage in dict.fromkeys([*states[0]["stages"], *states[1]["stages"]]):

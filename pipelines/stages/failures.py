@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 from millrace.pipelines.store import patience
@@ -19,7 +18,7 @@ def explain(error: BaseException) -> str | None:
     Args:
         error: What was raised; its causes are looked at too, since libraries wrap the operating system's errors.
     """
-    for cause in _chain(error):
+    for cause in patience.chain(error):
         if isinstance(cause, StoreError):
             return str(cause)
         number = cause.errno if isinstance(cause, OSError) else None
@@ -52,12 +51,3 @@ def explain(error: BaseException) -> str | None:
 def _file_above(path: str) -> Path | None:
     """The file that stands where a path needs a folder, if that is what is wrong."""
     return next((place for place in (Path(path), *Path(path).parents) if place.is_file()), None)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

@@ -45,8 +45,13 @@ def damage(scratch: Path, digest: str, folder: Path, files: Files, *, read: bool
     problem = None
     for name, expected in files.items():
         file = folder / name
-        current = stamp(file)
-        if seen.get(name) != current and (read or name in seen) and _sha256(file) != expected["sha256"]:
+        try:
+            current = stamp(file)
+            is_to_read = seen.get(name) != current and (read or name in seen)
+            is_changed = is_to_read and _sha256(file) != expected["sha256"]
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if is_changed:
             problem = problem or f"{name} is not what was written"
             now[name] = None
         elif seen.get(name) == current or read or name in seen:

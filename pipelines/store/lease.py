@@ -59,7 +59,10 @@ def held(backend: Backend, kind: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        backend.remove(path)
+        try:
+            backend.remove(path)
+        except Exception as error:  # it expires; the block's own outcome counts
+            log.warning("cannot give up the lease %s/%s: %s", backend.uri, path, error)
 
 
 def holders(backend: Backend, kind: str) -> list[str]:

@@ -87,7 +87,7 @@ def refusal(error: BaseException, place: str) -> str | None:
         error: What was raised.
         place: The store, for the message.
     """
-    marks = [mark for cause in _chain(error) for mark in _marks(cause)]
+    marks = [mark for cause in chain(error) for mark in _marks(cause)]
 
     def is_one_of(words: tuple[str, ...]) -> bool:
         return any(word in mark for mark in marks for word in words)
@@ -103,7 +103,7 @@ def refusal(error: BaseException, place: str) -> str | None:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile, for Google GOOGLE_APPLICATION_CREDENTIALS"
         )
     is_forbidden = any(
-        isinstance(cause, PermissionError) and cause.filename is None for cause in _chain(error)
+        isinstance(cause, PermissionError) and cause.filename is None for cause in chain(error)
     )
     if is_forbidden or is_one_of(NO_PERMISSION):
         return (
@@ -115,14 +115,14 @@ def refusal(error: BaseException, place: str) -> str | None:
 
 def silence(error: BaseException, place: str) -> str | None:
     """The message for an object store that did not answer although its library tried again; None for other errors."""
-    if any(_library(cause) in LIBRARIES for cause in _chain(error)) and is_passing(error):
+    if any(_library(cause) in LIBRARIES for cause in chain(error)) and is_passing(error):
         return f"{place} does not answer: {said(error)}; run the same command again once it does: finished stages are kept"
     return None
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same operation may succeed a moment later."""
-    for cause in _chain(error):
+    for cause in chain(error):
         if isinstance(cause, OSError) and cause.errno in LOCAL:
             return False
         if isinstance(cause, (ConnectionError, TimeoutError)):
@@ -133,7 +133,7 @@ def is_passing(error: BaseException) -> bool:
             return True
         if type(cause).__name__ in ("FSTimeoutError", "IncompleteRead"):
             return True
-    return any(mark in BUSY for cause in _chain(error) for mark in _marks(cause))
+    return any(mark in BUSY for cause in chain(error) for mark in _marks(cause))
 
 
 def said(error: BaseException) -> str:
@@ -162,10 +162,11 @@ def _library(error: BaseException) -> str:
     return type(error).__module__.partition(".")[0]
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and whatever led to it: libraries wrap the operating system's errors."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

@@ -97,3 +97,10 @@ def test_a_note_that_cannot_be_kept_costs_only_another_reading(tmp_path: Path, f
     assert told(tmp_path, folder, read=True) is None
     (folder / "a.txt").write_bytes(b"onE")
     assert told(tmp_path, folder, read=True) == "a.txt is not what was written"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, folder: Path) -> None:
+    """As a link that leads nowhere."""
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to(tmp_path / "nowhere")
+    assert told(tmp_path, folder) == "a.txt cannot be read (No such file or directory)"

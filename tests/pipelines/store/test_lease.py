@@ -118,3 +118,18 @@ def test_a_lease_that_cannot_be_read_counts(tmp_path: Path) -> None:
     backend = machine(tmp_path, "here").backend
     backend.write(f"{lease.FOLDER}/run-1.json", b"")
     assert lease.holders(backend, "run") == ["an unknown process"]
+
+
+def test_a_lease_that_cannot_be_given_up_does_not_hide_the_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store went down while the run worked: the run's own error is what counts."""
+    backend = machine(tmp_path, "here").backend
+
+    def refused(path: str) -> None:
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr(backend, "remove", refused)
+    with pytest.raises(RuntimeError, match="the run's own"), lease.held(backend, "run"):
+        raise RuntimeError("the run's own")
+    assert "cannot give up the lease" in caplog.text
